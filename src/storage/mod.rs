@@ -3,6 +3,10 @@
 pub mod block_checksums;
 pub mod checkpoint;
 pub mod fs;
+mod index;
 pub mod leader_epochs;
+pub mod log;
 pub mod own_file;
 pub mod producer_state;
+pub mod recovery;
+mod segment;

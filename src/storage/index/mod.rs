@@ -105,19 +105,46 @@ impl SegmentIndex {
         self.offsets.len() * OffsetEntry::SIZE
     }
 
-    /// Both parts, for those who write and map their files.
-    pub(crate) const fn parts_mut(&mut self) -> (&mut Entries<OffsetEntry>, &mut Entries<TimeEntry>) {
-        (&mut self.offsets, &mut self.times)
+    /// The part that finds offsets.
+    pub(crate) const fn offsets(&mut self) -> &mut Entries<OffsetEntry> {
+        &mut self.offsets
     }
 
-    /// Forgets everything at or above `relative` and takes all else into memory, to be written anew.
+    /// The part that finds times.
+    pub(crate) const fn times(&mut self) -> &mut Entries<TimeEntry> {
+        &mut self.times
+    }
+
+    /// Whether its files hold all of it.
+    pub(crate) fn is_written(&self) -> bool {
+        self.offsets.stored() == self.offsets.len() && self.times.stored() == self.times.len()
+    }
+
+    /// Forgets the entries at or above `relative`, and then keeps the rest in memory, to be written anew.
+    ///
+    /// The highest timestamp is then that of the last entry: the batches from the last entry on are to be
+    /// noted again.
     pub(crate) fn truncate(&mut self, relative: u32) {
         let offsets = self.offsets.partition_point(|entry| entry.relative < relative);
         let times = self.times.partition_point(|entry| entry.relative < relative);
-        self.offsets.keep_in_memory(offsets);
-        self.times.keep_in_memory(times);
+        if offsets < self.offsets.len() || times < self.times.len() {
+            self.offsets.keep_in_memory(offsets);
+            self.times.keep_in_memory(times);
+        }
         self.last_position = self.offsets.last().map_or(0, |last| u64::from(last.position));
         self.newest = self.times.last();
+    }
+
+    /// Takes over what another index of the same segment has noted from `position` on.
+    pub(crate) fn adopt(&mut self, other: &Self, position: u64) {
+        let first = other.offsets.partition_point(|entry| u64::from(entry.position) < position);
+        for entry in (first..other.offsets.len()).filter_map(|at| other.offsets.get(at)) {
+            self.offsets.push(entry);
+            self.last_position = u64::from(entry.position);
+        }
+        let newer = |entry: &TimeEntry| self.newest.is_none_or(|newest| entry.timestamp > newest.timestamp);
+        self.newest = other.newest.filter(newer).or(self.newest);
+        self.note_time();
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use super::{DELETED_SUFFIX, EpochRule, FileKind, Segment, Scanner, Source, Step, UNFINISHED_SUFFIX, Wait};
+use super::{
+    DELETED_SUFFIX, EpochRule, FileKind, Scanner, Segment, Source, Step, UNFINISHED_SUFFIX, Wait, lock,
+};
 use crate::{
     model::Offset,
     storage::{
@@ -43,7 +45,7 @@ impl Segment {
         }
         let mut handles = self.handles();
         handles.file = None;
-        if handles.index.as_mut().is_some_and(SegmentIndex::is_written) {
+        if handles.index.as_ref().is_some_and(SegmentIndex::is_written) {
             handles.max_timestamp = handles.index.as_ref().and_then(|i| i.newest()).map(|e| e.timestamp);
             handles.index = None;
         }
@@ -80,13 +82,13 @@ impl Segment {
         Ok(Entries::mapped(map))
     }
 
-    /// Builds the index of a sealed segment from its batches and writes it. Where a batch is hit, the
+    /// Builds the index from the batches and, if the segment is sealed, writes it. Where a batch is hit, the
     /// index goes on behind it.
     pub(crate) fn rebuild_index(&self) -> io::Result<()> {
-        let epochs = EpochRule::any();
+        let end = self.end();
+        let size = self.size();
         let source = Source::Cached(self.open_file()?);
-        let mut scanner =
-            Scanner::new(source, (0, self.base), (self.size(), Some(self.end())), epochs);
+        let mut scanner = Scanner::new(source, (0, self.base), (size, Some(end)), EpochRule::any());
         let mut index = SegmentIndex::empty();
         loop {
             match scanner.look()? {
@@ -103,14 +105,26 @@ impl Segment {
                 Step::End => break,
             }
         }
+        tracing::info!(file = %self.path().display(), "index rebuilt from the batches");
+        self.replace_index(index, scanner.position());
+        if !self.is_sealed() {
+            return Ok(());
+        }
+        self.write_index(self.end())?;
+        self.folder.fs.sync_dir(&self.folder.dir)
+    }
+
+    /// Puts a rebuilt index, which covers the batches below `position`, in the place of the one there is.
+    fn replace_index(&self, mut index: SegmentIndex, position: u64) {
+        let mut handles = self.handles();
+        if let Some(old) = handles.index.as_ref().filter(|_| !self.is_sealed()) {
+            index.adopt(old, position);
+        }
         if self.is_sealed() {
             index.seal();
         }
-        tracing::info!(file = %self.path().display(), "index rebuilt from the batches");
-        let mut handles = self.handles();
         handles.index = Some(index);
         handles.index_is_right = true;
-        Ok(())
     }
 
     /// Whether the index was built from the batches by this process.
@@ -119,24 +133,14 @@ impl Segment {
     }
 
     /// Writes the index entries below `below` that are not on disk yet, and syncs them. The folder is left
-    /// to the caller (S15); says whether a file may have been made.
+    /// to the caller (S15); says whether a file was made.
     pub(crate) fn write_index(&self, below: Offset) -> io::Result<bool> {
-        let Some(below) = self.relative(below) else { return self.write_index_all() };
-        self.write_pending(below)
-    }
-
-    fn write_index_all(&self) -> io::Result<bool> {
-        self.write_pending(u32::MAX)
-    }
-
-    fn write_pending(&self, below: u32) -> io::Result<bool> {
-        let made = self.write_entries(FileKind::OffsetIndex, SegmentIndex::offsets, |entry| {
-            entry.relative < below
-        })?;
-        let also = self.write_entries(FileKind::TimeIndex, SegmentIndex::times, |entry| {
-            entry.relative < below
-        })?;
-        Ok(made || also)
+        let _one_writer = lock(&self.writing);
+        let below = self.relative(below).unwrap_or(u32::MAX);
+        let offsets = |entry: &OffsetEntry| entry.relative < below;
+        let times = |entry: &TimeEntry| entry.relative < below;
+        let made = self.write_entries(FileKind::OffsetIndex, SegmentIndex::offsets, offsets)?;
+        Ok(self.write_entries(FileKind::TimeIndex, SegmentIndex::times, times)? || made)
     }
 
     fn write_entries<E: Entry>(

@@ -22,8 +22,9 @@ use std::{
 
 pub use corrupt::CorruptBatch;
 pub(crate) use epochs::EpochRule;
+pub(crate) use files::with_suffix;
 pub(crate) use folder::{DELETED_SUFFIX, FileKind, Folder, UNFINISHED_SUFFIX, parse_name};
-pub(crate) use locate::Located;
+pub(crate) use locate::{Located, read_with};
 pub use scan::CorruptReason;
 pub(crate) use scan::{Hole, Scanner, Source, Step};
 
@@ -52,6 +53,8 @@ pub(crate) struct Segment {
     /// Whether its creation is durable (S15).
     in_folder: AtomicBool,
     handles: Mutex<Handles>,
+    /// Held while index files are written.
+    writing: Mutex<()>,
     recent: Mutex<locate::Recent>,
     corrupt: Mutex<Vec<CorruptBatch>>,
 }
@@ -97,6 +100,7 @@ impl Segment {
                 max_timestamp: None,
                 index_is_right: false,
             }),
+            writing: Mutex::default(),
             recent: Mutex::default(),
             corrupt: Mutex::default(),
         }
@@ -146,14 +150,21 @@ impl Segment {
     /// Takes note of a batch that has just been written at the published end. The writer alone calls this.
     pub(crate) fn note(&self, interval: u64, base: Offset, len: u64, next: Offset, max_timestamp: i64) {
         let position = self.size.load(Ordering::Relaxed);
+        let mut handles = self.handles();
         if let Some(relative) = self.relative(base)
-            && let Some(index) = &mut self.handles().index
+            && let Some(index) = &mut handles.index
         {
             index.note(interval, relative, position as u32, max_timestamp);
         }
-        // The end first: whoever sees the bytes sees an end that covers them.
-        self.end.store(next.get(), Ordering::Release);
+        // The bytes first: whoever sees an end, and then the size, sees all bytes below that end.
         self.size.store(position + len, Ordering::Release);
+        self.end.store(next.get(), Ordering::Release);
+    }
+
+    /// The end and the size that belong together.
+    pub(crate) fn published(&self) -> (Offset, u64) {
+        let _writer_waits = self.handles();
+        (self.end(), self.size())
     }
 
     /// Nothing is written here any more: the next batch goes to a segment that begins at `next`.
@@ -174,6 +185,16 @@ impl Segment {
         self.end.store(end.get(), Ordering::Release);
         self.size.store(size, Ordering::Release);
         self.sealed.store(false, Ordering::Release);
+    }
+
+    /// What lies behind `size` is no longer part of it.
+    pub(crate) fn cut(&self, size: u64) {
+        self.size.store(size, Ordering::Release);
+    }
+
+    /// Takes the index that recovery has completed.
+    pub(crate) fn adopt_index(&self, index: SegmentIndex) {
+        self.handles().index = Some(index);
     }
 
     /// Bytes that its offset index takes once it is written.

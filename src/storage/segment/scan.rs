@@ -24,7 +24,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+    pub(crate) fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
         match self {
             Self::Cached(file) => file.read_at(buf, position),
             Self::Disk(fs, path) => fs.read_from_disk(path, position, buf),
@@ -162,6 +162,19 @@ impl Scanner {
     /// Goes on at `position`, where `expected` should stand.
     pub(crate) fn go_to(&mut self, position: u64, expected: Offset) {
         (self.position, self.expected) = (position, expected);
+    }
+
+    /// From here on terms are judged by another rule.
+    pub(crate) fn set_rule(&mut self, epochs: EpochRule) {
+        self.epochs = epochs;
+    }
+
+    /// Whether any batch from here on is whole, wherever it may belong.
+    pub(crate) fn holds_whole_batch(&mut self) -> io::Result<bool> {
+        if let Step::Batch(_) = self.judge(self.position, None)? {
+            return Ok(true);
+        }
+        Ok(self.search(self.limit)?.is_some())
     }
 
     fn judge(&mut self, position: u64, expected: Option<Offset>) -> io::Result<Step> {
