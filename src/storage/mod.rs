@@ -9,4 +9,6 @@ pub mod log;
 pub mod own_file;
 pub mod producer_state;
 pub mod recovery;
+pub mod retention;
+pub mod scrub;
 mod segment;

@@ -29,8 +29,11 @@ mod options;
 mod range;
 mod read;
 mod reader;
+mod retire;
+mod seal;
 pub(crate) mod shared;
-mod slow;
+pub(crate) mod slow;
+mod time;
 
 use std::{
     path::Path,
@@ -45,6 +48,9 @@ pub use flush::{FlushDone, FlushJob};
 pub use options::LogOptions;
 pub use read::{ReadOutcome, ReadRequest, Verify};
 pub use reader::{FileRange, LogReader, SegmentInfo};
+pub use retire::RetentionJob;
+pub use seal::SealJob;
+pub use time::AtTime;
 
 pub use super::segment::{CorruptBatch, CorruptReason, Wait};
 use super::{
@@ -65,7 +71,6 @@ pub struct Log {
     shared: Arc<shared::Shared>,
     options: LogOptions,
     epoch: LeaderEpoch,
-    clock: Arc<dyn Clock>,
     active: Active,
     producers: ProducerState,
     epochs: LeaderEpochs,
@@ -113,7 +118,6 @@ impl Log {
             shared: Arc::new(recovered.shared),
             options,
             epoch,
-            clock,
             active: recovered.active,
             producers: recovered.producers,
             epochs: recovered.epochs,

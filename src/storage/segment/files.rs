@@ -162,7 +162,8 @@ impl Segment {
         let path = self.folder.file(self.base, kind);
         let at = (stored * E::SIZE) as u64;
         let end = at + bytes.len() as u64;
-        let file = if stored == 0 { self.new_file(&path)? } else { self.folder.fs.open(&path, Open::ReadWrite)? };
+        let file =
+            if stored == 0 { self.new_file(&path)? } else { self.folder.fs.open(&path, Open::ReadWrite)? };
         file.write_all_at(&bytes, at)?;
         file.sync_data()?;
         if stored == 0 {
