@@ -41,14 +41,15 @@ impl Iterator for Batches {
 
 /// The records of one whole batch, unpacked to at most [`DEFAULT_MAX_UNPACKED_BYTES`]. The checksum is left
 /// to the caller.
+#[expect(clippy::needless_pass_by_value, reason = "the records keep the batch's memory")]
 pub fn records(batch: Bytes) -> Result<RecordIter, BatchError> {
-    Ok(unpack(batch, DEFAULT_MAX_UNPACKED_BYTES)?.into_records())
+    Ok(unpack(&batch, DEFAULT_MAX_UNPACKED_BYTES)?.into_records())
 }
 
 /// Unpacks one whole batch to at most `max_unpacked_bytes`; an uncompressed one is only sliced. The checksum
 /// is left to the caller.
-pub fn unpack(batch: Bytes, max_unpacked_bytes: usize) -> Result<UnpackedBatch, BatchError> {
-    let header = BatchHeader::parse(&batch)?;
+pub fn unpack(batch: &Bytes, max_unpacked_bytes: usize) -> Result<UnpackedBatch, BatchError> {
+    let header = BatchHeader::parse(batch)?;
     let (needed, available) = (header.total_len(), batch.len());
     if needed > available {
         return Err(BatchError::Truncated { needed, available });
@@ -97,7 +98,7 @@ impl<'a> IntoIterator for &'a UnpackedBatch {
 }
 
 /// One record, borrowed from its batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordRef<'a> {
     /// Its offset in the partition.
     pub offset: Offset,
@@ -112,7 +113,7 @@ pub struct RecordRef<'a> {
 }
 
 /// The headers of one record, in the order they were given; names may repeat. They have been checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordHeaders<'a> {
     count: usize,
     bytes: &'a [u8],

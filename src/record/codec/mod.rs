@@ -53,20 +53,12 @@ fn decoder(compression: Compression, packed: &[u8], max: usize) -> Result<Decode
         Compression::Gzip => Decoder::Gzip(MultiGzDecoder::new(packed)),
         Compression::Snappy => Decoder::Snappy(snappy::Decoder::new(packed, max)),
         Compression::Lz4 => Decoder::Lz4(lz4::Decoder::new(packed)),
-        Compression::Zstd => {
-            Decoder::Zstd(zstd_decoder(packed, max).map_err(|_| BatchError::Unpack(compression))?)
-        }
+        // The library grants a frame's header no window above 128 MiB, what the highest level asks for, and
+        // touches no more of it than is unpacked.
+        Compression::Zstd => Decoder::Zstd(
+            zstd::stream::read::Decoder::with_buffer(packed).map_err(|_| BatchError::Unpack(compression))?,
+        ),
     })
-}
-
-/// A frame's window is allocated when its header asks for it: none is granted beyond the bound.
-fn zstd_decoder(packed: &[u8], max: usize) -> std::io::Result<zstd::stream::read::Decoder<'static, &[u8]>> {
-    const LEAST_WINDOW_LOG: u32 = 10;
-    const MOST_WINDOW_LOG: u32 = 27;
-    let window_log = max.max(1).ilog2() + 1;
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
-    decoder.window_log_max(window_log.clamp(LEAST_WINDOW_LOG, MOST_WINDOW_LOG))?;
-    Ok(decoder)
 }
 
 impl Read for Decoder<'_> {
