@@ -184,6 +184,7 @@ impl<'a> RecordRefs<'a> {
 impl<'a> Iterator for RecordRefs<'a> {
     type Item = Result<RecordRef<'a>, BatchError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.cursor.next(&self.header, self.payload)
     }
@@ -235,6 +236,7 @@ struct Cursor {
 }
 
 impl Cursor {
+    #[inline]
     fn next<'a>(
         &mut self,
         header: &BatchHeader,
@@ -269,6 +271,7 @@ impl From<Stop> for RecordFlaw {
     }
 }
 
+#[inline]
 fn record<'a>(source: &mut SliceSource<'a>, header: &BatchHeader) -> Result<RecordRef<'a>, RecordFlaw> {
     let length = length(source.varint()?, RecordFlaw::Length)?;
     let mut body = SliceSource::new(source.take(length)?);
@@ -288,6 +291,7 @@ fn record<'a>(source: &mut SliceSource<'a>, header: &BatchHeader) -> Result<Reco
     Ok(RecordRef { offset: header.base_offset.plus(i64::from(offset_delta)), timestamp, key, value, headers })
 }
 
+#[inline]
 fn headers<'a>(body: &mut SliceSource<'a>) -> Result<RecordHeaders<'a>, RecordFlaw> {
     let count = length(body.varint()?, RecordFlaw::NegativeLength)?;
     let bytes = body.rest();
@@ -302,6 +306,7 @@ fn header<'a>(source: &mut SliceSource<'a>) -> Result<(&'a [u8], Option<&'a [u8]
     Ok((source.take(name)?, nullable(source)?))
 }
 
+#[inline]
 fn nullable<'a>(source: &mut SliceSource<'a>) -> Result<Option<&'a [u8]>, RecordFlaw> {
     match source.varint()? {
         -1 => Ok(None),
@@ -309,6 +314,7 @@ fn nullable<'a>(source: &mut SliceSource<'a>) -> Result<Option<&'a [u8]>, Record
     }
 }
 
+#[inline]
 fn length(value: i32, flaw: RecordFlaw) -> Result<usize, RecordFlaw> {
     usize::try_from(value).map_err(|_| flaw)
 }

@@ -26,11 +26,10 @@ pub(super) fn walk_packed(packed: &[u8], expected: Expected, absent: i64) -> Res
 /// Unpacks all, or fails where that would be more than `max` bytes.
 pub(super) fn unpack(compression: Compression, packed: &[u8], max: usize) -> Result<Bytes, BatchError> {
     let mut unpacked = Vec::new();
-    decoder(compression, packed, max)?.take(max as u64 + 1).read_to_end(&mut unpacked).map_err(|error| {
-        match error.kind() {
-            ErrorKind::FileTooLarge => BatchError::UnpackedTooLarge { max },
-            _ => BatchError::Unpack(compression),
-        }
+    let read = decoder(compression, packed, max)?.take(max as u64 + 1).read_to_end(&mut unpacked);
+    read.map_err(|error| {
+        let over = error.kind() == ErrorKind::FileTooLarge;
+        if over { BatchError::UnpackedTooLarge { max } } else { BatchError::Unpack(compression) }
     })?;
     if unpacked.len() > max {
         return Err(BatchError::UnpackedTooLarge { max });

@@ -27,7 +27,7 @@ fn assert_sound(packed: &[u8], compression: Compression) {
     validate_produced(&batch, &rules()).unwrap();
     let batch = Bytes::from(batch);
     let unpacked = unpack(&batch, 1 << 20).unwrap();
-    assert_eq!(unpacked.iter().filter(Result::is_ok).count(), 300);
+    assert_eq!(unpacked.iter().flatten().count(), 300);
     assert!(unpacked.iter().all(|record| record.unwrap().value.unwrap().len() == 1100));
 }
 

@@ -55,7 +55,7 @@ fn read_everything(bytes: &[u8]) {
         let _ = records(batch).map(Iterator::count);
     }
     if let Ok(unpacked) = unpack(&bytes, 100_000) {
-        let _ = unpacked.iter().flatten().map(|record| record.headers.count()).count();
+        let _: usize = unpacked.iter().flatten().map(|record| record.headers.count()).sum();
     }
 }
 
