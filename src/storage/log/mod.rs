@@ -100,6 +100,7 @@ impl Log {
     /// for the one who has it open (S7), reads what may not have been flushed, and syncs it.
     ///
     /// The epoch is a new one, above every other that the log was opened with (S6).
+    #[expect(clippy::needless_pass_by_value, reason = "whoever opens a log shares its clock")]
     pub fn open(
         fs: Arc<dyn Fs>,
         dir: &Path,

@@ -55,7 +55,7 @@ impl RetentionJob {
 impl Log {
     /// Takes what has expired out of the log: readers no longer see it. `None` when there is nothing to do.
     ///
-    /// Only what lies below the high watermark goes. The active segment goes when all that it holds has
+    /// Idle producers are forgotten in passing. Only what lies below the high watermark goes. The active segment goes when all that it holds has
     /// expired: then another one is begun first.
     pub fn retention_pass(&mut self, now: TimestampMs, high_watermark: Offset) -> Option<RetentionJob> {
         if self.is_poisoned() {
@@ -68,6 +68,7 @@ impl Log {
             log_start: self.shared.log_start(),
             below: high_watermark.min(self.shared.flushed()),
         };
+        self.producers.expire(now);
         self.roll_if_expired(&limits);
         let segments = self.shared.segments();
         let facts: Vec<SegmentFacts> = segments.iter().map(|segment| facts_of(segment)).collect();

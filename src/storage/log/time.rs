@@ -123,7 +123,7 @@ fn first_record_at(
     time: TimestampMs,
     start: Offset,
 ) -> Result<Option<AtTime>, ReadError> {
-    let records = unpack(Bytes::copy_from_slice(batch), DEFAULT_MAX_UNPACKED_BYTES)?;
+    let records = unpack(&Bytes::copy_from_slice(batch), DEFAULT_MAX_UNPACKED_BYTES)?;
     for record in &records {
         let record = record?;
         if record.timestamp >= time && record.offset >= start {
