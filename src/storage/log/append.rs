@@ -103,12 +103,16 @@ impl Log {
     }
 
     fn write(&mut self, batch: &[u8]) -> Result<(), AppendError> {
+        self.remove_remains().map_err(|error| self.fail(error))?;
         let position = self.active.segment.size();
         match self.active.file.write_all_at(batch, position) {
             Ok(()) => Ok(()),
             // Nothing that was written is published: the next append writes over it.
             Err(error) if is_full(&error) => {
+                // All but its last zeros may be there, and a power cut may leave zeros: what was refused would
+                // be whole. Where it cannot be removed now, the next append tries again.
                 self.active.has_remains = true;
+                let _ = self.remove_remains();
                 Err(AppendError::DiskFull)
             }
             Err(error) => Err(self.fail(error)),
