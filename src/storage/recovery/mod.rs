@@ -58,7 +58,6 @@ pub(crate) struct Recovered {
     pub(crate) shared: Shared,
     pub(crate) active: Active,
     pub(crate) producers: ProducerState,
-    pub(crate) epochs: LeaderEpochs,
     pub(crate) keeper: Keeper,
     pub(crate) ends: Ends,
     /// Bytes of the log above the newest snapshot.
@@ -227,7 +226,7 @@ impl<'a> Recovery<'a> {
             self.folder,
             place.id,
             self.segments,
-            self.epochs.clone(),
+            self.epochs,
             ends,
             self.options.open_segments_max,
         );
@@ -238,7 +237,6 @@ impl<'a> Recovery<'a> {
             shared,
             active,
             producers: self.producers,
-            epochs: self.epochs,
             keeper: Keeper::new(self.file, Some(written)),
             ends,
             since_snapshot: self.replay.bytes_since_snapshot,
