@@ -74,7 +74,8 @@ pub(crate) fn recover(
     clock: &dyn Clock,
 ) -> Result<Recovered, OpenError> {
     let (folder, lock) = enter(place).map_err(|source| place.failed(source))?;
-    let mut recovery = Recovery::begin(folder, options, clock).map_err(|source| place.failed(source))?;
+    let mut recovery =
+        Recovery::begin(folder, epoch, options, clock).map_err(|source| place.failed(source))?;
     recovery.refuse_old_epoch(place, epoch)?;
     recovery.replay(epoch).map_err(|source| place.failed(source))?;
     recovery.refuse_old_epoch(place, epoch)?;
@@ -125,7 +126,12 @@ struct Recovery<'a> {
 }
 
 impl<'a> Recovery<'a> {
-    fn begin(folder: Arc<Folder>, options: &'a LogOptions, clock: &'a dyn Clock) -> io::Result<Self> {
+    fn begin(
+        folder: Arc<Folder>,
+        epoch: LeaderEpoch,
+        options: &'a LogOptions,
+        clock: &'a dyn Clock,
+    ) -> io::Result<Self> {
         let contents = folder::look(&folder)?;
         let (file, found) = CheckpointFile::open(&*folder.fs, &folder.named(CHECKPOINT_FILE))?;
         let (snapshot_end, producers) = folder::newest_snapshot(&folder, &contents, &found, options)?;
@@ -163,7 +169,7 @@ impl<'a> Recovery<'a> {
             recovery.report_missing(start, first);
         }
         recovery.remove_what_expired()?;
-        recovery.load_epochs()?;
+        recovery.load_epochs(epoch)?;
         Ok(recovery)
     }
 
