@@ -5,7 +5,12 @@
 //! retry is a duplicate exactly when the original is there, and a reader never sees anything else than what
 //! was appended.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use fastrand::Rng;
 
@@ -53,6 +58,8 @@ struct World {
     epoch: i32,
     options: LogOptions,
     batches: Vec<Kept>,
+    /// Every batch that was ever appended: a disk that lies may bring back what had been cut.
+    ever: HashSet<Vec<u8>>,
     /// Ranges of offsets that a recovery has reported as lost.
     lost: Vec<(i64, i64)>,
     /// What the last flush that was finished has said.
@@ -98,6 +105,7 @@ impl World {
             epoch: 0,
             options,
             batches: Vec::new(),
+            ever: HashSet::new(),
             lost: Vec::new(),
             flushed: 0,
             checkpointed: 0,
@@ -255,6 +263,9 @@ impl World {
         self.trace.push(format!("append {} bytes at {base}: {answer:?}", bytes.len()));
         let last_sequence = header.last_sequence().get();
         let producer = id.map(|id| (id as i64, last_sequence));
+        if self.lies {
+            self.ever.insert(bytes.clone());
+        }
         let kept = Kept { base, next, bytes, producer, hit: false };
         match answer {
             Ok(Appended::New { base: at, last }) => {
@@ -443,6 +454,31 @@ impl World {
         }
     }
 
+    /// Hurts one of the small files. Each is checked as it is read, and there is another way to what it says.
+    fn hurt_own_file(&mut self) {
+        let names: Vec<String> =
+            self.process.list(Path::new(DIR)).unwrap_or_default().into_iter().map(|e| e.name).collect();
+        let may_be_hurt = |name: &String| match name.as_str() {
+            // A flipped epoch is known by this file.
+            "leader-epochs" => !self.batches.iter().any(|batch| batch.hit),
+            "checkpoint" => true,
+            name => name.ends_with(".snapshot") || name.ends_with(".checksums"),
+        };
+        let Some(name) = self.rng.choice(names.into_iter().filter(may_be_hurt).collect::<Vec<_>>()) else {
+            return;
+        };
+        let path = format!("{DIR}/{name}");
+        let len = self.disk.visible(&path).map_or(0, |bytes| bytes.len());
+        if len == 0 {
+            return;
+        }
+        self.disk.flip(&path, self.rng.usize(0..len) as u64, 1 << self.rng.u8(0..8));
+        if name == "checkpoint" {
+            (self.checkpointed, self.start_on_disk) = (0, 0);
+        }
+        self.say(format!("flipped a bit of {name}"));
+    }
+
     fn fault(&mut self) {
         let fault = match self.rng.u8(0..4) {
             0 => Fault::SyncFails(AfterFailedSync::FalselyClean),
@@ -508,6 +544,15 @@ impl World {
 
     fn compare(&self, from: i64, next: i64, mut bytes: &[u8], skipped: &[super::super::CorruptBatch]) -> i64 {
         assert!(next > from, "no progress at {from}");
+        if self.lies {
+            while let Ok(header) = BatchHeader::parse(bytes) {
+                let (batch, rest) = bytes.split_at(header.total_len());
+                assert!(self.ever.contains(batch), "batch {} was never appended", header.base_offset);
+                bytes = rest;
+            }
+            assert!(bytes.is_empty(), "bytes that nobody appended");
+            return next;
+        }
         for kept in self.batches.iter().filter(|kept| kept.next > from && kept.base < next) {
             let is_skipped = skipped.iter().any(|c| c.first.get() <= kept.base && kept.next <= c.next.get());
             assert!(is_skipped || !kept.hit, "hit batch {} is served", kept.base);
@@ -571,7 +616,8 @@ impl World {
             72..75 => self.delete(),
             75..78 => self.retain(),
             78..81 => self.flip(),
-            81..83 => self.hurt_index(),
+            81..82 => self.hurt_index(),
+            82..83 => self.hurt_own_file(),
             83..85 => self.disk_full(),
             85..87 => self.fault(),
             87..89 => drop(self.log.as_ref().unwrap().seal_job().map(super::super::SealJob::run)),
