@@ -222,6 +222,7 @@ impl<'a> Recovery<'a> {
         let is_as_left = self.report.cut.is_none() && end == self.checkpoint.flushed;
         self.report.clean = self.checkpoint.clean.filter(|_| is_as_left);
         self.report.log_end = end;
+        self.segments.iter().for_each(|segment| segment.close());
         let start = self.checkpoint.log_start.max(self.contents.first_base()).min(end);
         // Only now that the start is durable, and by whole segments: a batch may reach over it.
         let first = self.segments.first().map_or(end, |segment| segment.base());

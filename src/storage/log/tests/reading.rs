@@ -130,6 +130,36 @@ fn a_range_to_send_is_whole_batches_and_the_same_bytes_as_a_read() {
     }
 }
 
+/// How many files of this process lie in a folder.
+fn open_files(dir: &std::path::Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+        .filter(|file| file.starts_with(dir))
+        .count()
+}
+
+#[test]
+fn only_so_many_segments_are_open_however_many_there_are_and_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = filled(dir.path(), 1500);
+    let segments = log.reader().segments().len();
+    let bound = log.options().open_segments_max + 5;
+    assert!(segments > 4 * bound);
+    let done = log.begin_flush().run();
+    log.finish_flush(done).unwrap();
+    log.checkpoint_job().unwrap().run().unwrap();
+    for from in (0..4500).step_by(3) {
+        let request = ReadRequest { from: Offset::new(from), max_bytes: 1, ..ReadRequest::default() };
+        assert_eq!(read(&log, &request), (vec![from], from + 3));
+    }
+    assert!(open_files(dir.path()) <= bound, "{} of {segments}", open_files(dir.path()));
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let maps = maps.lines().filter(|line| line.contains(dir.path().to_str().unwrap())).count();
+    assert!(maps <= 2 * bound, "{maps} of {segments}");
+    drop(log);
+    assert_eq!(open_files(dir.path()), 0);
+}
+
 #[test]
 fn a_time_leads_to_the_first_record_at_or_after_it() {
     let dir = tempfile::tempdir().unwrap();
