@@ -30,21 +30,13 @@ pub(super) struct Unflushed {
     appended_bytes: u64,
     flushed_bytes: u64,
     pub(super) flushed: (Offset, LogPosition),
-    /// Raised by whatever makes completions that are still under way meaningless (S8).
-    generation: u64,
 }
 
 impl Unflushed {
     /// Everything is on disk, up to the end of `active`.
     pub(super) fn new(active: &Active, end: Offset) -> Self {
         let position = LogPosition { segment: active.segment.base(), byte: active.segment.size() };
-        Self {
-            segments: vec![active.dirty()],
-            appended_bytes: 0,
-            flushed_bytes: 0,
-            flushed: (end, position),
-            generation: 0,
-        }
+        Self { segments: vec![active.dirty()], appended_bytes: 0, flushed_bytes: 0, flushed: (end, position) }
     }
 
     pub(super) fn appended(&mut self, bytes: u64) {
@@ -72,7 +64,6 @@ pub struct FlushJob {
 /// What a flush covers: taken before it begins (S8).
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    generation: u64,
     end: Offset,
     position: LogPosition,
     appended_bytes: u64,
@@ -128,7 +119,6 @@ impl Log {
     pub fn begin_flush(&self) -> FlushJob {
         let active = &self.active.segment;
         let mark = Mark {
-            generation: self.unflushed.generation,
             end: self.shared.log_end(),
             position: LogPosition { segment: active.base(), byte: active.size() },
             appended_bytes: self.unflushed.appended_bytes,
@@ -137,10 +127,11 @@ impl Log {
     }
 
     /// Takes back a flush that has ended and says up to where the log is on disk. Completions may come in any
-    /// order; one that belongs to another opening or to before a truncation says nothing (S8).
+    /// order; one that belongs to another opening says nothing (S8): an opening is a generation, since
+    /// nothing but recovery ever cuts the log.
     pub fn finish_flush(&mut self, done: FlushDone) -> Result<Offset, Poisoned> {
         let FlushDone { shared, mark, result } = done;
-        if !Arc::ptr_eq(&shared, &self.shared) || mark.generation != self.unflushed.generation {
+        if !Arc::ptr_eq(&shared, &self.shared) {
             return Ok(self.shared.flushed());
         }
         result?;
