@@ -5,4 +5,5 @@ pub mod checkpoint;
 pub mod fs;
 pub mod leader_epochs;
 pub mod own_file;
+pub mod partition_folder;
 pub mod producer_state;

@@ -1,0 +1,137 @@
+//! Appending all that waits, inside the replica's handler or, while the disk is slow, away from it.
+//!
+//! A plain positional write into the page cache takes microseconds, less than handing it to a thread.
+//! When the kernel throttles a writer or the disk stalls it can take seconds, and then it would hold up
+//! a worker of the data runtime. So a replica whose last append was slow lends its log to the blocking
+//! pool until appends are fast again.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::sync::oneshot;
+
+use super::{
+    core::Acks,
+    error::AppendRefusal,
+    queue::{AppendReply, AppendRequest, Appended},
+};
+use crate::{
+    clock::Clock,
+    model::{Offset, TimestampMs},
+    storage::log::{AppendError, Log, ProducerRefusal},
+};
+
+/// An append that took longer was slow.
+pub(super) const SLOW: Duration = Duration::from_millis(20);
+
+/// One batch that went through the log, and what is left to do about it.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) ticket: Ticket,
+    pub(super) acks: Acks,
+    /// The offset after the batch's last record.
+    pub(super) end: Offset,
+}
+
+/// A producer that is to be answered, and with what once it may be.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) reply: oneshot::Sender<AppendReply>,
+    pub(super) appended: Appended,
+}
+
+impl PartialEq for Ticket {
+    fn eq(&self, other: &Self) -> bool {
+        self.appended == other.appended
+    }
+}
+
+/// What an append of all that waited came to.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) settled: Vec<Settled>,
+    pub(super) batches: u64,
+    pub(super) bytes: u64,
+    pub(super) disk_full: u64,
+    /// The log is of no more use; the replica has to end.
+    pub(super) fault: Option<String>,
+    pub(super) took: Duration,
+}
+
+/// A log that was lent to the blocking pool, on its way back.
+#[derive(Debug)]
+pub(super) struct AwayAppends {
+    pub(super) log: Log,
+    /// The emptied queue, kept for its memory.
+    pub(super) taken: VecDeque<AppendRequest>,
+    pub(super) outcome: Outcome,
+}
+
+/// Appends all of `taken` in order. Refusals are answered here; what stands in the log is left in
+/// `outcome` for the core to decide upon.
+pub(super) fn append_all(
+    log: &mut Log,
+    taken: &mut VecDeque<AppendRequest>,
+    clock: &dyn Clock,
+    outcome: &mut Outcome,
+) {
+    let began = clock.monotonic();
+    let now = clock.wall();
+    for request in taken.drain(..) {
+        append_one(log, request, now, outcome);
+    }
+    outcome.took = clock.monotonic().saturating_sub(began);
+}
+
+fn append_one(log: &mut Log, request: AppendRequest, now: TimestampMs, outcome: &mut Outcome) {
+    let AppendRequest { batch, header, acks, reply, permits } = request;
+    let result = match outcome.fault {
+        None => log.append(&batch, &header, now),
+        Some(_) => Err(AppendError::Poisoned),
+    };
+    drop(permits);
+    match result {
+        Ok(done) => {
+            if !done.duplicate {
+                outcome.batches += 1;
+                outcome.bytes += batch.len() as u64;
+            }
+            let appended = Appended {
+                base_offset: done.base_offset,
+                log_append_time: done.log_append_time,
+                log_start_offset: log.log_start_offset(),
+            };
+            let end = done.last_offset.plus(1);
+            outcome.settled.push(Settled { ticket: Ticket { reply, appended }, acks, end });
+        }
+        Err(error) => {
+            if matches!(error, AppendError::DiskFull) {
+                outcome.disk_full += 1;
+            }
+            let (refusal, fault) = refusal_of(error, batch.len());
+            outcome.fault = outcome.fault.take().or(fault);
+            let _ = reply.send(Err(refusal));
+        }
+    }
+}
+
+/// What the producer is told, and whether the log is beyond use.
+fn refusal_of(error: AppendError, bytes: usize) -> (AppendRefusal, Option<String>) {
+    let text = error.to_string();
+    match error {
+        AppendError::Producer(ProducerRefusal::OutOfOrderSequence { producer, expected, found }) => {
+            let (producer, expected, found) = (producer.get(), expected.get(), found.get());
+            (AppendRefusal::OutOfOrderSequence { producer, expected, found }, None)
+        }
+        AppendError::Producer(ProducerRefusal::StaleEpoch { producer, current, found }) => {
+            let (producer, current, found) = (producer.get(), current.get(), found.get());
+            (AppendRefusal::StaleProducerEpoch { producer, current, found }, None)
+        }
+        AppendError::LargerThanSegment { limit } => {
+            (AppendRefusal::LargerThanSegment { bytes, limit }, None)
+        }
+        AppendError::DiskFull => (AppendRefusal::DiskFull, None),
+        AppendError::Poisoned | AppendError::Io(_) | AppendError::OffsetOverflow => {
+            (AppendRefusal::Poisoned, Some(text))
+        }
+    }
+}
