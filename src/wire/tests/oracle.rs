@@ -132,3 +132,9 @@ agree! {
     describe_producers_request_agrees_with_the_oracle: describe_producers::DescribeProducersRequest;
     describe_producers_response_agrees_with_the_oracle: describe_producers::DescribeProducersResponse;
 }
+
+#[test]
+fn names_are_found_outside_of_texts_only() {
+    let debug = r#"A { one: "b: \" c: 1", two: Some([B { three: b"\"x: y", four: 1 }]) }"#;
+    assert_eq!(field_names(debug), ["one", "two", "three", "four"]);
+}
