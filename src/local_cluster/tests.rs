@@ -4,8 +4,8 @@ use std::{
     env, fs,
     io::{Read, Write},
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
     path::PathBuf,
+    process::Command,
     time::Duration,
 };
 
@@ -46,8 +46,11 @@ fn acts_as_a_node() {
 fn program(script: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("program");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    // Written by another process: a descriptor of ours could be inherited by a node that another test
+    // starts just now, and the kernel refuses to run a file that somebody may still write to.
+    let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\"";
+    let written = Command::new("sh").args(["-c", write]).arg(&path).arg(script).status().unwrap();
+    assert!(written.success());
     (folder, path)
 }
 
