@@ -4,8 +4,8 @@ use super::{
 };
 use crate::model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs};
 
-/// The most bytes of numbers before a record's key: length, attributes, timestamp, offset, key length.
-const PREFIX_LEN: usize = 5 * varint::MAX_VARLONG_LEN;
+/// Room that a batch takes from the start, unless it may not have as much: growing copies what is there.
+const FIRST_CAPACITY: usize = 16 * 1024;
 
 /// One header of a record to be written.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +60,10 @@ pub struct BatchBuilder {
 impl BatchBuilder {
     /// An empty batch that takes records until it has `max_bytes`, header and all, before it is packed.
     pub fn new(max_bytes: usize) -> Self {
+        let mut bytes = Vec::with_capacity(max_bytes.clamp(BATCH_HEADER_LEN, FIRST_CAPACITY));
+        bytes.resize(BATCH_HEADER_LEN, 0);
         Self {
-            bytes: vec![0; BATCH_HEADER_LEN],
+            bytes,
             max_bytes: max_bytes.min(i32::MAX as usize),
             records: 0,
             base_timestamp: 0,
@@ -86,6 +88,7 @@ impl BatchBuilder {
 
     /// Adds a record; false, and nothing is added, when the batch is full. An empty batch takes a record of
     /// any size that the format allows, so that a large one is refused by the topic and not by a client for ever.
+    #[inline]
     #[must_use = "a record that is not added belongs into the next batch"]
     pub fn append(&mut self, record: &NewRecord<'_>) -> bool {
         let base = if self.records == 0 { record.timestamp.get() } else { self.base_timestamp };
@@ -103,25 +106,22 @@ impl BatchBuilder {
         true
     }
 
+    #[inline]
     fn write(&mut self, record: &NewRecord<'_>, body: usize, timestamp_delta: i64) {
         let out = &mut self.bytes;
+        // Once for the record: what follows then finds its room.
         out.reserve(body + varint::MAX_VARINT_LEN);
-        let mut prefix = [0; PREFIX_LEN];
-        let mut at = varint::write(&mut prefix, 0, body as i64);
-        // The record's own attributes have no bit defined and stay 0.
-        at = varint::write(&mut prefix, at + 1, timestamp_delta);
-        at = varint::write(&mut prefix, at, i64::from(self.records));
-        at = varint::write(&mut prefix, at, len_field(record.key));
-        out.extend_from_slice(prefix.get(..at).unwrap_or_default());
-        out.extend_from_slice(record.key.unwrap_or_default());
-        write_number(out, len_field(record.value));
-        out.extend_from_slice(record.value.unwrap_or_default());
-        write_number(out, record.headers.len() as i64);
+        varint::write(out, body as i64);
+        // The record's own attributes have no bit defined.
+        out.push(0);
+        varint::write(out, timestamp_delta);
+        varint::write(out, i64::from(self.records));
+        write_field(out, record.key);
+        write_field(out, record.value);
+        varint::write(out, record.headers.len() as i64);
         for header in record.headers {
-            write_number(out, header.name.len() as i64);
-            out.extend_from_slice(header.name.as_bytes());
-            write_number(out, len_field(header.value));
-            out.extend_from_slice(header.value.unwrap_or_default());
+            write_field(out, Some(header.name.as_bytes()));
+            write_field(out, header.value);
         }
     }
 
@@ -183,6 +183,7 @@ impl BatchBuilder {
 }
 
 /// Bytes of a record after its length.
+#[inline]
 fn body_len(record: &NewRecord<'_>, timestamp_delta: i64, offset_delta: i32) -> usize {
     let headers: usize = record
         .headers
@@ -197,16 +198,20 @@ fn body_len(record: &NewRecord<'_>, timestamp_delta: i64, offset_delta: i32) -> 
         + headers
 }
 
+#[inline]
 fn field_len(bytes: Option<&[u8]>) -> usize {
     varint::len(len_field(bytes)) + bytes.map_or(0, <[u8]>::len)
 }
 
+#[inline]
 fn len_field(bytes: Option<&[u8]>) -> i64 {
     bytes.map_or(-1, |bytes| bytes.len() as i64)
 }
 
-fn write_number(out: &mut Vec<u8>, value: i64) {
-    let mut number = [0; varint::MAX_VARLONG_LEN];
-    let end = varint::write(&mut number, 0, value);
-    out.extend_from_slice(number.get(..end).unwrap_or_default());
+#[inline]
+fn write_field(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    varint::write(out, len_field(bytes));
+    if let Some(bytes) = bytes {
+        out.extend_from_slice(bytes);
+    }
 }

@@ -41,14 +41,15 @@ impl Iterator for Batches {
 
 /// The records of one whole batch, unpacked to at most [`DEFAULT_MAX_UNPACKED_BYTES`]. The checksum is left
 /// to the caller.
+#[expect(clippy::needless_pass_by_value, reason = "the records keep the batch's memory")]
 pub fn records(batch: Bytes) -> Result<RecordIter, BatchError> {
-    Ok(unpack(batch, DEFAULT_MAX_UNPACKED_BYTES)?.into_records())
+    Ok(unpack(&batch, DEFAULT_MAX_UNPACKED_BYTES)?.into_records())
 }
 
 /// Unpacks one whole batch to at most `max_unpacked_bytes`; an uncompressed one is only sliced. The checksum
 /// is left to the caller.
-pub fn unpack(batch: Bytes, max_unpacked_bytes: usize) -> Result<UnpackedBatch, BatchError> {
-    let header = BatchHeader::parse(&batch)?;
+pub fn unpack(batch: &Bytes, max_unpacked_bytes: usize) -> Result<UnpackedBatch, BatchError> {
+    let header = BatchHeader::parse(batch)?;
     let (needed, available) = (header.total_len(), batch.len());
     if needed > available {
         return Err(BatchError::Truncated { needed, available });
@@ -97,7 +98,7 @@ impl<'a> IntoIterator for &'a UnpackedBatch {
 }
 
 /// One record, borrowed from its batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordRef<'a> {
     /// Its offset in the partition.
     pub offset: Offset,
@@ -112,7 +113,7 @@ pub struct RecordRef<'a> {
 }
 
 /// The headers of one record, in the order they were given; names may repeat. They have been checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordHeaders<'a> {
     count: usize,
     bytes: &'a [u8],
@@ -183,6 +184,7 @@ impl<'a> RecordRefs<'a> {
 impl<'a> Iterator for RecordRefs<'a> {
     type Item = Result<RecordRef<'a>, BatchError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.cursor.next(&self.header, self.payload)
     }
@@ -234,6 +236,7 @@ struct Cursor {
 }
 
 impl Cursor {
+    #[inline]
     fn next<'a>(
         &mut self,
         header: &BatchHeader,
@@ -268,6 +271,7 @@ impl From<Stop> for RecordFlaw {
     }
 }
 
+#[inline]
 fn record<'a>(source: &mut SliceSource<'a>, header: &BatchHeader) -> Result<RecordRef<'a>, RecordFlaw> {
     let length = length(source.varint()?, RecordFlaw::Length)?;
     let mut body = SliceSource::new(source.take(length)?);
@@ -287,6 +291,7 @@ fn record<'a>(source: &mut SliceSource<'a>, header: &BatchHeader) -> Result<Reco
     Ok(RecordRef { offset: header.base_offset.plus(i64::from(offset_delta)), timestamp, key, value, headers })
 }
 
+#[inline]
 fn headers<'a>(body: &mut SliceSource<'a>) -> Result<RecordHeaders<'a>, RecordFlaw> {
     let count = length(body.varint()?, RecordFlaw::NegativeLength)?;
     let bytes = body.rest();
@@ -301,6 +306,7 @@ fn header<'a>(source: &mut SliceSource<'a>) -> Result<(&'a [u8], Option<&'a [u8]
     Ok((source.take(name)?, nullable(source)?))
 }
 
+#[inline]
 fn nullable<'a>(source: &mut SliceSource<'a>) -> Result<Option<&'a [u8]>, RecordFlaw> {
     match source.varint()? {
         -1 => Ok(None),
@@ -308,6 +314,7 @@ fn nullable<'a>(source: &mut SliceSource<'a>) -> Result<Option<&'a [u8]>, Record
     }
 }
 
+#[inline]
 fn length(value: i32, flaw: RecordFlaw) -> Result<usize, RecordFlaw> {
     usize::try_from(value).map_err(|_| flaw)
 }

@@ -99,11 +99,13 @@ impl<'a> SliceSource<'a> {
     }
 
     /// What has not been read yet.
+    #[inline]
     pub(super) fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
     /// The next `count` bytes.
+    #[inline]
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Stop> {
         let taken = self.rest().get(..count).ok_or(Stop::End)?;
         self.at += count;

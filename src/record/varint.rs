@@ -19,20 +19,30 @@ const fn zigzag64(value: i64) -> u64 {
 }
 
 /// Bytes that `value` takes. A 32-bit value takes the same number when widened.
+#[inline]
 pub(super) const fn len(value: i64) -> usize {
     let bits = 64 - (zigzag64(value) | 1).leading_zeros() as usize;
     bits.div_ceil(7)
 }
 
-/// Writes `value` at `at` and returns where it ends. `out` must have [`MAX_VARLONG_LEN`] bytes left there.
+/// Appends `value`. One and two bytes, nearly all there are, are one store each.
 #[inline]
-pub(super) fn write(out: &mut [u8], mut at: usize, value: i64) -> usize {
-    let mut folded = zigzag64(value);
-    while folded >= 0x80 {
-        out[at] = folded as u8 | 0x80;
-        folded >>= 7;
-        at += 1;
+pub(super) fn write(out: &mut Vec<u8>, value: i64) {
+    let folded = zigzag64(value);
+    if folded < 1 << 7 {
+        out.push(folded as u8);
+    } else if folded < 1 << 14 {
+        out.extend_from_slice(&[folded as u8 | 0x80, (folded >> 7) as u8]);
+    } else {
+        write_long(out, folded);
     }
-    out[at] = folded as u8;
-    at + 1
+}
+
+#[inline(never)]
+fn write_long(out: &mut Vec<u8>, mut folded: u64) {
+    while folded >= 0x80 {
+        out.push(folded as u8 | 0x80);
+        folded >>= 7;
+    }
+    out.push(folded as u8);
 }

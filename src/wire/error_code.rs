@@ -6,12 +6,12 @@
 use std::fmt;
 
 macro_rules! error_codes {
-    ($($name:ident = $code:literal, $retry:ident, $text:literal;)*) => {
+    ($($(#[$attr:meta])? $name:ident = $code:literal, $retry:ident, $text:literal;)*) => {
         /// An error of the protocol, or [`ErrorCode::None`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         #[repr(i16)]
         pub enum ErrorCode {
-            $(#[doc = $text] $name = $code,)*
+            $(#[doc = $text] $(#[$attr])? $name = $code,)*
         }
 
         impl ErrorCode {
@@ -55,6 +55,7 @@ macro_rules! retriable {
 
 error_codes! {
     UnknownServerError = -1, final, "the server met an error it has no code for";
+    #[default]
     None = 0, final, "no error";
     OffsetOutOfRange = 1, final, "the offset is not within the log";
     CorruptMessage = 2, retriable, "the records fail their checksum, length or form";
@@ -200,12 +201,6 @@ impl ErrorCode {
     /// Whether this stands for success.
     pub const fn is_none(self) -> bool {
         matches!(self, Self::None)
-    }
-}
-
-impl Default for ErrorCode {
-    fn default() -> Self {
-        Self::None
     }
 }
 

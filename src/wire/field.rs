@@ -180,10 +180,8 @@ impl Nullable for Bytes {
 
 impl<T: Field> Nullable for Vec<T> {
     fn read_nullable(reader: &mut Reader, layout: Layout) -> Result<Option<Self>, DecodeError> {
-        let Some(count) = reader.array_len(layout)? else { return Ok(None) };
-        // The count is a claim: what is reserved up front stays below the bytes that are there.
-        let justified = reader.left() / size_of::<T>().max(1);
-        let mut items = Self::with_capacity(count.min(justified));
+        let Some((count, reserve)) = reader.array_len::<T>(layout)? else { return Ok(None) };
+        let mut items = Self::with_capacity(reserve);
         for _ in 0..count {
             items.push(T::read(reader, layout)?);
         }

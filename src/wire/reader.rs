@@ -1,11 +1,18 @@
 //! Reading, so that no number on the wire is believed before the bytes behind it are there.
 //!
 //! Strings and records are slices of the frame: they cost a reference count, not a copy. A count
-//! of elements reserves at most what the bytes left could hold.
+//! of elements reserves at most what the bytes left could hold, and all elements of a message
+//! together may take only so many times the memory of the frame: a frame of 100 MB that is one
+//! array of empty strings would otherwise become 3 GB.
 
 use bytes::Bytes;
 
 use super::{Layout, UnsupportedVersion};
+
+/// Memory that elements may take for each byte of the frame. Real messages stay below 4.
+const ELEMENT_BYTES_PER_FRAME_BYTE: usize = 8;
+/// Memory that elements may take in any message, so that no small one is ever refused.
+const ELEMENT_BYTES_FREE: usize = 1 << 20;
 
 /// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +36,9 @@ pub enum DecodeError {
         /// Bytes that are left.
         left: usize,
     },
+    /// Elements that would take many times the memory of the frame.
+    #[error("array of {0} elements takes too many times the memory of its frame")]
+    ElementsTooMany(usize),
     /// Null where this version allows none.
     #[error("field is null where the version does not allow it")]
     Null,
@@ -54,13 +64,17 @@ pub struct Reader {
     at: usize,
     /// Never above `frame.len()`.
     end: usize,
+    /// Memory that elements may still take, in bytes.
+    element_bytes: usize,
 }
 
 impl Reader {
     /// Reads `frame` from its start.
     pub fn new(frame: Bytes) -> Self {
         let end = frame.len();
-        Self { frame, at: 0, end }
+        let element_bytes =
+            end.saturating_mul(ELEMENT_BYTES_PER_FRAME_BYTE).saturating_add(ELEMENT_BYTES_FREE);
+        Self { frame, at: 0, end, element_bytes }
     }
 
     /// Bytes not read yet.
@@ -149,16 +163,19 @@ impl Reader {
         Ok(self.uvarint()?.checked_sub(1).map(|len| len as usize))
     }
 
-    /// An array's count, refused when the bytes left cannot hold so many; every element takes at
-    /// least one byte.
-    pub(super) fn array_len(&mut self, layout: Layout) -> Result<Option<usize>, DecodeError> {
-        let claimed = self.bytes_len(layout)?;
-        match claimed {
-            Some(claimed) if claimed > self.left() => {
-                Err(DecodeError::ArrayTooLong { claimed, left: self.left() })
-            }
-            other => Ok(other),
+    /// The count of an array of `T` and how many to reserve: refused when the bytes left cannot hold
+    /// so many (every element takes at least one), or when they would take too much memory. What is
+    /// reserved up front is never more memory than the bytes that are left.
+    pub(super) fn array_len<T>(&mut self, layout: Layout) -> Result<Option<(usize, usize)>, DecodeError> {
+        let Some(claimed) = self.bytes_len(layout)? else { return Ok(None) };
+        let left = self.left();
+        if claimed > left {
+            return Err(DecodeError::ArrayTooLong { claimed, left });
         }
+        let memory = claimed.saturating_mul(size_of::<T>());
+        self.element_bytes =
+            self.element_bytes.checked_sub(memory).ok_or(DecodeError::ElementsTooMany(claimed))?;
+        Ok(Some((claimed, claimed.min(left / size_of::<T>().max(1)))))
     }
 
     /// Walks the tagged fields at the end of a structure: `known` gets each tag with a reader of its
@@ -172,8 +189,9 @@ impl Reader {
             let len = self.uvarint()? as usize;
             self.need(len)?;
             let end = self.at + len;
-            let mut body = Self { frame: self.frame.clone(), at: self.at, end };
+            let mut body = Self { end, ..self.clone() };
             known(tag, &mut body)?;
+            self.element_bytes = body.element_bytes;
             self.at = end;
         }
         Ok(())

@@ -6,7 +6,8 @@ use super::DecodeError;
 
 /// A string that shares the frame it came in: cloning it copies no text.
 ///
-/// Always valid UTF-8.
+/// Always valid UTF-8. What outlives the request should be a copy (`Str::from(name.as_str())`), or it
+/// keeps the whole frame in memory.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Str(Bytes);
 

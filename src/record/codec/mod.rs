@@ -26,11 +26,10 @@ pub(super) fn walk_packed(packed: &[u8], expected: Expected, absent: i64) -> Res
 /// Unpacks all, or fails where that would be more than `max` bytes.
 pub(super) fn unpack(compression: Compression, packed: &[u8], max: usize) -> Result<Bytes, BatchError> {
     let mut unpacked = Vec::new();
-    decoder(compression, packed, max)?.take(max as u64 + 1).read_to_end(&mut unpacked).map_err(|error| {
-        match error.kind() {
-            ErrorKind::FileTooLarge => BatchError::UnpackedTooLarge { max },
-            _ => BatchError::Unpack(compression),
-        }
+    let read = decoder(compression, packed, max)?.take(max as u64 + 1).read_to_end(&mut unpacked);
+    read.map_err(|error| {
+        let over = error.kind() == ErrorKind::FileTooLarge;
+        if over { BatchError::UnpackedTooLarge { max } } else { BatchError::Unpack(compression) }
     })?;
     if unpacked.len() > max {
         return Err(BatchError::UnpackedTooLarge { max });
@@ -53,20 +52,12 @@ fn decoder(compression: Compression, packed: &[u8], max: usize) -> Result<Decode
         Compression::Gzip => Decoder::Gzip(MultiGzDecoder::new(packed)),
         Compression::Snappy => Decoder::Snappy(snappy::Decoder::new(packed, max)),
         Compression::Lz4 => Decoder::Lz4(lz4::Decoder::new(packed)),
-        Compression::Zstd => {
-            Decoder::Zstd(zstd_decoder(packed, max).map_err(|_| BatchError::Unpack(compression))?)
-        }
+        // The library grants a frame's header no window above 128 MiB, what the highest level asks for, and
+        // touches no more of it than is unpacked.
+        Compression::Zstd => Decoder::Zstd(
+            zstd::stream::read::Decoder::with_buffer(packed).map_err(|_| BatchError::Unpack(compression))?,
+        ),
     })
-}
-
-/// A frame's window is allocated when its header asks for it: none is granted beyond the bound.
-fn zstd_decoder(packed: &[u8], max: usize) -> std::io::Result<zstd::stream::read::Decoder<'static, &[u8]>> {
-    const LEAST_WINDOW_LOG: u32 = 10;
-    const MOST_WINDOW_LOG: u32 = 27;
-    let window_log = max.max(1).ilog2() + 1;
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
-    decoder.window_log_max(window_log.clamp(LEAST_WINDOW_LOG, MOST_WINDOW_LOG))?;
-    Ok(decoder)
 }
 
 impl Read for Decoder<'_> {

@@ -1,3 +1,8 @@
+//! What is in one file of tests is told at its head; this one has what they share.
+
+mod captured;
+mod codecs;
+mod properties;
 mod rules;
 
 use bytes::Bytes;

@@ -15,10 +15,9 @@ fn refusal(change: impl FnOnce(&mut Vec<u8>)) -> BatchError {
 }
 
 fn flaw(payload: &[u8]) -> RecordFlaw {
-    match validate_produced(&batch_around(payload, 0, 1), &rules()).unwrap_err() {
-        BatchError::Record { index: 0, flaw } => flaw,
-        other => panic!("{other}"),
-    }
+    let error = validate_produced(&batch_around(payload, 0, 1), &rules()).unwrap_err();
+    let BatchError::Record { index: 0, flaw } = error else { panic!("{error}") };
+    flaw
 }
 
 #[test]

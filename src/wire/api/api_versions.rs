@@ -28,7 +28,7 @@ wire_structs! {
         finalized_features_epoch: i64 [3..; tag 1] = -1,
         /// Features that are on in the cluster. Never one that is not built: it switches clients over.
         finalized_features: Vec<FinalizedFeatureKey> [3..; tag 2],
-        /// Of no meaning without ZooKeeper.
+        /// Of no meaning any more: whether a cluster may leave its former metadata store.
         zk_migration_ready: bool [3..; tag 3],
     }
 

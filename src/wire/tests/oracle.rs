@@ -103,4 +103,38 @@ agree! {
     fetch_response_agrees_with_the_oracle: fetch::FetchResponse;
     list_offsets_request_agrees_with_the_oracle: list_offsets::ListOffsetsRequest;
     list_offsets_response_agrees_with_the_oracle: list_offsets::ListOffsetsResponse;
+    create_topics_request_agrees_with_the_oracle: create_topics::CreateTopicsRequest;
+    create_topics_response_agrees_with_the_oracle: create_topics::CreateTopicsResponse;
+    delete_topics_request_agrees_with_the_oracle: delete_topics::DeleteTopicsRequest;
+    delete_topics_response_agrees_with_the_oracle: delete_topics::DeleteTopicsResponse;
+    init_producer_id_request_agrees_with_the_oracle: init_producer_id::InitProducerIdRequest without "enable_2_pc", "keep_prepared_txn";
+    init_producer_id_response_agrees_with_the_oracle: init_producer_id::InitProducerIdResponse without "ongoing_txn_producer_id", "ongoing_txn_producer_epoch";
+    find_coordinator_request_agrees_with_the_oracle: find_coordinator::FindCoordinatorRequest;
+    find_coordinator_response_agrees_with_the_oracle: find_coordinator::FindCoordinatorResponse;
+    describe_configs_request_agrees_with_the_oracle: describe_configs::DescribeConfigsRequest;
+    describe_configs_response_agrees_with_the_oracle: describe_configs::DescribeConfigsResponse;
+    incremental_alter_configs_request_agrees_with_the_oracle: incremental_alter_configs::IncrementalAlterConfigsRequest;
+    incremental_alter_configs_response_agrees_with_the_oracle: incremental_alter_configs::IncrementalAlterConfigsResponse;
+    create_partitions_request_agrees_with_the_oracle: create_partitions::CreatePartitionsRequest;
+    create_partitions_response_agrees_with_the_oracle: create_partitions::CreatePartitionsResponse;
+    delete_records_request_agrees_with_the_oracle: delete_records::DeleteRecordsRequest;
+    delete_records_response_agrees_with_the_oracle: delete_records::DeleteRecordsResponse;
+    describe_cluster_request_agrees_with_the_oracle: describe_cluster::DescribeClusterRequest;
+    describe_cluster_response_agrees_with_the_oracle: describe_cluster::DescribeClusterResponse;
+    offset_for_leader_epoch_request_agrees_with_the_oracle: offset_for_leader_epoch::OffsetForLeaderEpochRequest;
+    offset_for_leader_epoch_response_agrees_with_the_oracle: offset_for_leader_epoch::OffsetForLeaderEpochResponse;
+    alter_configs_request_agrees_with_the_oracle: alter_configs::AlterConfigsRequest;
+    alter_configs_response_agrees_with_the_oracle: alter_configs::AlterConfigsResponse;
+    describe_topic_partitions_request_agrees_with_the_oracle: describe_topic_partitions::DescribeTopicPartitionsRequest;
+    describe_topic_partitions_response_agrees_with_the_oracle: describe_topic_partitions::DescribeTopicPartitionsResponse;
+    describe_log_dirs_request_agrees_with_the_oracle: describe_log_dirs::DescribeLogDirsRequest;
+    describe_log_dirs_response_agrees_with_the_oracle: describe_log_dirs::DescribeLogDirsResponse;
+    describe_producers_request_agrees_with_the_oracle: describe_producers::DescribeProducersRequest;
+    describe_producers_response_agrees_with_the_oracle: describe_producers::DescribeProducersResponse;
+}
+
+#[test]
+fn names_are_found_outside_of_texts_only() {
+    let debug = r#"A { one: "b: \" c: 1", two: Some([B { three: b"\"x: y", four: 1 }]) }"#;
+    assert_eq!(field_names(debug), ["one", "two", "three", "four"]);
 }

@@ -99,7 +99,7 @@ impl Sample for Str {
 impl Sample for Bytes {
     fn sample(rng: &mut Rng, _: Layout) -> Self {
         let len = rng.choice([0, 1, 61, 127, 128, 1023, 1024, 5000]).unwrap();
-        Self::from_iter(std::iter::repeat_with(|| rng.u8(..)).take(len))
+        std::iter::repeat_with(|| rng.u8(..)).take(len).collect()
     }
 }
 
