@@ -50,11 +50,19 @@ impl PartialEq for Ticket {
 pub(super) struct Outcome {
     pub(super) settled: Vec<Settled>,
     pub(super) batches: u64,
-    pub(super) bytes: u64,
+    pub(super) duplicates: u64,
     pub(super) disk_full: u64,
     /// The log is of no more use; the replica has to end.
     pub(super) fault: Option<String>,
     pub(super) took: Duration,
+}
+
+impl Outcome {
+    /// Ready for the next append, with its memory kept.
+    pub(super) fn reset(&mut self) {
+        let settled = std::mem::take(&mut self.settled);
+        *self = Self { settled, ..Self::default() };
+    }
 }
 
 /// A log that was lent to the blocking pool, on its way back.
@@ -91,9 +99,10 @@ fn append_one(log: &mut Log, request: AppendRequest, now: TimestampMs, outcome: 
     drop(permits);
     match result {
         Ok(done) => {
-            if !done.duplicate {
+            if done.duplicate {
+                outcome.duplicates += 1;
+            } else {
                 outcome.batches += 1;
-                outcome.bytes += batch.len() as u64;
             }
             let appended = Appended {
                 base_offset: done.base_offset,

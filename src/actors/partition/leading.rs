@@ -191,19 +191,30 @@ impl Leading {
     fn settle(&mut self) -> Result<(), LeaderFault> {
         let mut outcome = mem::take(&mut self.outcome);
         self.slow = outcome.took >= SLOW;
-        self.args.metrics.appended(outcome.batches, outcome.bytes);
-        self.args.metrics.disk_full(outcome.disk_full);
+        self.count(&outcome);
         for Settled { ticket, acks, end } in outcome.settled.drain(..) {
             self.core.step(Input::Appended { ticket, end, acks }, &mut self.effects);
         }
         if let Some(fault) = outcome.fault.take() {
-            self.args.metrics.poisoned();
+            self.args.metrics.poisoned_logs.inc();
             return Err(LeaderFault::Append(fault));
         }
         outcome.reset();
         self.outcome = outcome;
         self.after_change();
         Ok(())
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        let metrics = &self.args.metrics;
+        metrics.appended_batches.inc_by(outcome.batches);
+        if outcome.duplicates > 0 {
+            metrics.duplicate_batches.inc_by(outcome.duplicates);
+        }
+        if outcome.disk_full > 0 {
+            metrics.disk_full_refusals.inc_by(outcome.disk_full);
+            tracing::error!(partition = %self.args.label, "disk is full, appends are refused");
+        }
     }
 
     /// Lets the high watermark follow the log, and sees to flushing.
@@ -258,7 +269,8 @@ impl Leading {
         self.args.io.spawn_blocking(move || {
             let began = clock.monotonic();
             let done = job.run();
-            metrics.flushed(clock.monotonic().saturating_sub(began));
+            metrics.flushes.inc();
+            metrics.flush_seconds.observe(clock.monotonic().saturating_sub(began).as_secs_f64());
             let _ = to.cast(LeaderMessage::Flushed(done));
         });
     }
@@ -275,7 +287,7 @@ impl Leading {
                 Ok(())
             }
             Err(poisoned) => {
-                self.args.metrics.poisoned();
+                self.args.metrics.poisoned_logs.inc();
                 Err(LeaderFault::Flush(poisoned.to_string()))
             }
         }
@@ -380,8 +392,8 @@ impl Leading {
 }
 
 fn report_recovery(args: &LeaderArgs, report: &crate::storage::log::RecoveryReport) {
-    args.metrics.recovered(report.bytes_read);
-    args.metrics.corrupt(report.corrupt.len() as u64);
+    args.metrics.recovery_bytes.inc_by(report.bytes_read);
+    args.metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
     if !report.clean {
         tracing::info!(partition = %args.label, "recovered: {report}");
     }

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use super::{
     BackgroundFlush, LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle,
     scrubber::{LogScrubber, ScrubPace, ScrubberArgs},
-    table::{Topic, TopicTable},
+    table::{Topic, TopicMeters, TopicTable},
 };
 use crate::{
     actors::{
@@ -277,8 +277,8 @@ impl Look {
         let new = partitions_of(image).skip(kept.len()).map(PartitionHandle::new);
         let partitions = kept.iter().cloned().chain(new).collect();
         let slot = earlier.map_or_else(|| Arc::new(RwLock::new(Arc::clone(&config))), |t| Arc::clone(&t.config));
-        let metrics = self.args.metrics.topic(image.name.as_str());
-        let topic = Topic { id: image.id, name: image.name.clone(), metrics, config: slot, partitions };
+        let meters = TopicMeters::new(&self.args.metrics, &image.name);
+        let topic = Topic { id: image.id, name: image.name.clone(), meters, config: slot, partitions };
         topic.set_config(config);
         topic
     }

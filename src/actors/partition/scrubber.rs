@@ -138,8 +138,8 @@ impl ScrubberState {
         let mut pass_is_over = true;
         match stepped.result {
             Ok(scrubbed) => {
-                self.args.metrics.scrubbed(scrubbed.bytes);
-                self.args.metrics.corrupt(scrubbed.corrupt.len() as u64);
+                self.args.metrics.scrubbed_bytes.inc_by(scrubbed.bytes);
+                self.args.metrics.corrupt_batches.inc_by(scrubbed.corrupt.len() as u64);
                 for batch in &scrubbed.corrupt {
                     tracing::error!(partition = %label, "scrub found a corrupt batch: {batch}");
                 }
