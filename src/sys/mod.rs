@@ -1,1 +1,31 @@
-//! (sys: being built)
+//! The system-call seam: what the standard library does not offer, as small functions.
+//!
+//! Unsafe code lives here and in nothing else of the crate. Each function does one call, begins again
+//! when a signal interrupts it, and gives the system's own error back.
+
+mod direct;
+mod file;
+mod map;
+mod process;
+mod socket;
+
+pub use direct::read_direct;
+pub use file::{
+    FlockWait, fdatasync, flock, free_bytes, fsync_dir, pread, pread_cached, pwrite_all, start_writeback,
+};
+pub use map::{Map, map_populated};
+pub use process::rss_bytes;
+pub use socket::sendfile;
+
+#[cfg(test)]
+mod tests;
+
+/// Calls again for as long as a signal interrupts.
+fn uninterrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) => {}
+            done => return Ok(done?),
+        }
+    }
+}

@@ -4,6 +4,8 @@
 //! layer over system calls, the faulty twin keeps what was synced apart from what was only written,
 //! so that tests can cut the power, tear writes, lose renames and fill the disk.
 
+pub mod real;
+
 use std::{
     fmt, io,
     os::fd::BorrowedFd,
@@ -71,6 +73,7 @@ pub trait Fs: Send + Sync + fmt::Debug {
 }
 
 /// An open file. All positions are absolute; there is no cursor to share.
+#[expect(clippy::len_without_is_empty, reason = "the length is asked of the system and may fail")]
 pub trait File: Send + Sync + fmt::Debug {
     /// Writes all of `buf`. On an error any part of it may have been written.
     fn write_all_at(&self, buf: &[u8], position: u64) -> io::Result<()>;
