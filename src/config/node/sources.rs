@@ -103,8 +103,7 @@ impl Settings {
                 }
                 Some((table, name)) => {
                     let table = root.entry(table.to_owned());
-                    let table =
-                        table.or_insert_with(|| Value::new(None, ValueKind::Table(HashMap::new().into())));
+                    let table = table.or_insert_with(|| Value::new(None, ValueKind::Table(HashMap::new())));
                     if let ValueKind::Table(inner) = &mut table.kind {
                         inner.insert(name.to_owned(), value.clone());
                     }
@@ -225,18 +224,20 @@ fn flatten(prefix: &str, value: Value, leaves: &mut Vec<(String, Value)>) {
 }
 
 fn key_of(error: &ConfigError) -> Option<String> {
-    match error {
-        ConfigError::Type { key, .. } | ConfigError::At { key, .. } => key.clone(),
-        _ => None,
+    if let ConfigError::Type { key, .. } | ConfigError::At { key, .. } = error {
+        return key.clone();
     }
+    None
 }
 
 fn problem_of(error: &ConfigError) -> String {
-    match error {
-        ConfigError::Type { unexpected, expected, .. } => format!("expected {expected}, found {unexpected}"),
-        ConfigError::At { error, .. } => problem_of(error),
-        _ => error.to_string(),
+    if let ConfigError::Type { unexpected, expected, .. } = error {
+        return format!("expected {expected}, found {unexpected}");
     }
+    if let ConfigError::At { error, .. } = error {
+        return problem_of(error);
+    }
+    error.to_string()
 }
 
 /// The known key that is closest by spelling, if it is close at all.

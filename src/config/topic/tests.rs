@@ -21,11 +21,11 @@ fn the_table_is_ordered_and_every_default_passes_its_own_rule_unchanged() {
 #[test]
 fn a_topic_without_overrides_has_the_documented_defaults() {
     let config = TopicConfig::resolve(&BTreeMap::new()).unwrap();
-    assert_eq!(config.retention_time, Some(Duration::from_secs(7 * 24 * 3600)));
+    assert_eq!(config.retention_time, Some(Duration::from_hours(7 * 24)));
     assert_eq!(config.retention_bytes, None);
     assert_eq!(config.segment_bytes, 1 << 30);
     assert_eq!(config.max_message_bytes, 1_048_588);
-    assert_eq!(config.timestamp_after_max, Some(Duration::from_secs(3600)));
+    assert_eq!(config.timestamp_after_max, Some(Duration::from_hours(1)));
     assert_eq!(config.timestamp_before_max, None);
     assert_eq!(config.flush_messages, None);
     assert_eq!(config.durability, Durability::Disk);
