@@ -1,4 +1,9 @@
 //! The log on disk. Knows files, batches and checkpoints; knows no actor, no socket and no runtime.
 
+pub mod block_checksums;
+pub mod checkpoint;
 pub mod fs;
+pub mod leader_epochs;
 pub mod metadata_log;
+pub mod own_file;
+pub mod producer_state;
