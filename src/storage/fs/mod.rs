@@ -4,7 +4,11 @@
 //! layer over system calls, the faulty twin keeps what was synced apart from what was only written,
 //! so that tests can cut the power, tear writes, lose renames and fill the disk.
 
+pub mod faulty;
 pub mod real;
+
+#[cfg(test)]
+mod agreement_tests;
 
 use std::{
     fmt, io,
