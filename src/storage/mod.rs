@@ -4,6 +4,7 @@ pub mod block_checksums;
 pub mod checkpoint;
 pub mod fs;
 pub mod leader_epochs;
+pub mod metadata_log;
 pub mod own_file;
 pub mod partition_folder;
 pub mod producer_state;
