@@ -12,13 +12,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-const PACKAGES: &[&str] = &["kcat", "librdkafka1", "libyajl2"];
-
 /// A kcat that runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Kcat {
     program: PathBuf,
-    libraries: Option<PathBuf>,
+    /// Folders to look for its libraries in, as the loader takes them.
+    libraries: Option<String>,
 }
 
 /// Finds or fetches kcat; `None` after having said what is skipped.
@@ -45,30 +44,38 @@ fn on_path() -> Option<Kcat> {
 fn fetched() -> Result<Kcat, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join("kcat");
     let root = folder.join("root");
-    let kcat =
-        Kcat { program: root.join("usr/bin/kcat"), libraries: Some(root.join("usr/lib").join(triple())) };
+    let triple = format!("{}-linux-gnu", env::consts::ARCH);
+    let libraries = format!("{0}/usr/lib/{triple}:{0}/lib/{triple}", root.display());
+    let kcat = Kcat { program: root.join("usr/bin/kcat"), libraries: Some(libraries) };
     if kcat.runs().is_ok() {
         return Ok(kcat);
     }
     fs::create_dir_all(&root).map_err(|error| error.to_string())?;
-    run(Command::new("apt-get").arg("download").args(PACKAGES).current_dir(&folder))?;
+    run(Command::new("apt-get").arg("download").args(missing_packages()?).current_dir(&folder))?;
     for entry in fs::read_dir(&folder).map_err(|error| error.to_string())? {
         let path = entry.map_err(|error| error.to_string())?.path();
         if path.extension().is_some_and(|extension| extension == "deb") {
             run(Command::new("dpkg").arg("-x").arg(&path).arg(&root))?;
         }
     }
-    kcat.runs().map(|()| kcat)
+    kcat.runs()?;
+    Ok(kcat)
 }
 
-fn triple() -> String {
-    format!("{}-linux-gnu", env::consts::ARCH)
+/// What an installation would add to this machine: kcat and those of its libraries that are not here.
+fn missing_packages() -> Result<Vec<String>, String> {
+    let mut simulated = Command::new("apt-get");
+    let plan = run(simulated.args(["--simulate", "-qq", "--no-install-recommends", "install", "kcat"]))?;
+    let names = plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    if names.is_empty() { Err("it is installed and does not run".to_owned()) } else { Ok(names) }
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+/// What a command printed; the last line of its complaint where it failed.
+fn run(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().last().unwrap_or("no output");
@@ -76,7 +83,7 @@ fn run(command: &mut Command) -> Result<(), String> {
 }
 
 impl Kcat {
-    fn runs(&self) -> Result<(), String> {
+    fn runs(&self) -> Result<String, String> {
         run(self.command().arg("-V"))
     }
 
