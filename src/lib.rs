@@ -6,6 +6,7 @@
 
 pub mod actors;
 pub mod admin;
+pub mod node;
 pub mod chaos;
 pub mod cli;
 pub mod client;
