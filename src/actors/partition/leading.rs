@@ -1,6 +1,6 @@
 //! A replica that leads: its log, what the core decided, and the work that is under way on threads.
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -19,7 +19,10 @@ use crate::{
     actors::supervise::Address,
     config::topic::TopicConfig,
     model::{BootId, Offset},
-    storage::log::{CheckpointDone, FlushDone, Log, RetentionDone, StartMoved},
+    storage::{
+        log::{FlushDone, Log, RetentionDone},
+        recovery::RecoveryReport,
+    },
 };
 
 /// How often a replica with something unflushed or not checkpointed looks after it. Half of what the
@@ -35,8 +38,6 @@ pub(super) enum LeaderFault {
     Append(String),
     #[error("flush failed, log is poisoned: {0}")]
     Flush(String),
-    #[error("checkpoint failed: {0}")]
-    Checkpoint(String),
 }
 
 /// The log, unless it is lent.
@@ -118,7 +119,10 @@ impl Leading {
                 self.on_maintain();
                 Ok(())
             }
-            LeaderMessage::Checkpointed(done) => self.on_checkpointed(done),
+            LeaderMessage::Checkpointed(done) => {
+                self.on_checkpointed(done);
+                Ok(())
+            }
             LeaderMessage::Configure(config) => {
                 self.configure(&config);
                 Ok(())
@@ -135,8 +139,8 @@ impl Leading {
                 self.on_delete_records(before, reply);
                 Ok(())
             }
-            LeaderMessage::StartMoved { done, reply } => {
-                self.on_start_moved(done, reply);
+            LeaderMessage::StartMoved { outcome, reply } => {
+                self.on_start_moved(outcome, reply);
                 Ok(())
             }
             LeaderMessage::CloseClean { boot, reply } => {
@@ -318,10 +322,12 @@ impl Leading {
         });
     }
 
-    fn on_checkpointed(&mut self, done: CheckpointDone) -> Result<(), LeaderFault> {
+    fn on_checkpointed(&mut self, done: io::Result<()>) {
         self.checkpointing = false;
-        let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
-        log.finish_checkpoint(done).map_err(|error| LeaderFault::Checkpoint(error.to_string()))
+        if let Err(error) = done {
+            // The one before still counts: a start after a crash has more to read, and loses nothing.
+            tracing::warn!(partition = %self.args.label, "checkpoint could not be written: {error}");
+        }
     }
 
     fn configure(&mut self, config: &TopicConfig) {
@@ -361,21 +367,24 @@ impl Leading {
             let _ = reply.send(Err(CommandRefusal::OutOfRange { asked, high_watermark }));
             return;
         }
-        let job = log.delete_records(asked);
+        let Some(job) = log.delete_records(asked) else {
+            let _ = reply.send(Err(CommandRefusal::OutOfRange { asked, high_watermark }));
+            return;
+        };
+        let start = log.log_start_offset();
         let to = self.me.clone();
         self.args.io.spawn_blocking(move || {
-            let _ = to.cast(LeaderMessage::StartMoved { done: job.run(), reply });
+            let outcome = job.run().map(|()| start);
+            let _ = to.cast(LeaderMessage::StartMoved { outcome, reply });
         });
     }
 
     fn on_start_moved(
         &mut self,
-        done: StartMoved,
+        outcome: io::Result<Offset>,
         reply: oneshot::Sender<Result<Offset, CommandRefusal>>,
     ) {
-        let LogSlot::Here(log) = &mut self.log else { return };
-        let moved = log.finish_delete_records(done);
-        let _ = reply.send(moved.map_err(|error| CommandRefusal::Storage(error.to_string())));
+        let _ = reply.send(outcome.map_err(|error| CommandRefusal::Storage(error.to_string())));
         self.args.partition.slot.wake();
         // Whole segments below the new start can go.
         self.on_apply_retention();
@@ -391,7 +400,7 @@ impl Leading {
     }
 }
 
-fn report_recovery(args: &LeaderArgs, report: &crate::storage::log::RecoveryReport) {
+fn report_recovery(args: &LeaderArgs, report: &RecoveryReport) {
     args.metrics.recovery_bytes.inc_by(report.bytes_read);
     args.metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
     if !report.clean {
