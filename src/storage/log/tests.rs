@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Appended, Log, LogOptions, ReadBuffer, ReadOutcome, ReadRequest};
 use crate::{
     clock::ManualClock,
-    model::{BootId, LeaderEpoch, Offset, PartitionId, TimestampMs},
+    model::{BootId, LeaderEpoch, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId},
     record::{BatchBuilder, BatchHeader, Compression, NewRecord, Producer},
     storage::{fs::real::RealFs, recovery::RecoveryReport},
 };
@@ -25,9 +25,12 @@ pub(super) fn append(log: &mut Log, mut batch: Vec<u8>) -> Appended {
     log.append(&mut batch, &header, TimestampMs::new(1)).unwrap()
 }
 
+pub(super) const PARTITION: PartitionId =
+    PartitionId { topic: TopicId::from_bytes([7; 16]), index: PartitionIndex::new(0) };
+
 fn open(dir: &std::path::Path, epoch: i32, options: LogOptions) -> (Log, RecoveryReport) {
     let clock = Arc::new(ManualClock::default());
-    Log::open(RealFs::shared(), dir, PartitionId::default(), LeaderEpoch::new(epoch), options, clock).unwrap()
+    Log::open(RealFs::shared(), dir, PARTITION, LeaderEpoch::new(epoch), options, clock).unwrap()
 }
 
 /// Every batch's (base, next), read to the end in small pieces.
