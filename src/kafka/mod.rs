@@ -94,7 +94,9 @@ impl Broker {
     }
 
     fn report_corrupt(&self, topic: &Topic, batch: &CorruptBatch) {
-        self.metrics.corrupt_batches.inc();
-        tracing::error!(topic = %topic.name, "corrupt batch is skipped: {batch}");
+        if batch.newly_found {
+            self.metrics.corrupt_batches.inc();
+            tracing::error!(topic = %topic.name, "corrupt batch is skipped: {batch}");
+        }
     }
 }

@@ -47,7 +47,7 @@ use crate::{
     metrics::Metrics,
     model::{BootId, TimestampMs},
     storage::{
-        fs::{Fs, Lock, LockWait, RealFs},
+        fs::{Fs, Lock, LockWait, real::RealFs},
         partition_folder,
     },
 };

@@ -8,8 +8,9 @@ use crate::{
     config::topic::TopicConfig,
     model::LeaderEpoch,
     storage::{
-        log::{Log, OpenError, RecoveryReport},
+        log::{Log, OpenError},
         partition_folder::{self, FolderError, Prepared},
+        recovery::RecoveryReport,
     },
 };
 

@@ -275,7 +275,7 @@ impl Look {
     async fn remove(&mut self, id: PartitionId) -> Result<(), SupervisorError> {
         let Some(running) = self.done.running.get(&id).cloned() else { return Ok(()) };
         match self.args.supervisor.remove(&running.child).await {
-            Ok(()) | Err(SupervisorError::NoSuchChild { .. }) => {}
+            Ok(()) | Err(SupervisorError::Unknown { .. }) => {}
             Err(error) => return Err(error),
         }
         self.done.running.remove(&id);
@@ -383,13 +383,21 @@ async fn start_partition(
     };
     let partition = SupervisorHandle::new(SupervisorOptions::default());
     let spec = partition.child_spec(label, Placement::here());
-    args.supervisor.add(spec.with_policy(RestartPolicy::PATIENT)).await?;
+    add(&args.supervisor, spec).await?;
     let replica = ChildSpec::actor("leader", Placement::on(args.data.clone()), slot.clone(), move |vitals| {
         (LeaderReplica, LeaderArgs { vitals: Some(vitals), ..leader.clone() })
     });
-    partition.add(replica.with_policy(RestartPolicy::PATIENT)).await?;
+    add(&partition, replica).await?;
     let scrub = ChildSpec::actor("scrubber", Placement::here(), Slot::new(), move |_| {
         (LogScrubber, scrubber.clone())
     });
-    partition.add(scrub.with_policy(RestartPolicy::PATIENT)).await
+    add(&partition, scrub).await
+}
+
+/// Adds a child that is tried for ever: a partition that cannot be opened says nothing about the others.
+async fn add(supervisor: &SupervisorHandle, child: ChildSpec) -> Result<(), SupervisorError> {
+    match supervisor.add(child.with_policy(RestartPolicy::PATIENT)).await {
+        Ok(()) | Err(SupervisorError::NotStarted { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
