@@ -1,4 +1,4 @@
-//! The bytes of `metadata.log`. Numbers are little-endian; checksums are CRC-32 (`crc32fast`).
+//! The bytes of `metadata.log`. Numbers are big-endian; checksums are CRC-32 (`crc32fast`).
 //!
 //! ```text
 //! file    0     header, 64 bytes, written once
@@ -18,7 +18,7 @@
 //!         16    u64  zero
 //!         24    u32  checksum of bytes 0..24
 //!
-//! block   0     u32  0x4B4C424D
+//! block   0     u32  0x504C4D42 ("PLMB")
 //!         4     u8   kind: 1 snapshot, 2 records
 //!         5     u8, u16  zero
 //!         8     u32  payload length
@@ -38,7 +38,7 @@ pub(super) const BLOCK_HEADER_LEN: usize = 28;
 pub(super) const VERSION: u16 = 1;
 
 const MAGIC: &[u8; 8] = b"PLGMETA\n";
-const BLOCK_MAGIC: u32 = 0x4B4C_424D;
+const BLOCK_MAGIC: u32 = 0x504C_4D42;
 
 /// The head of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +59,11 @@ impl Header {
     pub(super) fn encode(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_LEN);
         out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&VERSION.to_be_bytes());
         out.extend_from_slice(&[0; 6]);
-        out.extend_from_slice(&self.generation.to_le_bytes());
-        out.extend_from_slice(&self.salt.to_le_bytes());
-        out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+        out.extend_from_slice(&self.generation.to_be_bytes());
+        out.extend_from_slice(&self.salt.to_be_bytes());
+        out.extend_from_slice(&crc32fast::hash(&out).to_be_bytes());
         out
     }
 
@@ -91,10 +91,10 @@ impl Header {
 
 pub(super) fn encode_mark(salt: u64, durable_end: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(MARK_LEN);
-    out.extend_from_slice(&salt.to_le_bytes());
-    out.extend_from_slice(&durable_end.to_le_bytes());
+    out.extend_from_slice(&salt.to_be_bytes());
+    out.extend_from_slice(&durable_end.to_be_bytes());
     out.extend_from_slice(&[0; 8]);
-    out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(&out).to_be_bytes());
     out
 }
 
@@ -172,16 +172,16 @@ pub(super) fn encode_block(
 ) -> Option<Vec<u8>> {
     let length = u32::try_from(payload.len()).ok()?;
     let mut out = Vec::with_capacity(BLOCK_HEADER_LEN + payload.len());
-    out.extend_from_slice(&BLOCK_MAGIC.to_le_bytes());
+    out.extend_from_slice(&BLOCK_MAGIC.to_be_bytes());
     let kind = match kind {
         BlockKind::Snapshot => 1,
         BlockKind::Records => 2,
     };
     out.extend_from_slice(&[kind, 0, 0, 0]);
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&count.to_le_bytes());
-    out.extend_from_slice(&last_index.to_le_bytes());
-    out.extend_from_slice(&block_checksum(salt, &out, payload).to_le_bytes());
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&count.to_be_bytes());
+    out.extend_from_slice(&last_index.to_be_bytes());
+    out.extend_from_slice(&block_checksum(salt, &out, payload).to_be_bytes());
     out.extend_from_slice(payload);
     Some(out)
 }
@@ -190,7 +190,7 @@ pub(super) fn encode_block(
 pub(super) fn encode_records(records: &[Vec<u8>]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(records.iter().map(|record| record.len() + 4).sum());
     for record in records {
-        out.extend_from_slice(&u32::try_from(record.len()).ok()?.to_le_bytes());
+        out.extend_from_slice(&u32::try_from(record.len()).ok()?.to_be_bytes());
         out.extend_from_slice(record);
     }
     Some(out)
@@ -198,7 +198,7 @@ pub(super) fn encode_records(records: &[Vec<u8>]) -> Option<Vec<u8>> {
 
 fn block_checksum(salt: u64, head: &[u8], payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&salt.to_le_bytes());
+    hasher.update(&salt.to_be_bytes());
     hasher.update(head);
     hasher.update(payload);
     hasher.finalize()
@@ -206,7 +206,7 @@ fn block_checksum(salt: u64, head: &[u8], payload: &[u8]) -> u32 {
 
 /// Where a whole block begins in `bytes` after its first byte, if one does.
 pub(super) fn find_block(bytes: &[u8], salt: u64) -> Option<usize> {
-    let magic = BLOCK_MAGIC.to_le_bytes();
+    let magic = BLOCK_MAGIC.to_be_bytes();
     (1..bytes.len()).find(|at| {
         bytes.get(*at..).is_some_and(|rest| rest.starts_with(&magic) && Block::parse(rest, salt).is_some())
     })
@@ -227,14 +227,14 @@ impl<'a> Input<'a> {
     }
 
     fn u16(&mut self) -> Option<u16> {
-        self.take().map(u16::from_le_bytes)
+        self.take().map(u16::from_be_bytes)
     }
 
     fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
+        self.take().map(u32::from_be_bytes)
     }
 
     fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
+        self.take().map(u64::from_be_bytes)
     }
 }

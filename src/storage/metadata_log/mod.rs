@@ -298,4 +298,6 @@ fn fresh_salt() -> u64 {
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;

@@ -176,7 +176,7 @@ fn a_file_of_a_newer_version_or_of_another_kind_is_refused_and_left_alone() {
     two_commits(dir.path());
     let path = file_of(dir.path());
     let mut newer = fs::read(&path).unwrap();
-    newer[8] = 2;
+    newer[9] = 2;
     fs::write(&path, &newer).unwrap();
     assert!(matches!(open(dir.path()), Err(OpenError::Version { found: 2, .. })));
     assert_eq!(fs::read(&path).unwrap(), newer);
