@@ -20,7 +20,7 @@ use crate::{
     config::topic::TopicConfig,
     model::{BootId, Offset},
     storage::{
-        log::{FlushDone, Log, RetentionDone},
+        log::{FlushDone, Log},
         recovery::RecoveryReport,
     },
 };
@@ -64,6 +64,7 @@ pub(super) struct Leading {
     effects: Vec<Effect<Ticket>>,
     flushing: bool,
     checkpointing: bool,
+    sealing: bool,
     maintaining: bool,
     /// Since when something is not flushed, by the monotonic clock.
     dirty_since: Option<Duration>,
@@ -97,6 +98,7 @@ impl Leading {
             effects: Vec::new(),
             flushing: false,
             checkpointing: false,
+            sealing: false,
             maintaining: false,
             dirty_since: None,
             slow: false,
@@ -121,6 +123,10 @@ impl Leading {
             }
             LeaderMessage::Checkpointed(done) => {
                 self.on_checkpointed(done);
+                Ok(())
+            }
+            LeaderMessage::Sealed(done) => {
+                self.on_sealed(done);
                 Ok(())
             }
             LeaderMessage::Configure(config) => {
@@ -307,6 +313,32 @@ impl Leading {
         self.maintaining = false;
         self.flush_if_due();
         self.checkpoint();
+        self.seal();
+    }
+
+    /// Block checksums for segments that are no longer written: what tells rot apart where a batch's own
+    /// checksum does not reach.
+    fn seal(&mut self) {
+        let LogSlot::Here(log) = &self.log else { return };
+        if self.sealing {
+            return;
+        }
+        let Some(job) = log.seal_job() else { return };
+        self.sealing = true;
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let _ = to.cast(LeaderMessage::Sealed(job.run()));
+        });
+    }
+
+    fn on_sealed(&mut self, done: io::Result<()>) {
+        self.sealing = false;
+        match done {
+            Ok(()) => self.seal(),
+            Err(error) => {
+                tracing::warn!(partition = %self.args.label, "block checksums could not be written: {error}");
+            }
+        }
     }
 
     fn checkpoint(&mut self) {
@@ -347,10 +379,9 @@ impl Leading {
         });
     }
 
-    fn on_retention_applied(&mut self, done: RetentionDone) {
-        let LogSlot::Here(log) = &mut self.log else { return };
-        if let Err(error) = log.finish_retention(done) {
-            // Nothing is lost by files that stay; the next pass tries again.
+    fn on_retention_applied(&self, done: io::Result<()>) {
+        if let Err(error) = done {
+            // Nothing is lost by files that stay; they go when the log is opened again.
             tracing::warn!(partition = %self.args.label, "retention could not delete segments: {error}");
         }
     }
@@ -403,7 +434,7 @@ impl Leading {
 fn report_recovery(args: &LeaderArgs, report: &RecoveryReport) {
     args.metrics.recovery_bytes.inc_by(report.bytes_read);
     args.metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
-    if !report.clean {
+    if report.clean.is_none() && report.log_end > Offset::ZERO {
         tracing::info!(partition = %args.label, "recovered: {report}");
     }
     for batch in &report.corrupt {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::topic::TopicConfig,
     model::{BootId, Offset},
-    storage::log::{FlushDone, RetentionDone},
+    storage::log::FlushDone,
 };
 
 /// The protocol of [`LeaderReplica`](super::LeaderReplica).
@@ -30,12 +30,14 @@ pub enum LeaderMessage {
     Maintain,
     /// A flush thread: the checkpoint is on disk, or not.
     Checkpointed(io::Result<()>),
+    /// A flush thread: the block checksums of a sealed segment are on disk, or not.
+    Sealed(io::Result<()>),
     /// The reconciler: the topic's configuration changed.
     Configure(Arc<TopicConfig>),
     /// The reconciler's timer: delete what retention lets go.
     ApplyRetention,
     /// A flush thread: the segments that retention let go are gone from the disk, or not.
-    RetentionApplied(RetentionDone),
+    RetentionApplied(io::Result<()>),
     /// An administrator: move the log start offset up; `None` means to the high watermark.
     DeleteRecords {
         /// The new log start offset.

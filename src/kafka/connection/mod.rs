@@ -112,7 +112,7 @@ pub(crate) async fn serve(stream: TcpStream, context: ConnectionContext, broker:
             tracing::debug!(peer = %context.peer, "connection ended: {end}");
         }
         End::ClosedMidFrame | End::HalfRequest(_) | End::Frame(_) | End::Refused(_) => {
-            broker.log_bad_peer(context.peer, &end);
+            broker.log_bad_peer(&context.listener, context.peer, &end);
         }
     }
 }
