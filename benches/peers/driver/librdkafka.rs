@@ -9,7 +9,8 @@ use std::{
     cell::{Cell, RefCell},
     ffi::{CStr, CString, c_char, c_int, c_void},
     marker::PhantomData,
-    ptr, slice,
+    ptr::{self, NonNull},
+    slice,
     time::Duration,
 };
 
@@ -199,7 +200,7 @@ pub(crate) struct Consumer {
 /// A message that was received; given back to librdkafka when it goes.
 #[repr(transparent)]
 pub(crate) struct Message<'a> {
-    raw: *mut c::rd_kafka_message_t,
+    raw: NonNull<c::rd_kafka_message_t>,
     consumer: PhantomData<&'a Consumer>,
 }
 
@@ -244,7 +245,7 @@ impl Consumer {
     pub(crate) fn next(&self, wait: Duration) -> Option<Message<'_>> {
         // SAFETY: the queue is alive; a message that is returned is ours.
         let raw = unsafe { c::rd_kafka_consume_queue(self.queue, wait.as_millis() as c_int) };
-        (!raw.is_null()).then_some(Message { raw, consumer: PhantomData })
+        NonNull::new(raw).map(|raw| Message { raw, consumer: PhantomData })
     }
 }
 
@@ -267,7 +268,7 @@ impl Message<'_> {
     pub(crate) fn value(&self) -> Result<&[u8]> {
         // SAFETY: the message is alive until it is dropped; its payload is `len` bytes or null.
         unsafe {
-            let message = &*self.raw;
+            let message = self.raw.as_ref();
             match message.err {
                 c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR if message.payload.is_null() => Ok(&[]),
                 c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
@@ -282,7 +283,7 @@ impl Message<'_> {
 impl Drop for Message<'_> {
     fn drop(&mut self) {
         // SAFETY: received once, given back once.
-        unsafe { c::rd_kafka_message_destroy(self.raw) };
+        unsafe { c::rd_kafka_message_destroy(self.raw.as_ptr()) };
     }
 }
 
