@@ -37,7 +37,7 @@ pub(super) struct Pace {
 
 pub(super) fn run(target: &Target, pace: &Pace) -> Result<Report> {
     let count = (pace.rate * pace.seconds as f64) as u64;
-    let receiver = Receiver::start(target, count as usize)?;
+    let receiver = Receiver::start(target, count as usize);
     let broker = target.broker_cpu()?;
     let own = CpuMeter::start(process::id())?;
     let start = now_nanos();
@@ -91,14 +91,14 @@ struct Receiver {
 
 impl Receiver {
     /// Returns when the consumer has settled at the end of the log.
-    fn start(target: &Target, expected: usize) -> Result<Self> {
+    fn start(target: &Target, expected: usize) -> Self {
         let (stop, settled) = (Arc::new(AtomicBool::new(false)), Arc::new(Barrier::new(2)));
         let thread = {
             let (stop, settled, target) = (Arc::clone(&stop), Arc::clone(&settled), target.clone());
             thread::spawn(move || receive_until(&stop, &settled, &target, expected))
         };
         settled.wait();
-        Ok(Self { stop, thread })
+        Self { stop, thread }
     }
 
     /// Nanoseconds on the way of each message that was received.

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rdkafka::bindings as c;
 
 use super::Setting;
@@ -118,10 +118,13 @@ impl Producer {
             return Ok(Ok(()));
         }
         // SAFETY: reads this thread's last error.
-        match unsafe { c::rd_kafka_last_error() } {
-            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__QUEUE_FULL => Ok(Err(QueueFull)),
-            error => bail!("produce: {}", describe(error)),
-        }
+        let error = unsafe { c::rd_kafka_last_error() };
+        ensure!(
+            error == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__QUEUE_FULL,
+            "produce: {}",
+            describe(error)
+        );
+        Ok(Err(QueueFull))
     }
 
     /// Serves delivery reports, waiting for the first at most `wait`.
@@ -175,11 +178,7 @@ unsafe extern "C" fn on_delivery(
     // SAFETY: `opaque` is the `Deliveries` that `Producer::new` set, alive as long as the client;
     // `message` is valid during the call.
     let (deliveries, message) = unsafe { (&*opaque.cast::<Deliveries>(), &*message) };
-    let error = match message.err {
-        c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => None,
-        error => Some(describe(error)),
-    };
-    deliveries.record(error, message._private.addr() as u64);
+    deliveries.record(error_of(message), message._private.addr() as u64);
 }
 
 /// Where a consumer starts to read.
@@ -266,17 +265,16 @@ impl Drop for Consumer {
 impl Message<'_> {
     /// The record's value, or what the client has to report instead of one.
     pub(crate) fn value(&self) -> Result<&[u8]> {
-        // SAFETY: the message is alive until it is dropped; its payload is `len` bytes or null.
-        unsafe {
-            let message = self.raw.as_ref();
-            match message.err {
-                c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR if message.payload.is_null() => Ok(&[]),
-                c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
-                    Ok(slice::from_raw_parts(message.payload.cast(), message.len))
-                }
-                error => bail!("consume: {}", describe(error)),
-            }
+        // SAFETY: the message is alive until it is dropped.
+        let message = unsafe { self.raw.as_ref() };
+        if let Some(error) = error_of(message) {
+            bail!("consume: {error}");
         }
+        if message.payload.is_null() {
+            return Ok(&[]);
+        }
+        // SAFETY: the payload is `len` bytes that live as long as the message.
+        Ok(unsafe { slice::from_raw_parts(message.payload.cast(), message.len) })
     }
 }
 
@@ -325,6 +323,10 @@ fn topic_handle(client: *mut c::rd_kafka_t, name: &str) -> Result<*mut c::rd_kaf
         bail!("topic: {}", describe(unsafe { c::rd_kafka_last_error() }));
     }
     Ok(topic)
+}
+
+fn error_of(message: &c::rd_kafka_message_t) -> Option<String> {
+    (message.err != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| describe(message.err))
 }
 
 fn describe(error: c::rd_kafka_resp_err_t) -> String {

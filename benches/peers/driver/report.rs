@@ -52,8 +52,10 @@ impl Report {
         }
     }
 
-    /// Adds what the load cost the broker.
+    /// Adds what the load cost the broker. None at all means that the process that was watched is not
+    /// the one that served, and is no figure.
     pub(crate) fn with_broker_cpu(mut self, seconds: Option<f64>) -> Self {
+        let seconds = seconds.filter(|seconds| *seconds > 0.0);
         self.broker_cpu_seconds = seconds;
         self.broker_cpu_seconds_per_million = seconds.map(|seconds| seconds * 1e6 / self.messages as f64);
         self

@@ -248,9 +248,11 @@ impl Bench<'_> {
         let mut both = Both { ours: Vec::new(), ideal: Vec::new() };
         for round in self.rounds() {
             let [first, second] = &mut *stages;
-            for (stage, results) in [(first, &mut both.ours), (second, &mut both.ideal)] {
-                let result = run(stage).with_context(|| format!("{round}, {}", stage.label()))?;
-                eprintln!("  {round}, {}: {}", stage.label(), text(&result));
+            for (role, stage, results) in
+                [("ours", first, &mut both.ours), ("ideal", second, &mut both.ideal)]
+            {
+                let result = run(stage).with_context(|| format!("{round}, {role}"))?;
+                eprintln!("  {round}, {role}: {}", text(&result));
                 if round.counts() {
                     results.push(result);
                 }

@@ -29,6 +29,7 @@ use table::Figure;
 
 /// What is run, and against what.
 #[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Options {
     /// Only these rows, by name, separated by commas.
     #[arg(long, value_delimiter = ',')]
@@ -67,7 +68,6 @@ pub(crate) struct Options {
 struct Findings<'a> {
     started_unix_ms: i64,
     machine: &'a Machine,
-    runs: usize,
     quick: bool,
     figures: &'a [Figure],
 }
@@ -75,9 +75,12 @@ struct Findings<'a> {
 /// Measures the rows that were asked for; prints the table even when one of them fails half way.
 pub(crate) fn main(options: &Options) -> Result<()> {
     if options.list {
-        ROWS.iter().for_each(|row| println!("{}", row.name));
+        for row in ROWS {
+            println!("{}", row.name);
+        }
         return Ok(());
     }
+    ensure!(!cfg!(debug_assertions), "figures of a debug build say nothing: run `cargo bench --bench peers`");
     let ours = contender(options)?;
     let rows = wanted(options)?;
     let folder = Folder::claim(&options.dir)?;
@@ -97,9 +100,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
                 failure.get_or_insert(row.name);
             }
         }
-        let runs = effort(options, row).runs;
         let quick = options.quick;
-        let findings = Findings { started_unix_ms, machine: &machine, runs, quick, figures: &figures };
+        let findings = Findings { started_unix_ms, machine: &machine, quick, figures: &figures };
         fs::write(&json, serde_json::to_vec_pretty(&findings)?)?;
     }
     drop(folder);
