@@ -11,6 +11,8 @@ mod latency;
 mod process;
 mod runner;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -32,7 +34,17 @@ enum Part {
     IdealServer(ideal::Options),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     // `cargo bench` adds its own flag to what it passes on; `cargo test --all-targets` passes nothing,
     // and must not measure for a quarter of an hour.
     if std::env::args().len() == 1 {

@@ -127,13 +127,17 @@ impl Broker {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let mut connected = false;
+        let (mut connected, mut ended) = (false, None);
         let address = self.address;
-        let ended = wait_until(READY_WITHIN, || {
+        wait_until(READY_WITHIN, || {
             connected = TcpStream::connect(address).is_ok();
-            connected || self.child.try_wait().is_ok_and(|status| status.is_some())
+            ended = self.child.try_wait().ok().flatten();
+            connected || ended.is_some()
         });
-        ensure!(ended && connected, "{} did not start: {}", self.kind.label(), self.last_words());
+        if let Some(status) = ended {
+            bail!("{} ended at once with {status}: {}", self.kind.label(), self.last_words());
+        }
+        ensure!(connected, "{} took no connection within {READY_WITHIN:?}", self.kind.label());
         Ok(())
     }
 
