@@ -7,12 +7,14 @@ pub(crate) mod kcat;
 pub(crate) mod rdkafka;
 
 use std::{
+    ops::{Deref, DerefMut},
     path::Path,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use polylogue::{
+    clock::{Clock, SystemClock},
     local_cluster::{LocalNode, NodeOptions},
     model::NodeId,
 };
@@ -25,23 +27,53 @@ pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_polylogue"))
 }
 
+/// A node that shows the end of its log where the test that uses it fails: its folder goes with it.
+#[derive(Debug)]
+pub(crate) struct TestNode(LocalNode);
+
+impl Deref for TestNode {
+    type Target = LocalNode;
+
+    fn deref(&self) -> &LocalNode {
+        &self.0
+    }
+}
+
+impl DerefMut for TestNode {
+    fn deref_mut(&mut self) -> &mut LocalNode {
+        &mut self.0
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            println!("the log of node {} ends with:\n{}", self.0.id(), self.0.log_tail());
+        }
+    }
+}
+
 /// One node in a folder of its own that goes with it, up and ready.
-pub(crate) fn start_node() -> LocalNode {
-    let mut node = LocalNode::start(NodeOptions::new(binary(), NodeId::new(1)).unwrap()).unwrap();
+pub(crate) fn start_node() -> TestNode {
+    start_node_with(NodeOptions::new(binary(), NodeId::new(1)).unwrap())
+}
+
+/// A node of the caller's choice, up and ready.
+pub(crate) fn start_node_with(options: NodeOptions) -> TestNode {
+    let mut node = LocalNode::start(options).unwrap();
     node.wait_until_ready(WITHIN).unwrap();
-    node
+    TestNode(node)
 }
 
 /// Polls until `condition` gives something, and fails when the time is over.
 #[track_caller]
-#[allow(clippy::disallowed_methods, reason = "a test's own deadline, on the machine's clock")]
 pub(crate) fn eventually<T>(what: &str, within: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + within;
+    let clock = SystemClock::new();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {within:?}");
+        assert!(clock.monotonic() < within, "{what}: not within {within:?}");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -21,6 +21,8 @@
 
 mod judge;
 mod paged;
+#[cfg(test)]
+mod random_tests;
 mod report;
 mod state;
 #[cfg(test)]
