@@ -106,7 +106,11 @@ fn play(seed: u64, rates: FaultRates) -> usize {
         disk.set_fault_rates(rates);
         model.live(seed, &fs, &mut rng);
         disk.clear_faults();
-        if rng.bool() { disk.power_cut() } else { disk.kill() }
+        if rng.bool() {
+            disk.power_cut();
+        } else {
+            disk.kill();
+        }
     }
     let (_, recovered) = open(&disk.mount()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     model.check(seed, &recovered);
