@@ -18,4 +18,5 @@ pub mod model;
 pub mod record;
 pub mod storage;
 pub mod sys;
+pub mod telemetry;
 pub mod wire;
