@@ -3,8 +3,8 @@
 //! Every metric is a line of one macro call below: field, type, name and help come from the same
 //! place, so that the documentation can be checked against [`TABLE`]. A field is a handle that others
 //! bump; on a hot path that is one atomic addition. A metric with labels gives out such handles by
-//! [`CounterBy::of`], which takes a lock and is called once, not per message. The text format is
-//! OpenMetrics 1.0, by the crate `prometheus-client`.
+//! [`By::of`], which takes a lock and is called once, not per message. The text format is
+//! `OpenMetrics` 1.0, by the crate `prometheus-client`.
 
 use std::{
     borrow::Cow,
@@ -28,27 +28,33 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// A counter of seconds.
 pub type SecondsCounter = Counter<f64, AtomicU64>;
 
-/// One counter for each set of label values.
+/// One metric for each set of label values.
 #[derive(Clone, Debug)]
-pub struct CounterBy<const N: usize> {
+pub struct By<M, const N: usize> {
     keys: [&'static str; N],
-    family: Family<[Label; N], Counter>,
+    family: Family<[Label; N], M>,
 }
+
+/// One counter for each set of label values.
+pub type CounterBy<const N: usize> = By<Counter, N>;
+
+/// One gauge for each set of label values.
+pub type GaugeBy<const N: usize> = By<Gauge, N>;
 
 type Label = (&'static str, Cow<'static, str>);
 
-impl<const N: usize> CounterBy<N> {
+impl<M: Clone + Default, const N: usize> By<M, N> {
     fn new(keys: [&'static str; N]) -> Self {
         Self { keys, family: Family::default() }
     }
 
-    /// The counter for these label values, in the order of the keys. Keep it; finding it again takes
-    /// a lock.
-    pub fn of<V: Into<Cow<'static, str>>>(&self, values: [V; N]) -> Counter {
+    /// The metric for these label values, in the order of the keys. Keep it; finding it again takes a
+    /// lock.
+    pub fn of<V: Into<Cow<'static, str>>>(&self, values: [V; N]) -> M {
         self.family.get_or_create_owned(&self.labels(values))
     }
 
-    /// Takes the counter for these label values out, for instance with a deleted topic. Handles that
+    /// Takes the metric for these label values out, for instance with a deleted topic. Handles that
     /// were given out still count, for nobody.
     pub fn forget<V: Into<Cow<'static, str>>>(&self, values: [V; N]) {
         self.family.remove(&self.labels(values));
@@ -117,19 +123,20 @@ macro_rules! metrics {
 }
 
 metrics! {
-    connections: Gauge = Gauge::default(), Gauge "polylogue_connections",
-        "Client connections open now";
-    connections_accepted: Counter = Counter::default(), Counter "polylogue_connections_accepted_total",
-        "Client connections accepted";
-    connections_refused: CounterBy<1> = CounterBy::new(["reason"]),
+    connections: GaugeBy<1> = By::new(["listener"]), Gauge "polylogue_connections",
+        "Connections open now, by listener";
+    connections_accepted: CounterBy<1> = By::new(["listener"]),
+        Counter "polylogue_connections_accepted_total",
+        "Connections accepted, by listener";
+    connections_refused: CounterBy<2> = By::new(["listener", "reason"]),
         Counter "polylogue_connections_refused_total",
-        "Client connections closed at once because a bound was reached, by reason";
-    connections_dropped: CounterBy<1> = CounterBy::new(["reason"]),
+        "Connections closed at once because a bound was reached, by listener and by reason";
+    connections_dropped: CounterBy<2> = By::new(["listener", "reason"]),
         Counter "polylogue_connections_dropped_total",
-        "Client connections closed by the node while in use, by reason";
-    accept_errors: Counter = Counter::default(), Counter "polylogue_accept_errors_total",
-        "Failed attempts to accept a connection";
-    requests: CounterBy<2> = CounterBy::new(["api", "error"]), Counter "polylogue_requests_total",
+        "Connections closed by the node while in use, by listener and by reason";
+    accept_errors: CounterBy<1> = By::new(["listener"]), Counter "polylogue_accept_errors_total",
+        "Failed attempts to accept a connection, by listener";
+    requests: CounterBy<2> = By::new(["api", "error"]), Counter "polylogue_requests_total",
         "Requests answered, by api and by error";
     request_bytes: Counter = Counter::default(), Counter "polylogue_request_bytes_total",
         "Bytes of requests received";
@@ -137,9 +144,9 @@ metrics! {
         "Bytes of responses sent";
     in_flight_bytes: Gauge = Gauge::default(), Gauge "polylogue_in_flight_bytes",
         "Bytes of requests held in memory now";
-    topic_bytes_in: CounterBy<1> = CounterBy::new(["topic"]), Counter "polylogue_topic_bytes_in_total",
+    topic_bytes_in: CounterBy<1> = By::new(["topic"]), Counter "polylogue_topic_bytes_in_total",
         "Bytes of record batches appended, by topic";
-    topic_bytes_out: CounterBy<1> = CounterBy::new(["topic"]), Counter "polylogue_topic_bytes_out_total",
+    topic_bytes_out: CounterBy<1> = By::new(["topic"]), Counter "polylogue_topic_bytes_out_total",
         "Bytes of record batches fetched, by topic";
     appended_batches: Counter = Counter::default(), Counter "polylogue_appended_batches_total",
         "Record batches appended";
@@ -164,7 +171,7 @@ metrics! {
         "Bytes read to recover logs";
     scrubbed_bytes: Counter = Counter::default(), Counter "polylogue_scrubbed_bytes_total",
         "Bytes checked in the background";
-    actor_restarts: CounterBy<1> = CounterBy::new(["kind"]), Counter "polylogue_actor_restarts_total",
+    actor_restarts: CounterBy<1> = By::new(["kind"]), Counter "polylogue_actor_restarts_total",
         "Actors started again, by kind";
 }
 
@@ -198,7 +205,7 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// All metrics in the OpenMetrics text format ([`CONTENT_TYPE`]).
+    /// All metrics in the `OpenMetrics` text format ([`CONTENT_TYPE`]).
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut out = String::with_capacity(16 * 1024);
         text::encode(&mut out, &self.registry)?;
@@ -230,8 +237,12 @@ macro_rules! registered_as_it_is {
 
 registered_as_it_is!(Counter, SecondsCounter, Gauge, Histogram);
 
-impl<const N: usize> Registered for CounterBy<N> {
-    type Metric = Family<[Label; N], Counter>;
+impl<M, const N: usize> Registered for By<M, N>
+where
+    M: Clone,
+    Family<[Label; N], M>: Metric,
+{
+    type Metric = Family<[Label; N], M>;
     fn registered(&self) -> Self::Metric {
         self.family.clone()
     }
@@ -290,10 +301,13 @@ mod tests {
     fn the_table_lists_exactly_what_is_scraped() {
         let metrics = metrics();
         // Without a value of its labels a metric is not scraped at all.
-        let by_one = [&metrics.connections_refused, &metrics.connections_dropped, &metrics.topic_bytes_in];
-        for by in by_one.into_iter().chain([&metrics.topic_bytes_out, &metrics.actor_restarts]) {
+        metrics.connections.of(["x"]);
+        let by_one = [&metrics.connections_accepted, &metrics.accept_errors, &metrics.actor_restarts];
+        for by in by_one.into_iter().chain([&metrics.topic_bytes_in, &metrics.topic_bytes_out]) {
             by.of(["x"]);
         }
+        metrics.connections_refused.of(["x", "y"]);
+        metrics.connections_dropped.of(["x", "y"]);
         metrics.requests.of(["x", "y"]);
         let text = metrics.text().unwrap();
         let scraped: BTreeSet<String> = text
@@ -318,7 +332,7 @@ mod tests {
         orders.inc_by(5);
         metrics.topic_bytes_in.of(["orders"]).inc_by(2);
         metrics.requests.of(["Produce", "None"]).inc();
-        metrics.connections.inc();
+        metrics.connections.of(["kafka"]).inc();
         metrics.recovery_seconds.inc_by(0.25);
         metrics.flush_seconds.observe(0.000_3);
         let text = metrics.text().unwrap();
@@ -326,7 +340,7 @@ mod tests {
             "polylogue_corrupt_batches_total 1",
             "polylogue_topic_bytes_in_total{topic=\"orders\"} 7",
             "polylogue_requests_total{api=\"Produce\",error=\"None\"} 1",
-            "polylogue_connections 1",
+            "polylogue_connections{listener=\"kafka\"} 1",
             "polylogue_recovery_seconds_total 0.25",
             "polylogue_flush_seconds_count 1",
             "polylogue_process_start_time_seconds 1.5",

@@ -5,4 +5,6 @@
 //! actors, clocks or files. All are started by [`supervise::spawn`] and stand in [`supervise::Tree`].
 
 pub mod listener;
+pub mod membership;
+pub mod partition;
 pub mod supervise;

@@ -86,15 +86,17 @@ impl Broker {
         })
     }
 
-    fn log_bad_peer(&self, peer: SocketAddr, why: &dyn std::fmt::Display) {
-        self.metrics.connections_dropped.of(["bad_request"]).inc();
+    fn log_bad_peer(&self, listener: &str, peer: SocketAddr, why: &dyn std::fmt::Display) {
+        self.metrics.connections_dropped.of([listener.to_owned(), "bad_request".to_owned()]).inc();
         if let Some(unsaid) = self.complaints.may_speak(self.clock.as_ref()) {
             tracing::warn!(%peer, unsaid, "connection closed: {why}");
         }
     }
 
     fn report_corrupt(&self, topic: &Topic, batch: &CorruptBatch) {
-        self.metrics.corrupt_batches.inc();
-        tracing::error!(topic = %topic.name, "corrupt batch is skipped: {batch}");
+        if batch.newly_found {
+            self.metrics.corrupt_batches.inc();
+            tracing::error!(topic = %topic.name, "corrupt batch is skipped: {batch}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     socket::{reset, set_up},
     told_to_stop,
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, metrics::Counter};
 
 const ERROR_WAIT_MIN: Duration = Duration::from_millis(10);
 const ERROR_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ pub(super) struct AcceptLoop {
     name: Arc<str>,
     options: ListenerOptions,
     connections: Arc<Connections>,
+    accepted: Counter,
+    errors: Counter,
     shutdown: watch::Receiver<bool>,
     tasks: JoinSet<()>,
     next_id: u64,
@@ -46,16 +48,15 @@ pub(super) struct AcceptLoop {
 }
 
 impl AcceptLoop {
-    pub(super) fn new(
-        name: Arc<str>,
-        options: ListenerOptions,
-        connections: Arc<Connections>,
-        shutdown: watch::Receiver<bool>,
-    ) -> Self {
+    pub(super) fn new(name: Arc<str>, options: ListenerOptions, shutdown: watch::Receiver<bool>) -> Self {
+        let (metrics, label) = (&options.metrics, [name.to_string()]);
+        let open = metrics.connections.of(label.clone());
         Self {
+            connections: Connections::new(options.bounds, open),
+            accepted: metrics.connections_accepted.of(label.clone()),
+            errors: metrics.accept_errors.of(label),
             name,
             options,
-            connections,
             shutdown,
             tasks: JoinSet::new(),
             next_id: 0,
@@ -101,7 +102,7 @@ impl AcceptLoop {
             tracing::debug!(listener = %self.name, %peer, %error, "connection could not be set up");
             return;
         }
-        self.options.metrics.connections_accepted.inc();
+        self.accepted.inc();
         let id = self.next_id;
         self.next_id += 1;
         let listener = Arc::clone(&self.name);
@@ -112,7 +113,8 @@ impl AcceptLoop {
 
     fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
         reset(stream);
-        self.options.metrics.connections_refused.of([refusal.label()]).inc();
+        let labels = [self.name.to_string(), refusal.label().to_owned()];
+        self.options.metrics.connections_refused.of(labels).inc();
         if let Some(more) = self.refusals_logged.due(&*self.options.clock) {
             tracing::warn!(listener = %self.name, %peer, %refusal, more, "connection refused");
         }
@@ -122,7 +124,7 @@ impl AcceptLoop {
     /// next attempt fails as well, and a connection that went away before it was accepted says nothing
     /// about the next.
     fn on_error(&mut self, error: &io::Error) -> Duration {
-        self.options.metrics.accept_errors.inc();
+        self.errors.inc();
         if let Some(more) = self.errors_logged.due(&*self.options.clock) {
             tracing::warn!(listener = %self.name, %error, more, "accepting a connection failed");
         }
@@ -138,7 +140,8 @@ impl AcceptLoop {
         if let Err(error) = ended
             && error.is_panic()
         {
-            self.options.metrics.connections_dropped.of(["panic"]).inc();
+            let labels = [self.name.to_string(), "panic".to_owned()];
+            self.options.metrics.connections_dropped.of(labels).inc();
             tracing::error!(listener = %self.name, %error, "connection panicked");
         }
     }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::metrics::Metrics;
+use crate::metrics::Gauge;
 
 /// The most connections served at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +48,13 @@ struct Open {
 /// The connections that count now.
 pub(super) struct Connections {
     bounds: ConnectionBounds,
-    metrics: Arc<Metrics>,
+    counted: Gauge,
     open: Mutex<Open>,
 }
 
 impl Connections {
-    pub(super) fn new(bounds: ConnectionBounds, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { bounds, metrics, open: Mutex::default() })
+    pub(super) fn new(bounds: ConnectionBounds, counted: Gauge) -> Arc<Self> {
+        Arc::new(Self { bounds, counted, open: Mutex::default() })
     }
 
     /// Lets one more in from `address`, until its guard is dropped. An IPv4 address counts as one with
@@ -70,7 +70,7 @@ impl Connections {
         }
         open.total += 1;
         *open.by_address.entry(address).or_default() += 1;
-        self.metrics.connections.inc();
+        self.counted.inc();
         Ok(ConnectionGuard { connections: Arc::clone(self), address })
     }
 
@@ -83,7 +83,7 @@ impl Connections {
                 open.by_address.remove(&address);
             }
         }
-        self.metrics.connections.dec();
+        self.counted.dec();
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -112,13 +112,11 @@ impl Drop for ConnectionGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TimestampMs;
 
     #[test]
     fn the_bounds_hold_in_all_and_per_address_and_free_up_again() {
-        let metrics = Metrics::new(TimestampMs::new(0));
-        let connections =
-            Connections::new(ConnectionBounds { total: 3, per_address: 2 }, Arc::clone(&metrics));
+        let counted = Gauge::default();
+        let connections = Connections::new(ConnectionBounds { total: 3, per_address: 2 }, counted.clone());
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let a_mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
 
@@ -127,11 +125,11 @@ mod tests {
         assert_eq!(connections.admit(a).unwrap_err(), Refusal::PerAddress);
         let third = connections.admit(b).unwrap();
         assert_eq!(connections.admit(b).unwrap_err(), Refusal::Total);
-        assert_eq!(metrics.connections.get(), 3);
+        assert_eq!(counted.get(), 3);
         drop(first);
         let fourth = connections.admit(a).unwrap();
         drop((second, third, fourth));
-        assert_eq!(metrics.connections.get(), 0);
+        assert_eq!(counted.get(), 0);
         assert!(connections.open().by_address.is_empty(), "an address without connections costs nothing");
     }
 }

@@ -20,7 +20,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
 
-use self::{accept::AcceptLoop, bounds::Connections};
+use self::accept::AcceptLoop;
 pub use self::{
     bounds::{ConnectionBounds, ConnectionGuard, Refusal},
     socket::BoundPort,
@@ -129,8 +129,7 @@ impl Actor for Listener {
         let address = port.address();
         let socket = port.open().map_err(|source| ListenerFault::Listen { address, source })?;
         let (shutdown, told) = watch::channel(false);
-        let connections = Connections::new(options.bounds, Arc::clone(&options.metrics));
-        let accepting = AcceptLoop::new(name, options, connections, told);
+        let accepting = AcceptLoop::new(name, options, told);
         let accept_loop = tokio::spawn(async move {
             let _tells = TellsEnd(me);
             accepting.run(socket).await;

@@ -13,9 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 /// How many connections the kernel keeps ready to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// A dead peer is found in KEEPALIVE_IDLE + 3 * KEEPALIVE_INTERVAL of silence.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// A dead peer is found after two minutes of silence.
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 6;
 
 /// A bound, listening port that outlives the actor which accepts on it.
 #[derive(Debug)]
@@ -72,7 +73,10 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
 /// Sets up an accepted connection: no delay before small answers, and a peer that vanished is noticed.
 pub(super) fn set_up(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&keepalive)?;
     set_congestion_control(&socket);

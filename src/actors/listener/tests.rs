@@ -91,7 +91,7 @@ impl World {
     }
 
     fn open(&self) -> i64 {
-        self.metrics.connections.get()
+        self.metrics.connections.of(["kafka"]).get()
     }
 }
 
@@ -107,7 +107,7 @@ async fn a_connection_is_served_counted_and_set_up() {
     let mut stream = world.connect().await;
     stream.write_all(b"ping").await.unwrap();
     assert_eq!(read(&mut stream, 4).await.unwrap(), b"ping");
-    assert_eq!((world.open(), world.metrics.connections_accepted.get()), (1, 1));
+    assert_eq!((world.open(), world.metrics.connections_accepted.of(["kafka"]).get()), (1, 1));
     drop(stream);
     world.until("it no longer counts", |world| world.open() == 0).await;
 }
@@ -135,7 +135,7 @@ async fn past_a_bound_the_newest_connection_is_closed_at_once() {
         let mut third = TcpStream::connect(world.port.address()).await.unwrap();
         let error = read(&mut third, 2).await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof), "{error}");
-        assert_eq!(world.metrics.connections_refused.of([label]).get(), 1);
+        assert_eq!(world.metrics.connections_refused.of(["kafka", label]).get(), 1);
         second.write_all(b"still").await.unwrap();
         assert_eq!(read(&mut second, 5).await.unwrap(), b"still");
         drop(first);
@@ -152,7 +152,9 @@ async fn a_panic_in_one_connection_ends_no_other() {
     world.until("it no longer counts", |world| world.open() == 1).await;
     good.write_all(b"ping").await.unwrap();
     assert_eq!(read(&mut good, 4).await.unwrap(), b"ping");
-    world.until("it is counted", |world| world.metrics.connections_dropped.of(["panic"]).get() == 1).await;
+    world
+        .until("it is counted", |world| world.metrics.connections_dropped.of(["kafka", "panic"]).get() == 1)
+        .await;
 }
 
 #[tokio::test]
@@ -236,12 +238,11 @@ async fn errors_of_accept_are_counted_and_do_not_end_the_loop() {
         io::Error::from_raw_os_error(no_descriptors),
     ];
     let (stop, told) = watch::channel(false);
-    let connections = Connections::new(options.bounds, metrics.clone());
-    let accepting = AcceptLoop::new("kafka".into(), options, connections, told);
+    let accepting = AcceptLoop::new("kafka".into(), options, told);
     let running = tokio::spawn(accepting.run(Failing(errors.into(), port.open().unwrap())));
     let mut stream = TcpStream::connect(port.address()).await.unwrap();
     assert_eq!(read(&mut stream, 2).await.unwrap(), b"hi");
-    assert_eq!(metrics.accept_errors.get(), 3);
+    assert_eq!(metrics.accept_errors.of(["kafka"]).get(), 3);
     stop.send_replace(true);
     assert_eq!(read(&mut stream, 3).await.unwrap(), b"bye");
     running.await.unwrap();

@@ -112,12 +112,20 @@ pub(crate) async fn serve(stream: TcpStream, context: ConnectionContext, broker:
             tracing::debug!(peer = %context.peer, "connection ended: {end}");
         }
         End::ClosedMidFrame | End::HalfRequest(_) | End::Frame(_) | End::Refused(_) => {
-            broker.log_bad_peer(context.peer, &end);
+            broker.log_bad_peer(&context.listener, context.peer, &end);
         }
     }
 }
 
 enum Never {}
+
+/// What ended a wait.
+enum Woken {
+    Answer,
+    Readable(io::Result<()>),
+    Timer,
+    Shutdown,
+}
 
 struct Connection {
     stream: TcpStream,
@@ -238,18 +246,22 @@ impl Connection {
     }
 
     async fn wait(&mut self) -> Result<(), End> {
-        let front = self.pending.front_mut();
-        tokio::select! {
+        let woken = tokio::select! {
             biased;
-            () = finished(front) => {}
-            ready = self.stream.readable() => ready?,
-            () = &mut self.timer => self.on_timer()?,
-            _ = self.shutdown.wait_for(|down| *down) => {
+            () = finished(self.pending.front_mut()) => Woken::Answer,
+            ready = self.stream.readable() => Woken::Readable(ready),
+            () = &mut self.timer => Woken::Timer,
+            _ = self.shutdown.wait_for(|down| *down) => Woken::Shutdown,
+        };
+        match woken {
+            Woken::Answer => Ok(()),
+            Woken::Readable(ready) => Ok(ready?),
+            Woken::Timer => self.on_timer(),
+            Woken::Shutdown => {
                 self.send_all_pending().await?;
-                return Err(End::Shutdown);
+                Err(End::Shutdown)
             }
         }
-        Ok(())
     }
 
     /// Looks how long the peer has been silent, and sets the timer to when it matters next. The timer
