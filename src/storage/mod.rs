@@ -11,4 +11,6 @@ pub mod own_file;
 pub mod partition_folder;
 pub mod producer_state;
 pub mod recovery;
+pub mod retention;
+pub mod scrub;
 mod segment;

@@ -86,7 +86,7 @@ impl<E: Entry> Entries<E> {
     /// The entries of a mapped file, `None` when they cannot be an index's.
     pub(crate) fn mapped(map: Box<dyn Mapped>) -> Option<Self> {
         let bytes = map.bytes();
-        if bytes.len() % E::SIZE != 0 {
+        if !bytes.len().is_multiple_of(E::SIZE) {
             return None;
         }
         let mut before: Option<E> = None;

@@ -85,11 +85,15 @@ pub struct CheckpointJob {
 impl CheckpointJob {
     /// Writes. After an error what was written before still counts; recovery then has more to read.
     pub fn run(self) -> io::Result<()> {
-        lock(&self.keeper).write(self.checkpoint)?;
+        self.write()?;
         match self.snapshot {
             Some(snapshot) => store_snapshot(&self.shared, &snapshot),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn write(&self) -> io::Result<()> {
+        lock(&self.keeper).write(self.checkpoint)
     }
 }
 
@@ -112,8 +116,10 @@ fn store_snapshot(shared: &Shared, snapshot: &Snapshot) -> io::Result<()> {
 fn remove_old_snapshots(folder: &Folder) -> io::Result<()> {
     let entries = folder.fs.list(&folder.dir)?;
     let named = entries.iter().filter_map(|entry| Some((parse_name(&entry.name)?, &entry.name)));
-    let mut snapshots: Vec<_> =
-        named.filter(|((_, kind), _)| *kind == FileKind::Snapshot).map(|((end, _), name)| (end, name)).collect();
+    let mut snapshots: Vec<_> = named
+        .filter(|((_, kind), _)| *kind == FileKind::Snapshot)
+        .map(|((end, _), name)| (end, name))
+        .collect();
     snapshots.sort_unstable();
     let surplus = snapshots.len().saturating_sub(2);
     snapshots.iter().take(surplus).try_for_each(|(_, name)| folder.fs.remove_file(&folder.named(name)))
@@ -141,10 +147,14 @@ impl Log {
         let (flushed, LogPosition { segment, byte }) = self.unflushed.flushed;
         self.snapshots.checkpointed = flushed;
         let log_start = self.shared.log_start();
-        let checkpoint =
-            Checkpoint { flushed, segment_base: segment, position: byte, log_start, clean };
+        let checkpoint = Checkpoint { flushed, segment_base: segment, position: byte, log_start, clean };
         let (shared, keeper) = (Arc::clone(&self.shared), Arc::clone(&self.keeper));
         CheckpointJob { shared, keeper, checkpoint, snapshot }
+    }
+
+    /// A checkpoint as of now.
+    pub(super) fn checkpoint_now(&mut self) -> CheckpointJob {
+        self.checkpoint_with(None, None)
     }
 
     /// Takes the producers' state as of now, to be stored once all below it is flushed.
@@ -179,6 +189,6 @@ impl Log {
             return None;
         }
         self.shared.raise_log_start(before);
-        Some(self.checkpoint_with(None, None))
+        Some(self.checkpoint_now())
     }
 }

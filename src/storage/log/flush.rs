@@ -137,7 +137,9 @@ impl FlushJob {
 pub(crate) fn sync_segments(folder: &Folder, segments: &[Dirty]) -> io::Result<()> {
     if segments.iter().any(|(segment, _)| !segment.is_in_folder()) {
         folder.fs.sync_dir(&folder.dir)?;
-        segments.iter().for_each(|(segment, _)| segment.set_in_folder());
+        for (segment, _) in segments {
+            segment.set_in_folder();
+        }
     }
     segments.iter().try_for_each(|(_, file)| file.sync_data())
 }

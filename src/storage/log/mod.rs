@@ -29,8 +29,11 @@ mod options;
 mod range;
 mod read;
 mod reader;
+mod retire;
+mod seal;
 pub(crate) mod shared;
-mod slow;
+pub(crate) mod slow;
+mod time;
 
 use std::{
     path::Path,
@@ -45,6 +48,9 @@ pub use flush::{FlushDone, FlushJob};
 pub use options::LogOptions;
 pub use read::{ReadOutcome, ReadRequest, Verify};
 pub use reader::{FileRange, LogReader, SegmentInfo};
+pub use retire::RetentionJob;
+pub use seal::SealJob;
+pub use time::AtTime;
 
 pub use super::segment::{CorruptBatch, CorruptReason, Wait};
 use super::{
@@ -65,7 +71,6 @@ pub struct Log {
     shared: Arc<shared::Shared>,
     options: LogOptions,
     epoch: LeaderEpoch,
-    clock: Arc<dyn Clock>,
     active: Active,
     producers: ProducerState,
     epochs: LeaderEpochs,
@@ -95,6 +100,7 @@ impl Log {
     /// for the one who has it open (S7), reads what may not have been flushed, and syncs it.
     ///
     /// The epoch is a new one, above every other that the log was opened with (S6).
+    #[expect(clippy::needless_pass_by_value, reason = "whoever opens a log shares its clock")]
     pub fn open(
         fs: Arc<dyn Fs>,
         dir: &Path,
@@ -113,7 +119,6 @@ impl Log {
             shared: Arc::new(recovered.shared),
             options,
             epoch,
-            clock,
             active: recovered.active,
             producers: recovered.producers,
             epochs: recovered.epochs,

@@ -1,8 +1,8 @@
 use std::{io, sync::Arc};
 
 use super::{
-    reader::FileRange,
     read::{ReadRequest, Verify},
+    reader::FileRange,
     shared::Shared,
 };
 use crate::{
@@ -21,12 +21,17 @@ pub(super) fn file_range(
     let (end, size) = segment.published();
     let Located::At(position, base) = segment.locate(request.from, request.wait)? else { return Ok(None) };
     let mut first = vec![0; BATCH_HEADER_LEN];
-    let Some(BATCH_HEADER_LEN) = read_with(&*file, &mut first, position, request.wait)? else { return Ok(None) };
+    let Some(BATCH_HEADER_LEN) = read_with(&*file, &mut first, position, request.wait)? else {
+        return Ok(None);
+    };
     let Ok(header) = BatchHeader::parse(&first) else { return Ok(None) };
     let fits = header.total_len() <= request.max_bytes || request.at_least_one;
     let rule = shared.epoch_rule();
     let in_place = header.base_offset == base && rule.allows(base, header.partition_leader_epoch);
-    if !in_place || !fits || header.next_offset() > request.upto || position + header.total_len() as u64 > size
+    if !in_place
+        || !fits
+        || header.next_offset() > request.upto
+        || position + header.total_len() as u64 > size
     {
         return Ok(None);
     }
@@ -64,8 +69,6 @@ fn last_boundary(
         return Ok(Some((to, at)));
     }
     let last = segment.ask(Wait::OnlyCached, |index| index.floor_position(furthest))?.flatten();
-    let found = last.map(|entry| {
-        (u64::from(entry.position), segment.base().plus(i64::from(entry.relative)))
-    });
+    let found = last.map(|entry| (u64::from(entry.position), segment.base().plus(i64::from(entry.relative))));
     Ok(found.filter(|(_, next)| *next <= request.upto))
 }

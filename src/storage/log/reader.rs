@@ -18,7 +18,7 @@ use crate::{
 /// Reads a log from any thread while its one writer goes on. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LogReader {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// A stretch of a file that is whole batches, to be sent without being read.

@@ -196,4 +196,9 @@ impl Shared {
             }
         }
     }
+
+    /// Segments that have left the log are no longer kept open.
+    pub(crate) fn forget_open(&self, gone: &[Arc<Segment>]) {
+        lock(&self.open_segments).retain(|open| !gone.iter().any(|gone| Arc::ptr_eq(gone, open)));
+    }
 }

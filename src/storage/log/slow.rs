@@ -58,11 +58,7 @@ pub(super) fn read_slow(
 }
 
 /// A scan of a segment's published part that begins there.
-pub(super) fn scanner(
-    shared: &Shared,
-    segment: &Arc<Segment>,
-    start: (u64, Offset),
-) -> io::Result<Scanner> {
+pub(super) fn scanner(shared: &Shared, segment: &Arc<Segment>, start: (u64, Offset)) -> io::Result<Scanner> {
     shared.make_room_for(segment);
     let source = Source::Cached(segment.open_file()?);
     let end = segment.end();
@@ -70,7 +66,7 @@ pub(super) fn scanner(
 }
 
 /// The first batch behind `position` that the index knows.
-pub(super) fn anchor_after(segment: &Segment, position: u64) -> io::Result<Option<(u64, Offset)>> {
+pub(crate) fn anchor_after(segment: &Segment, position: u64) -> io::Result<Option<(u64, Offset)>> {
     let entry = segment.ask(Wait::MayBlock, |index| index.after(position))?.flatten();
     Ok(entry.map(|entry| (u64::from(entry.position), segment.base().plus(i64::from(entry.relative)))))
 }
@@ -78,7 +74,8 @@ pub(super) fn anchor_after(segment: &Segment, position: u64) -> io::Result<Optio
 fn anchor_at(segment: &Segment, offset: Offset) -> io::Result<(u64, Offset)> {
     let relative = segment.relative(offset).unwrap_or(0);
     let entry = segment.ask(Wait::MayBlock, |index| index.floor(relative))?.flatten();
-    let found = entry.map(|entry| (u64::from(entry.position), segment.base().plus(i64::from(entry.relative))));
+    let found =
+        entry.map(|entry| (u64::from(entry.position), segment.base().plus(i64::from(entry.relative))));
     Ok(found.unwrap_or((0, segment.base())))
 }
 

@@ -57,7 +57,8 @@ impl Recovery<'_> {
 
     fn holds_whole_batch(&self, segment: &Arc<Segment>, from: u64) -> io::Result<bool> {
         let start = (from, Offset::new(-1));
-        Scanner::new(self.source(segment)?, start, (segment.size(), None), EpochRule::any()).holds_whole_batch()
+        Scanner::new(self.source(segment)?, start, (segment.size(), None), EpochRule::any())
+            .holds_whole_batch()
     }
 
     /// Copies a file's end into one that no opening takes for the log's.

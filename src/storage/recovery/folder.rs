@@ -8,11 +8,7 @@ use crate::{
     storage::{
         checkpoint::Found,
         leader_epochs::LeaderEpochs,
-        log::{
-            LogOptions,
-            checkpoint::EPOCHS_FILE,
-            shared::POISONED_FILE,
-        },
+        log::{LogOptions, checkpoint::EPOCHS_FILE, shared::POISONED_FILE},
         own_file::{OwnFileError, TEMPORARY_EXTENSION},
         producer_state::ProducerState,
         segment::{
@@ -29,6 +25,7 @@ pub(super) struct Contents {
     pub(super) logs: Vec<(Offset, u64)>,
     /// Ends of the snapshots, ascending.
     snapshots: Vec<Offset>,
+    checksums: Vec<Offset>,
     pub(super) is_poisoned: bool,
 }
 
@@ -48,7 +45,14 @@ impl Contents {
     pub(super) fn segments(&self, folder: &Arc<Folder>) -> Vec<Arc<Segment>> {
         let ends = self.logs.iter().skip(1).map(|(base, _)| *base).chain([Offset::MAX]);
         let pairs = self.logs.iter().zip(ends);
-        pairs.map(|((base, len), end)| Arc::new(Segment::unopened(Arc::clone(folder), *base, *len, end))).collect()
+        let segment = |((base, len), end): (&(Offset, u64), Offset)| {
+            let segment = Segment::unopened(Arc::clone(folder), *base, *len, end);
+            if self.checksums.binary_search(base).is_ok() {
+                segment.set_checksummed();
+            }
+            Arc::new(segment)
+        };
+        pairs.map(segment).collect()
     }
 }
 
@@ -64,15 +68,17 @@ pub(super) fn look(folder: &Folder) -> io::Result<Contents> {
         match parse_name(&entry.name) {
             Some((base, FileKind::Log)) => contents.logs.push((base, entry.len)),
             Some((end, FileKind::Snapshot)) => contents.snapshots.push(end),
-            Some((base, FileKind::OffsetIndex | FileKind::TimeIndex | FileKind::Checksums)) => {
-                beside.push((base, entry.name));
+            Some((base, kind @ (FileKind::OffsetIndex | FileKind::TimeIndex | FileKind::Checksums))) => {
+                beside.push((base, kind, entry.name));
             }
             None => contents.is_poisoned |= entry.name == POISONED_FILE,
         }
     }
-    for (base, name) in beside {
-        if !contents.logs.iter().any(|(log, _)| *log == base) {
+    for (base, kind, name) in beside {
+        if contents.logs.binary_search_by_key(&base, |(log, _)| *log).is_err() {
             folder.fs.remove_file(&folder.named(&name))?;
+        } else if kind == FileKind::Checksums {
+            contents.checksums.push(base);
         }
     }
     Ok(contents)

@@ -75,8 +75,7 @@ pub(crate) fn recover(
     clock: &dyn Clock,
 ) -> Result<Recovered, OpenError> {
     let (folder, lock) = enter(place).map_err(|source| place.failed(source))?;
-    let mut recovery =
-        Recovery::begin(folder, options, clock).map_err(|source| place.failed(source))?;
+    let mut recovery = Recovery::begin(folder, options, clock).map_err(|source| place.failed(source))?;
     recovery.refuse_old_epoch(place, epoch)?;
     recovery.replay(epoch).map_err(|source| place.failed(source))?;
     recovery.refuse_old_epoch(place, epoch)?;
@@ -222,8 +221,9 @@ impl<'a> Recovery<'a> {
     /// given out a second time. What was flushed and is gone is reported.
     fn bridge(&mut self, read_to: Offset, end: Offset) -> io::Result<Active> {
         let lost_to = end.min(self.checkpoint.flushed);
-        if read_to < lost_to {
-            self.report_missing(read_to, lost_to);
+        let lost_from = read_to.max(self.checkpoint.log_start);
+        if lost_from < lost_to {
+            self.report_missing(lost_from, lost_to);
         }
         if let (Some(last), Some(index)) = (self.segments.last(), self.replay.last_index.take()) {
             last.adopt_index(index);

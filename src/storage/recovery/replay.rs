@@ -51,7 +51,8 @@ impl Recovery<'_> {
             if let Passed::Astray = passed {
                 self.report.indexes_rebuilt.push(segment.base());
                 let beginning = (0, segment.base());
-                passed = self.read_segment(at, &segment, SegmentIndex::empty(), beginning, (epoch, is_last))?;
+                passed =
+                    self.read_segment(at, &segment, SegmentIndex::empty(), beginning, (epoch, is_last))?;
             }
             if let Passed::CutHere = passed {
                 break;

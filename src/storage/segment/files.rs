@@ -46,7 +46,8 @@ impl Segment {
         let mut handles = self.handles();
         handles.file = None;
         if handles.index.as_ref().is_some_and(SegmentIndex::is_written) {
-            handles.max_timestamp = handles.index.as_ref().and_then(|i| i.newest()).map(|e| e.timestamp);
+            handles.max_timestamp =
+                handles.index.as_ref().and_then(SegmentIndex::newest).map(|e| e.timestamp);
             handles.index = None;
         }
     }
@@ -59,12 +60,9 @@ impl Segment {
         if wait == Wait::OnlyCached {
             return Ok(None);
         }
-        let index = match self.stored_index()? {
-            Some(index) => index,
-            None => {
-                self.rebuild_index()?;
-                return Ok(self.handles().index.as_ref().map(question));
-            }
+        let Some(index) = self.stored_index()? else {
+            self.rebuild_index()?;
+            return Ok(self.handles().index.as_ref().map(question));
         };
         Ok(Some(question(self.handles().index.get_or_insert(index))))
     }
@@ -162,7 +160,8 @@ impl Segment {
         let path = self.folder.file(self.base, kind);
         let at = (stored * E::SIZE) as u64;
         let end = at + bytes.len() as u64;
-        let file = if stored == 0 { self.new_file(&path)? } else { self.folder.fs.open(&path, Open::ReadWrite)? };
+        let file =
+            if stored == 0 { self.new_file(&path)? } else { self.folder.fs.open(&path, Open::ReadWrite)? };
         file.write_all_at(&bytes, at)?;
         file.sync_data()?;
         if stored == 0 {

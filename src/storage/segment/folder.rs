@@ -70,13 +70,8 @@ fn file_name(base: Offset, kind: FileKind) -> String {
 /// The offset and kind that a name says, `None` for any other file.
 pub(crate) fn parse_name(name: &str) -> Option<(Offset, FileKind)> {
     let (digits, extension) = name.split_once('.')?;
-    let kinds = [
-        FileKind::Log,
-        FileKind::OffsetIndex,
-        FileKind::TimeIndex,
-        FileKind::Snapshot,
-        FileKind::Checksums,
-    ];
+    let kinds =
+        [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::Snapshot, FileKind::Checksums];
     let kind = kinds.into_iter().find(|kind| kind.extension() == extension)?;
     if digits.len() != 20 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;

@@ -52,6 +52,8 @@ pub(crate) struct Segment {
     sealed: AtomicBool,
     /// Whether its creation is durable (S15).
     in_folder: AtomicBool,
+    /// Whether there are block checksums, or cannot be.
+    checksummed: AtomicBool,
     handles: Mutex<Handles>,
     /// Held while index files are written.
     writing: Mutex<()>,
@@ -94,6 +96,7 @@ impl Segment {
             end: AtomicI64::new(end.get()),
             sealed: AtomicBool::new(true),
             in_folder: AtomicBool::new(true),
+            checksummed: AtomicBool::new(false),
             handles: Mutex::new(Handles {
                 file: None,
                 index: None,
@@ -129,10 +132,6 @@ impl Segment {
         self.folder.file(self.base, FileKind::Log)
     }
 
-    pub(crate) fn folder(&self) -> &Arc<Folder> {
-        &self.folder
-    }
-
     /// Whether its creation is durable (S15).
     pub(crate) fn is_in_folder(&self) -> bool {
         self.in_folder.load(Ordering::Acquire)
@@ -140,6 +139,15 @@ impl Segment {
 
     pub(crate) fn set_in_folder(&self) {
         self.in_folder.store(true, Ordering::Release);
+    }
+
+    /// Whether its block checksums need not be computed.
+    pub(crate) fn is_checksummed(&self) -> bool {
+        self.checksummed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_checksummed(&self) {
+        self.checksummed.store(true, Ordering::Release);
     }
 
     /// What the offset is counted from the base in its index, `None` past the last that it can hold.

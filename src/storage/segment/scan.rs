@@ -202,11 +202,7 @@ impl Scanner {
 
     /// Finds where the log goes on behind what [`Scanner::look`] has called bad, and goes there. `anchor` is
     /// the first place behind at which the index knows a batch to begin.
-    pub(crate) fn skip(
-        &mut self,
-        reason: CorruptReason,
-        anchor: Option<(u64, Offset)>,
-    ) -> io::Result<Hole> {
+    pub(crate) fn skip(&mut self, reason: CorruptReason, anchor: Option<(u64, Offset)>) -> io::Result<Hole> {
         let (from, first) = (self.position, self.expected);
         let upper = anchor.map_or(self.limit, |(position, _)| position.min(self.limit));
         let found = match self.behind_own_length(upper)? {
