@@ -54,6 +54,8 @@ use crate::{
 
 /// The lock of a data folder: one process at a time (S7).
 const LOCK_FILE: &str = "lock";
+/// Partitions of one node, in all: each costs actors, open files and start-up time.
+const PARTITIONS_MAX: usize = 20_000;
 /// How long replicas may take to open before clients are let in anyway.
 const OPENING_TIME: Duration = Duration::from_secs(30);
 /// Rest between two passes of the scrub over a partition.
@@ -252,6 +254,7 @@ impl Parts<'_> {
         let rules = Rules {
             node: self.config.node_id,
             default_partitions: self.config.default_partitions,
+            partitions_max: PARTITIONS_MAX,
             topic_defaults: self.config.topic_defaults.clone(),
         };
         let args = MembershipArgs {

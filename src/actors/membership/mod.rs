@@ -142,6 +142,15 @@ impl Actor for MembershipRegistry {
         state.on_message(message)?;
         Ok(())
     }
+
+    async fn post_stop(
+        &self,
+        _me: ActorRef<MembershipMessage>,
+        state: &mut MembershipState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.writer.close().await;
+        Ok(())
+    }
 }
 
 /// How the writer's thread speaks to the incarnation that started it, and to no other.

@@ -41,7 +41,12 @@ fn args(fs: Arc<dyn Fs>, node: i32) -> MembershipArgs {
             boot: BootId::random(),
             endpoints: vec![Endpoint { listener: "kafka".into(), host: "localhost".into(), port: 9092 }],
         },
-        rules: Rules { node, default_partitions: 4, topic_defaults: TopicDefaults::default() },
+        rules: Rules {
+            node,
+            default_partitions: 4,
+            partitions_max: 20_000,
+            topic_defaults: TopicDefaults::default(),
+        },
     }
 }
 
@@ -338,6 +343,17 @@ async fn a_request_to_a_registry_that_never_started_was_not_taken() {
     let handle = handle.answering_within(Duration::from_millis(20));
     assert_eq!(handle.next_producer_id().await, Err(MembershipError::NotTaken));
     assert_eq!(*handle.image(), MetadataImage::default());
+}
+
+#[tokio::test]
+async fn s07_a_registry_that_has_stopped_has_let_go_of_its_folder() {
+    let disk = disk(1);
+    for round in 0..20 {
+        let process = Process::start(&disk).await;
+        assert_eq!(process.refused, None, "round {round}");
+        process.handle.next_producer_id().await.unwrap();
+        process.end().await;
+    }
 }
 
 #[tokio::test]

@@ -63,13 +63,21 @@ pub(super) trait Told: Send + 'static {
 /// Dropping it ends the thread after what it is at.
 #[derive(Debug)]
 pub(super) struct Writer {
-    groups: mpsc::Sender<Group>,
+    groups: Option<mpsc::Sender<Group>>,
+    /// Resolves when the thread has let go of the log.
+    ended: oneshot::Receiver<()>,
 }
 
 impl Writer {
     /// Hands a group over; `false` if the thread has ended.
     pub(super) fn write(&self, group: Group) -> bool {
-        self.groups.send(group).is_ok()
+        self.groups.as_ref().is_some_and(|groups| groups.send(group).is_ok())
+    }
+
+    /// Ends the thread, and resolves when the log is free for whoever opens it next.
+    pub(super) async fn close(&mut self) {
+        self.groups = None;
+        let _ended_either_way = (&mut self.ended).await;
     }
 }
 
@@ -79,20 +87,25 @@ pub(super) async fn start(
     told: impl Told,
 ) -> Result<(Writer, Arc<MetadataImage>), StartupError> {
     let (opened, on_opened) = oneshot::channel();
+    let (alive, ended) = oneshot::channel();
     let (groups, to_write) = mpsc::channel();
     let thread = thread::Builder::new().name("metadata-log".to_owned());
-    let body = move || match open(&place) {
-        Ok((log, image)) => {
-            let _starter_may_be_gone = opened.send(Ok(image));
-            write_all(log, &to_write, told);
-        }
-        Err(error) => {
-            let _starter_may_be_gone = opened.send(Err(error));
+    let body = move || {
+        // Dropped last, after the log and its lock.
+        let _alive: oneshot::Sender<()> = alive;
+        match open(&place) {
+            Ok((log, image)) => {
+                let _starter_may_be_gone = opened.send(Ok(image));
+                write_all(log, &to_write, told);
+            }
+            Err(error) => {
+                let _starter_may_be_gone = opened.send(Err(error));
+            }
         }
     };
     thread.spawn(body).map_err(StartupError::Thread)?;
     let image = on_opened.await.map_err(|_| StartupError::WriterEnded)??;
-    Ok((Writer { groups }, image))
+    Ok((Writer { groups: Some(groups), ended }, image))
 }
 
 /// Tells of the end also when the thread panics.

@@ -43,7 +43,7 @@ pub use self::{
     waiters::{SignedIn, Waiter},
 };
 pub use crate::storage::log::{
-    CorruptBatch, FileRange, LogReader, ReadBuffer, ReadError, ReadOutcome, ReadRequest, Verify, Wait,
+    CorruptBatch, AtTime, FileRange, LogReader, ReadBuffer, ReadError, ReadOutcome, ReadRequest, Verify, Wait,
 };
 pub use crate::storage::producer_state::ProducerError;
 use self::leading::Leading;

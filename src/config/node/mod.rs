@@ -85,6 +85,8 @@ pub struct Limits {
     pub connections: u32,
     /// `limits.connections-per-address`: open at once from one address; default 2,000.
     pub connections_per_address: u32,
+    /// `limits.partitions`: of all topics together; default 50,000.
+    pub partitions: u32,
     /// `limits.request-bytes`: the largest frame; a larger one closes the connection. 1 KiB to
     /// 2 GiB - 1, default 100 MiB as in Kafka (`socket.request.max.bytes`).
     pub request_bytes: u64,

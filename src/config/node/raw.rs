@@ -31,6 +31,7 @@ pub(super) struct Raw {
 pub(super) struct RawLimits {
     pub(super) connections: Option<u32>,
     pub(super) connections_per_address: Option<u32>,
+    pub(super) partitions: Option<u32>,
     pub(super) request_bytes: Option<ByteSize>,
     pub(super) in_flight_bytes: Option<ByteSize>,
     pub(super) idle_timeout: Option<Span>,
@@ -62,6 +63,7 @@ pub(super) const KEYS: &[&str] = &[
     "shutdown-grace",
     "limits.connections",
     "limits.connections-per-address",
+    "limits.partitions",
     "limits.request-bytes",
     "limits.in-flight-bytes",
     "limits.idle-timeout",

@@ -173,7 +173,11 @@ fn a_file_that_is_missing_or_not_toml_is_refused_with_its_path() {
 fn every_listed_setting_is_one_that_the_raw_form_takes() {
     for key in KEYS {
         let value = match *key {
-            "node-id" | "default-partitions" | "limits.connections" | "limits.connections-per-address" => "5",
+            "node-id"
+            | "default-partitions"
+            | "limits.connections"
+            | "limits.connections-per-address"
+            | "limits.partitions" => "5",
             "auto-create-topics" => "true",
             key if key.ends_with("bytes") || key.ends_with("second") => "128 MiB",
             key if key.ends_with("timeout") || key.ends_with("interval") || key.ends_with("grace") => "5s",

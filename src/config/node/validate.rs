@@ -177,6 +177,7 @@ fn limits(given: &Settings, raw: &RawLimits) -> Result<Limits, NodeConfigError> 
             1,
             1_000_000,
         )?,
+        partitions: in_range(given, "limits.partitions", raw.partitions.unwrap_or(50_000), 1, 1_000_000)?,
         request_bytes,
         in_flight_bytes,
         idle_timeout: span(given, "limits.idle-timeout", raw.idle_timeout, Duration::from_mins(10))?,

@@ -59,6 +59,7 @@ pub(crate) fn of_membership(error: &MembershipError) -> ErrorCode {
 
 fn of_refusal(refusal: &Refusal) -> ErrorCode {
     match refusal {
+        Refusal::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
         Refusal::InvalidName(_) => ErrorCode::InvalidTopic,
         Refusal::TopicExists(_) => ErrorCode::TopicAlreadyExists,
         Refusal::UnknownTopic(_) | Refusal::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,

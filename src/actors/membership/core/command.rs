@@ -41,6 +41,16 @@ pub enum Refusal {
         /// The least that would do.
         min: i32,
     },
+    /// 44
+    #[error("{existing} partitions are there and {asked} more would be over the limit of {max}")]
+    TooManyPartitions {
+        /// In all topics.
+        existing: usize,
+        /// How many more were asked for.
+        asked: usize,
+        /// The most there may be.
+        max: usize,
+    },
     /// 38
     #[error("replication factor {asked} is not from 1 to the number of brokers, {brokers}")]
     InvalidReplicationFactor {
@@ -130,6 +140,7 @@ pub(super) fn create_topic(
     } else {
         assigned(image, &new.assignments)?
     };
+    check_room(image, rules, partitions.len())?;
     let configs = topic::checked(&new.configs)?;
     let created = CreatedTopic {
         id,
@@ -154,6 +165,7 @@ pub(super) fn create_partitions(
         return Err(Refusal::InvalidPartitions { asked: count, min: existing.saturating_add(1) });
     }
     let partitions = spread(image, rules, count - existing, 1)?;
+    check_room(image, rules, partitions.len())?;
     Ok(MetadataRecord::PartitionsAdded { topic: topic.id, first: PartitionIndex::new(existing), partitions })
 }
 
@@ -225,6 +237,14 @@ fn check_replication_factor(image: &MetadataImage, asked: i16) -> Result<(), Ref
         return Ok(());
     }
     Err(Refusal::InvalidReplicationFactor { asked, brokers: image.brokers.len() })
+}
+
+fn check_room(image: &MetadataImage, rules: &Rules, asked: usize) -> Result<(), Refusal> {
+    let (existing, max) = (image.partition_count(), rules.partitions_max);
+    if existing.saturating_add(asked) > max {
+        return Err(Refusal::TooManyPartitions { existing, asked, max });
+    }
+    Ok(())
 }
 
 fn spread(image: &MetadataImage, rules: &Rules, count: i32, min: i32) -> Result<Vec<Assignment>, Refusal> {

@@ -28,6 +28,8 @@ pub struct Rules {
     pub node: NodeId,
     /// Of a topic that is created without a number.
     pub default_partitions: i32,
+    /// The most partitions of all topics together: each takes memory and open files.
+    pub partitions_max: usize,
     /// Topic configs that the node sets.
     pub topic_defaults: TopicDefaults,
 }

@@ -18,7 +18,12 @@ use crate::{
 const US: NodeId = NodeId::new(1);
 
 fn rules() -> Rules {
-    Rules { node: US, default_partitions: 4, topic_defaults: TopicDefaults::default() }
+    Rules {
+        node: US,
+        default_partitions: 4,
+        partitions_max: 30_000,
+        topic_defaults: TopicDefaults::default(),
+    }
 }
 
 fn beginnings() -> Vec<MetadataRecord> {
@@ -163,6 +168,22 @@ fn what_is_only_checked_changes_nothing() {
     registry.create_partitions("t", 2, true).unwrap();
     registry.alter_configs("t", &[ConfigChange::set("flush.ms", "5")], true).unwrap();
     assert_eq!(commit(&mut registry), []);
+}
+
+#[test]
+fn all_topics_together_have_no_more_partitions_than_the_limit() {
+    let mut registry = registry();
+    for name in ["a", "b"] {
+        registry.create_topic(&topic(name, PARTITIONS_MAX), false).unwrap();
+    }
+    registry.create_topic(&topic("c", PARTITIONS_MAX - 1), false).unwrap();
+    let refused = refusal(registry.create_topic(&topic("d", 2), false));
+    assert_eq!(refused, Refusal::TooManyPartitions { existing: 29_999, asked: 2, max: 30_000 });
+    registry.create_partitions("c", PARTITIONS_MAX, false).unwrap();
+    let refused = refusal(registry.create_topic(&topic("d", 1), false));
+    assert_eq!(refused, Refusal::TooManyPartitions { existing: 30_000, asked: 1, max: 30_000 });
+    registry.delete_topic(&TopicRef::Name("a".into())).unwrap();
+    registry.create_topic(&topic("d", 1), false).unwrap();
 }
 
 #[test]
