@@ -14,8 +14,8 @@ use tokio::{
 
 use crate::{
     actors::partition::{
-        Leader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait,
-        Waiter, table::Topic,
+        Leader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait, Waiter,
+        table::Topic,
     },
     config::topic::VerifyOnRead,
     kafka::{
@@ -37,7 +37,7 @@ use crate::{
 /// bounds the memory that a connection needs; a single larger batch is still served.
 const MOST_BYTES: usize = 4 << 20;
 /// The longest wait for more, whatever the client allows.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// An answer, and the records that it is written around.
 #[derive(Debug)]
 pub(crate) struct Fetched {
@@ -166,8 +166,7 @@ impl<'a> Pass<'a> {
         asked: &FetchPartition,
     ) -> Result<PartitionData, ErrorCode> {
         let topic = wanted.topic.as_ref().ok_or(wanted.unknown)?;
-        let partition =
-            topic.partition(asked.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = topic.partition(asked.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let leader = leader_of(partition, asked.current_leader_epoch)?;
         let high_watermark = leader.high_watermark();
         let log_start_offset = leader.reader.log_start_offset();
@@ -233,7 +232,7 @@ impl<'a> Pass<'a> {
                 }
             }
             Ok(ReadOutcome::NeedsDisk) => {}
-            Err(error) => return Err(self.refused(topic, &error)),
+            Err(error) => return Err(refused(topic, &error)),
         }
         let end = self.session.buffer.len();
         if end > start {
@@ -272,16 +271,8 @@ impl<'a> Pass<'a> {
                 Ok(len)
             }
             Ok(None) => self.take_checked(leader, topic, read).await,
-            Err(error) => Err(self.refused(topic, &error)),
+            Err(error) => Err(refused(topic, &error)),
         }
-    }
-
-    fn refused(&self, topic: &Topic, error: &ReadError) -> ErrorCode {
-        let code = errors::of_read(error);
-        if code == ErrorCode::KafkaStorageError {
-            tracing::error!(topic = %topic.name, "fetch failed: {error}");
-        }
-        code
     }
 
     fn into_answer(self, wanted: &FetchRequest) -> Fetched {
@@ -321,11 +312,14 @@ fn check_range(asked: Offset, start: Offset, end: Offset) -> Result<(), ErrorCod
     if asked < start || asked > end { Err(ErrorCode::OffsetOutOfRange) } else { Ok(()) }
 }
 
-fn failed(partition_index: PartitionIndex, error_code: ErrorCode) -> PartitionData {
-    PartitionData {
-        partition_index,
-        error_code,
-        high_watermark: Offset::new(-1),
-        ..PartitionData::default()
+fn refused(topic: &Topic, error: &ReadError) -> ErrorCode {
+    let code = errors::of_read(error);
+    if code == ErrorCode::KafkaStorageError {
+        tracing::error!(topic = %topic.name, "fetch failed: {error}");
     }
+    code
+}
+
+fn failed(partition_index: PartitionIndex, error_code: ErrorCode) -> PartitionData {
+    PartitionData { partition_index, error_code, high_watermark: Offset::new(-1), ..PartitionData::default() }
 }

@@ -22,7 +22,7 @@ pub(super) fn batch(records: usize, timestamp: i64, value: &[u8], producer: Prod
 
 pub(super) fn append(log: &mut Log, mut batch: Vec<u8>) -> Appended {
     let header = BatchHeader::parse(&batch).unwrap();
-    log.append(&mut batch, &header, TimestampMs::new(1)).unwrap()
+    log.append(&batch, &header, TimestampMs::new(1)).unwrap()
 }
 
 pub(super) const PARTITION: PartitionId =
