@@ -61,7 +61,10 @@ impl Scrubber {
         let start = if segment.base() == base { (position, expected) } else { (0, segment.base()) };
         match self.check(segment, start, budget, &mut step) {
             Ok(Some((position, expected))) => self.place = Some((segment.base(), position, expected)),
-            Ok(None) => self.place = Some((segment.base().plus(1), 0, Offset::ZERO)),
+            Ok(None) => {
+                let behind = segment.base().plus(1);
+                self.place = Some((behind, 0, behind));
+            }
             // Retention was faster: go on with what there is now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.place = None,
             Err(error) => return Err(error.into()),

@@ -87,6 +87,8 @@ pub(crate) struct Active {
     pub(crate) file: Arc<dyn File>,
     /// The highest timestamp of its first batch.
     pub(crate) first_timestamp: Option<i64>,
+    /// There may be a part of a batch behind the published end.
+    pub(crate) has_remains: bool,
 }
 
 impl Active {

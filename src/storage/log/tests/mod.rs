@@ -1,5 +1,7 @@
 //! The log over the machine's own disk.
 
+mod model;
+
 use std::sync::Arc;
 
 use super::{Appended, Log, LogOptions, ReadBuffer, ReadOutcome, ReadRequest};
