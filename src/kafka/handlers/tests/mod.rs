@@ -48,7 +48,7 @@ use crate::{
 };
 
 /// Ten times what is usual, and more.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const NODE: NodeId = NodeId::new(3);
 const DEFAULT_PARTITIONS: i32 = 2;
 
@@ -134,8 +134,8 @@ async fn broker(
         membership: handle.clone(),
         defaults: defaults.clone(),
         background_flush: BackgroundFlush { bytes: 1 << 20, after: Duration::from_secs(1) },
-        retention_every: Duration::from_secs(60),
-        scrub: ScrubPace::new(0, Duration::from_secs(60)),
+        retention_every: Duration::from_mins(1),
+        scrub: ScrubPace::new(0, Duration::from_mins(1)),
         metrics: Arc::clone(&metrics),
         agreed: Arc::new(watch::channel(0).0),
     };
