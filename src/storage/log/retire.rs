@@ -111,9 +111,6 @@ impl Log {
         self.shared.raise_log_start(start);
         self.shared.set_segments(kept.to_vec());
         self.shared.forget_open(doomed);
-        if self.epochs.truncate_to_start(self.shared.log_start()) {
-            self.shared.set_epochs(self.epochs.clone());
-        }
         self.checkpoint_now()
     }
 }

@@ -113,11 +113,6 @@ impl Shared {
         Arc::clone(&self.epochs.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn set_epochs(&self, epochs: LeaderEpochs) {
-        *self.epochs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Terms::new(epochs));
-        self.terms_not_stored();
-    }
-
     /// The terms, if the file may not hold them yet; whoever takes them stores them.
     pub(crate) fn take_unstored_terms(&self) -> Option<Arc<Terms>> {
         self.terms_unstored.swap(false, Ordering::AcqRel).then(|| self.terms())

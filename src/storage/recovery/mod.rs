@@ -163,8 +163,22 @@ impl<'a> Recovery<'a> {
         if start < first {
             recovery.report_missing(start, first);
         }
+        recovery.remove_what_expired()?;
         recovery.load_epochs()?;
         Ok(recovery)
+    }
+
+    /// Segments that retention had taken out of the log when it was interrupted.
+    fn remove_what_expired(&mut self) -> io::Result<()> {
+        let below = self.checkpoint.log_start.min(self.snapshot_end);
+        let last = self.segments.len().saturating_sub(1);
+        let gone = self.segments.iter().take(last).take_while(|segment| segment.end() <= below).count();
+        for segment in self.segments.drain(..gone) {
+            segment.rename_deleted()?;
+            segment.remove_deleted()?;
+            self.contents.logs.remove(0);
+        }
+        Ok(())
     }
 
     fn refuse_old_epoch(&self, place: &Place<'_>, given: LeaderEpoch) -> Result<(), OpenError> {
@@ -204,6 +218,9 @@ impl<'a> Recovery<'a> {
         self.report.clean = self.checkpoint.clean.filter(|_| is_as_left);
         self.report.log_end = end;
         let start = self.checkpoint.log_start.max(self.contents.first_base()).min(end);
+        // Only now that the start is durable, and by whole segments: a batch may reach over it.
+        let first = self.segments.first().map_or(end, |segment| segment.base());
+        self.epochs.truncate_to_start(first.min(start));
         let ends = Ends { start, flushed: end, end };
         let written = Checkpoint { clean: None, ..self.checkpoint };
         let shared = Shared::new(

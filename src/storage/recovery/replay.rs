@@ -120,6 +120,10 @@ impl Recovery<'_> {
             match scanner.look()? {
                 Step::Batch(header) => {
                     self.take_batch(segment, &mut index, scanner.position(), &header);
+                    if in_tail {
+                        // The file of the terms holds all that a checkpoint covers, and maybe not the last.
+                        let _ = self.epochs.assign(header.partition_leader_epoch, header.base_offset);
+                    }
                     scanner.pass(&header);
                 }
                 Step::Bad(_) if scanner.position() == start.0 && start.0 > 0 => return Ok(Passed::Astray),
@@ -189,8 +193,6 @@ impl Recovery<'_> {
         if position == 0 {
             self.replay.first_timestamp = Some(header.max_timestamp.get());
         }
-        // The file of the terms may be older than the last batches, never newer than its first one.
-        let _ = self.epochs.assign(header.partition_leader_epoch, header.base_offset);
         if header.base_offset >= self.snapshot_end {
             self.replay.bytes_since_snapshot += header.total_len() as u64;
             if header.is_idempotent() {

@@ -320,8 +320,9 @@ impl World {
         let start = log.log_start_offset().get();
         assert!(start <= self.flushed && start >= self.log_start);
         self.log_start = start;
+        let removes = job.as_ref().is_some_and(|job| job.removes().0 > 0);
         let ran = job.map(super::super::RetentionJob::run);
-        if matches!(ran, Some(Ok(()))) {
+        if removes && matches!(ran, Some(Ok(()))) {
             self.start_on_disk = start;
         }
         self.say(format!("retention {keep}: start {start} {ran:?}"));
@@ -514,7 +515,7 @@ fn run(seed: u64, steps: usize) -> Vec<String> {
         world.check_readers();
     }));
     if let Err(panic) = result {
-        for line in world.trace.iter().rev().take(30).rev() {
+        for line in world.trace.iter().rev().take(200).rev() {
             eprintln!("{line}");
         }
         eprintln!("seed {} failed", world.seed);
