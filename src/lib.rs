@@ -6,7 +6,6 @@
 
 pub mod actors;
 pub mod admin;
-pub mod node;
 pub mod chaos;
 pub mod cli;
 pub mod client;
@@ -16,6 +15,7 @@ pub mod kafka;
 pub mod local_cluster;
 pub mod metrics;
 pub mod model;
+pub mod node;
 pub mod record;
 pub mod storage;
 pub mod sys;

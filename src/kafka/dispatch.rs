@@ -134,9 +134,7 @@ pub(crate) async fn answer(
         | ApiKey::AlterConfigs
         | ApiKey::DescribeLogDirs
         | ApiKey::DescribeProducers
-        | ApiKey::DescribeTopicPartitions => {
-            Err(Refused::Unserved { key: request.api.code(), version })
-        }
+        | ApiKey::DescribeTopicPartitions => Err(Refused::Unserved { key: request.api.code(), version }),
     }
 }
 

@@ -19,7 +19,10 @@ use crate::{
     actors::{
         listener::{ConnectionContext, Serve},
         membership::MembershipHandle,
-        partition::{CorruptBatch, table::{Topic, TopicTable}},
+        partition::{
+            CorruptBatch,
+            table::{Topic, TopicTable},
+        },
     },
     clock::Clock,
     config::{node::HostPort, topic::TopicDefaults},

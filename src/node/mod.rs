@@ -28,7 +28,8 @@ use crate::{
     actors::{
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions, Serve},
         membership::{
-            Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration, Rules, membership,
+            Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration, Rules,
+            membership,
         },
         partition::{
             BackgroundFlush,
@@ -392,11 +393,7 @@ impl Parts<'_> {
             }
             Readiness::unless(reasons)
         };
-        AdminSource {
-            ready: Arc::new(ready),
-            metrics: Arc::clone(&self.metrics),
-            tree: self.tree.clone(),
-        }
+        AdminSource { ready: Arc::new(ready), metrics: Arc::clone(&self.metrics), tree: self.tree.clone() }
     }
 
     fn logs(&self) -> PathBuf {
@@ -415,8 +412,9 @@ fn known_folders(logs: &Path, image: &MetadataImage) -> HashSet<PathBuf> {
         topic.partition_ids().map(|id| partition_folder::path_of(logs, &topic.name, id.index))
     });
     let deleted = image.deleted_topics().values().flat_map(|topic| {
-        (0..topic.partitions)
-            .map(|index| partition_folder::path_of(logs, &topic.name, crate::model::PartitionIndex::new(index)))
+        (0..topic.partitions).map(|index| {
+            partition_folder::path_of(logs, &topic.name, crate::model::PartitionIndex::new(index))
+        })
     });
     living.chain(deleted).collect()
 }

@@ -5,10 +5,7 @@
 //! threads that may block: flushes, openings, deletions; reads from disk use the data runtime's own
 //! pool, so that a storm of cold reads does not hold up a flush.
 
-use std::{
-    io, thread,
-    time::Duration,
-};
+use std::{io, thread, time::Duration};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 

@@ -130,9 +130,7 @@ fn append_one(log: &mut Log, request: AppendRequest, now: TimestampMs, outcome: 
 fn refusal_of(error: AppendError, bytes: usize) -> (AppendRefusal, Option<String>) {
     match error {
         AppendError::Producer(error) => (error.into(), None),
-        AppendError::TooLarge { max, .. } => {
-            (AppendRefusal::LargerThanSegment { bytes, limit: max }, None)
-        }
+        AppendError::TooLarge { max, .. } => (AppendRefusal::LargerThanSegment { bytes, limit: max }, None),
         AppendError::Malformed => (AppendRefusal::Malformed, None),
         AppendError::DiskFull => (AppendRefusal::DiskFull, None),
         AppendError::Poisoned(_) | AppendError::Io(_) => (AppendRefusal::Poisoned, Some(error.to_string())),

@@ -4,11 +4,7 @@ use std::{io, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use super::{
-    append::AwayAppends,
-    error::CommandRefusal,
-    opening::Opened,
-};
+use super::{append::AwayAppends, error::CommandRefusal, opening::Opened};
 use crate::{
     config::topic::TopicConfig,
     model::{BootId, Offset},

@@ -33,6 +33,7 @@ use std::{
 
 use tokio::runtime::Handle;
 
+use self::leading::Leading;
 pub use self::{
     core::Acks,
     error::{AppendRefusal, CommandRefusal},
@@ -42,15 +43,14 @@ pub use self::{
     view::Leader,
     waiters::{SignedIn, Waiter},
 };
-pub use crate::storage::log::{
-    CorruptBatch, AtTime, FileRange, LogReader, ReadBuffer, ReadError, ReadOutcome, ReadRequest, Verify, Wait,
-};
-pub use crate::storage::producer_state::ProducerError;
-use self::leading::Leading;
 use super::{
     membership::MembershipHandle,
     supervise::{Actor, ActorProcessingErr, ActorRef, Address, Vitals},
 };
+pub use crate::storage::log::{
+    AtTime, CorruptBatch, FileRange, LogReader, ReadBuffer, ReadError, ReadOutcome, ReadRequest, Verify, Wait,
+};
+pub use crate::storage::producer_state::ProducerError;
 use crate::{clock::Clock, config::topic::TopicConfig, metrics::Metrics, storage::fs::Fs};
 
 /// When what was appended to a `replicated` topic is flushed in the background. It bounds what a start

@@ -24,8 +24,8 @@ use crate::{
     actors::{
         membership::{DeletedTopic, MembershipError, MembershipHandle, MetadataImage, TopicImage},
         supervise::{
-            Actor, ActorProcessingErr, ActorRef, ChildSpec, Placement, RestartPolicy, Slot,
-            SupervisorError, SupervisorHandle, SupervisorOptions,
+            Actor, ActorProcessingErr, ActorRef, ChildSpec, Placement, RestartPolicy, Slot, SupervisorError,
+            SupervisorHandle, SupervisorOptions,
         },
     },
     clock::Clock,
@@ -307,7 +307,8 @@ impl Look {
         let kept = earlier.map(|topic| topic.partitions.clone()).unwrap_or_default();
         let new = image.partition_ids().skip(kept.len()).map(PartitionHandle::new);
         let partitions = kept.iter().cloned().chain(new).collect();
-        let slot = earlier.map_or_else(|| Arc::new(RwLock::new(Arc::clone(&config))), |t| Arc::clone(&t.config));
+        let slot =
+            earlier.map_or_else(|| Arc::new(RwLock::new(Arc::clone(&config))), |t| Arc::clone(&t.config));
         let meters = TopicMeters::new(&self.args.metrics, &image.name);
         let topic = Topic { id: image.id, name: image.name.clone(), meters, config: slot, partitions };
         topic.set_config(config);

@@ -10,7 +10,10 @@ use tokio::task::JoinHandle;
 const SIDE_BY_SIDE: usize = 64;
 
 /// What `start` makes of each item, in their order; `None` where it ended in a panic.
-pub(crate) async fn each<T, R, F>(items: impl IntoIterator<Item = T>, start: impl Fn(T) -> F) -> Vec<Option<R>>
+pub(crate) async fn each<T, R, F>(
+    items: impl IntoIterator<Item = T>,
+    start: impl Fn(T) -> F,
+) -> Vec<Option<R>>
 where
     F: Future<Output = R> + Send + 'static,
     R: Send + 'static,

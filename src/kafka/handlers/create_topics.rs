@@ -37,9 +37,8 @@ pub(crate) async fn handle(
         .into_iter()
         .map(|(topic, once)| (topic.name.clone(), prepare(topic, once, too_many)))
         .unzip();
-    let outcomes = at_once::each(prepared, |prepared| {
-        create(broker.membership.clone(), prepared, validate_only)
-    });
+    let outcomes =
+        at_once::each(prepared, |prepared| create(broker.membership.clone(), prepared, validate_only));
     let outcomes: Vec<_> = outcomes.await.into_iter().map(|outcome| outcome.unwrap_or_else(ended)).collect();
     if !validate_only {
         wait_for_leaders(broker, &outcomes, deadline).await;

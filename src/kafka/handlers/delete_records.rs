@@ -9,8 +9,8 @@ use crate::{
     wire::{
         ApiKey, ErrorCode, Str,
         api::delete_records::{
-            DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
-            DeleteRecordsTopicResult, HIGH_WATERMARK,
+            DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
+            DeleteRecordsResponse, DeleteRecordsTopicResult, HIGH_WATERMARK,
         },
     },
 };
@@ -29,8 +29,7 @@ pub(crate) async fn handle(
     for asked in request.topics {
         let topic = known.entry(asked.name.clone()).or_insert_with(|| broker.topics.by_name(&asked.name));
         let indexes: Vec<_> = asked.partitions.iter().map(|partition| partition.partition_index).collect();
-        let outcomes =
-            at_once::each(asked.partitions, |partition| delete(topic.clone(), partition)).await;
+        let outcomes = at_once::each(asked.partitions, |partition| delete(topic.clone(), partition)).await;
         let partitions = indexes.into_iter().zip(outcomes);
         let partitions = partitions.map(|(index, outcome)| {
             answer(broker, index, outcome.unwrap_or(Err(ErrorCode::UnknownServerError)))

@@ -77,11 +77,8 @@ async fn answer(
 /// Every topic of the request once, in its order. One that is meant twice, by name or by id, is refused.
 fn asked(request: DeleteTopicsRequest, version: i16, image: &MetadataImage) -> Vec<Asked> {
     let by_name = |name| DeleteTopicState { name: Some(name), topic_id: TopicId::default() };
-    let states = if version >= 6 {
-        request.topics
-    } else {
-        request.topic_names.into_iter().map(by_name).collect()
-    };
+    let states =
+        if version >= 6 { request.topics } else { request.topic_names.into_iter().map(by_name).collect() };
     once_each(states.into_iter().enumerate(), |(at, state)| meant(state, image, *at))
         .into_iter()
         .map(|((_, state), once)| resolve(state, once, image))

@@ -18,8 +18,7 @@ const CONTROLLERS: i8 = 2;
 
 /// Bits of what anybody may do to the cluster while there is no authorisation, as Kafka tells them:
 /// create, alter, describe, cluster action, describe and alter configs, idempotent write.
-pub(super) const CLUSTER_OPERATIONS: i32 =
-    1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+pub(super) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
 /// Tells who is in the cluster.
 pub(crate) async fn handle(

@@ -44,8 +44,7 @@ fn entries(broker: &Broker, asked: &DescribeConfigsResource) -> Result<Vec<Confi
     let name = asked.resource_name.as_str();
     match asked.resource_type {
         resource::TOPIC => {
-            TopicName::new(name)
-                .map_err(|error| Refused::new(ErrorCode::InvalidTopic, error.to_string()))?;
+            TopicName::new(name).map_err(|error| Refused::new(ErrorCode::InvalidTopic, error.to_string()))?;
             let image = broker.membership.image();
             let topic = image.topic_named(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
             Ok(broker.defaults.describe(&topic.configs))
@@ -215,7 +214,8 @@ mod tests {
         assert_eq!(shown.config_source, ConfigSource::Topic.code());
         assert_eq!(shown.config_type, kind::LONG);
         assert!(shown.documentation.is_some_and(|text| !text.is_empty()));
-        let hidden: Vec<_> = shown.synonyms.iter().map(|synonym| (synonym.name.as_str(), synonym.source)).collect();
+        let hidden: Vec<_> =
+            shown.synonyms.iter().map(|synonym| (synonym.name.as_str(), synonym.source)).collect();
         assert_eq!(hidden, [("retention.ms", 1), ("log.retention.ms", 4), ("log.retention.ms", 5)]);
         let bare = describe(Some(&["retention.ms"]), BARE).configs.remove(0);
         assert!(bare.synonyms.is_empty() && bare.documentation.is_none());

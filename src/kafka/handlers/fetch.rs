@@ -14,8 +14,8 @@ use tokio::{
 
 use crate::{
     actors::partition::{
-        Leader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait,
-        Waiter, table::Topic,
+        Leader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait, Waiter,
+        table::Topic,
     },
     config::topic::VerifyOnRead,
     kafka::{
@@ -166,8 +166,7 @@ impl<'a> Pass<'a> {
         asked: &FetchPartition,
     ) -> Result<PartitionData, ErrorCode> {
         let topic = wanted.topic.as_ref().ok_or(wanted.unknown)?;
-        let partition =
-            topic.partition(asked.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = topic.partition(asked.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let leader = leader_of(partition, asked.current_leader_epoch)?;
         let high_watermark = leader.high_watermark();
         let log_start_offset = leader.reader.log_start_offset();
@@ -322,10 +321,5 @@ fn check_range(asked: Offset, start: Offset, end: Offset) -> Result<(), ErrorCod
 }
 
 fn failed(partition_index: PartitionIndex, error_code: ErrorCode) -> PartitionData {
-    PartitionData {
-        partition_index,
-        error_code,
-        high_watermark: Offset::new(-1),
-        ..PartitionData::default()
-    }
+    PartitionData { partition_index, error_code, high_watermark: Offset::new(-1), ..PartitionData::default() }
 }

@@ -75,7 +75,9 @@ mod tests {
     use super::{answer, refusal};
     use crate::wire::{
         ErrorCode,
-        api::find_coordinator::{FindCoordinatorRequest, KEY_TYPE_GROUP, KEY_TYPE_SHARE, KEY_TYPE_TRANSACTION},
+        api::find_coordinator::{
+            FindCoordinatorRequest, KEY_TYPE_GROUP, KEY_TYPE_SHARE, KEY_TYPE_TRANSACTION,
+        },
     };
 
     #[test]

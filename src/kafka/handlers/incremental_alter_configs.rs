@@ -28,15 +28,15 @@ pub(crate) async fn handle(
     _version: i16,
 ) -> IncrementalAlterConfigsResponse {
     let validate_only = request.validate_only;
-    let (keys, prepared): (Vec<_>, Vec<_>) = once_each(request.resources, |resource| (resource.resource_type, resource.resource_name.clone()))
-        .into_iter()
-        .map(|(resource, once)| {
-            ((resource.resource_type, resource.resource_name.clone()), prepare(resource, once))
-        })
-        .unzip();
-    let outcomes = at_once::each(prepared, |prepared| {
-        alter(broker.membership.clone(), prepared, validate_only)
-    });
+    let (keys, prepared): (Vec<_>, Vec<_>) =
+        once_each(request.resources, |resource| (resource.resource_type, resource.resource_name.clone()))
+            .into_iter()
+            .map(|(resource, once)| {
+                ((resource.resource_type, resource.resource_name.clone()), prepare(resource, once))
+            })
+            .unzip();
+    let outcomes =
+        at_once::each(prepared, |prepared| alter(broker.membership.clone(), prepared, validate_only));
     let outcomes = outcomes.await;
     let responses = keys.into_iter().zip(outcomes).map(|((resource_type, resource_name), outcome)| {
         let outcome = outcome.unwrap_or_else(|| Err(ErrorCode::UnknownServerError.into()));
@@ -69,16 +69,16 @@ fn prepare(resource: AlterConfigsResource, once: bool) -> Result<Prepared, Refus
         return Err(Refused::invalid_request("the resource is named more than once"));
     }
     match resource.resource_type {
-        resource::TOPIC if resource.resource_name.as_bytes().is_empty() => {
-            Err(Refused::invalid_request("a topic has a name; defaults for all topics are set in a node's file"))
-        }
+        resource::TOPIC if resource.resource_name.as_bytes().is_empty() => Err(Refused::invalid_request(
+            "a topic has a name; defaults for all topics are set in a node's file",
+        )),
         resource::TOPIC => {
             let changes = resource.configs.into_iter().map(change).collect::<Result<_, _>>()?;
             Ok(Prepared { topic: resource.resource_name, changes })
         }
-        resource::BROKER => {
-            Err(Refused::invalid_request("a node's settings are read when it starts and cannot be changed here"))
-        }
+        resource::BROKER => Err(Refused::invalid_request(
+            "a node's settings are read when it starts and cannot be changed here",
+        )),
         resource::BROKER_LOGGER => {
             Err(Refused::invalid_request("log levels cannot be changed while a node runs"))
         }
@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn only_a_topic_with_a_name_can_be_changed_and_the_others_are_told_why() {
-        let nobody = [(resource::TOPIC, ""), (resource::BROKER, "1"), (resource::BROKER_LOGGER, "1"), (99, "x")];
+        let nobody =
+            [(resource::TOPIC, ""), (resource::BROKER, "1"), (resource::BROKER_LOGGER, "1"), (99, "x")];
         for (kind, name) in nobody {
             let refused = prepare(of(kind, name, &[operation::SET]), true).unwrap_err();
             assert_eq!(refused.code, ErrorCode::InvalidRequest);
@@ -168,6 +169,9 @@ mod tests {
 
     #[test]
     fn a_resource_that_is_named_twice_is_refused() {
-        assert_eq!(prepare(of(resource::TOPIC, "1", &[]), false).unwrap_err().code, ErrorCode::InvalidRequest);
+        assert_eq!(
+            prepare(of(resource::TOPIC, "1", &[]), false).unwrap_err().code,
+            ErrorCode::InvalidRequest
+        );
     }
 }

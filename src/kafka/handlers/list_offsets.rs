@@ -213,9 +213,7 @@ fn response(
             offset,
             leader_epoch,
         },
-        Err(error_code) => {
-            ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() }
-        }
+        Err(error_code) => ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() },
     }
 }
 

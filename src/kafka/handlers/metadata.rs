@@ -80,11 +80,8 @@ pub(crate) async fn handle(
             answers
         }
     };
-    let operations = if request.include_topic_authorized_operations {
-        TOPIC_OPERATIONS
-    } else {
-        OPERATIONS_NOT_ASKED
-    };
+    let operations =
+        if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { OPERATIONS_NOT_ASKED };
     let mut topics = Vec::with_capacity(answers.len());
     for answer in answers {
         topics.push(describe(broker, answer, operations, leaders_by).await);
@@ -315,7 +312,8 @@ mod tests {
             let Asked::Refused(answers) = asked(Some(vec![with_id(TopicId::random())]), version) else {
                 panic!("refused")
             };
-            let [Answer::Refused { name: Some(_), code: ErrorCode::InvalidRequest, .. }] = &answers[..] else {
+            let [Answer::Refused { name: Some(_), code: ErrorCode::InvalidRequest, .. }] = &answers[..]
+            else {
                 panic!("with 42 and a name that is not null, which these versions cannot write")
             };
         }

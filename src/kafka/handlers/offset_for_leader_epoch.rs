@@ -6,8 +6,8 @@ use crate::{
     wire::{
         ApiKey, ErrorCode,
         api::offset_for_leader_epoch::{
-            EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
-            OffsetForLeaderTopic, OffsetForLeaderTopicResult,
+            EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+            OffsetForLeaderPartition, OffsetForLeaderTopic, OffsetForLeaderTopicResult,
         },
     },
 };
@@ -33,7 +33,10 @@ fn of_topic(broker: &Broker, asked: OffsetForLeaderTopic) -> OffsetForLeaderTopi
             EpochEndOffset { error_code, partition: partition.partition, ..EpochEndOffset::default() }
         })
     };
-    OffsetForLeaderTopicResult { partitions: asked.partitions.iter().map(answer).collect(), topic: asked.topic }
+    OffsetForLeaderTopicResult {
+        partitions: asked.partitions.iter().map(answer).collect(),
+        topic: asked.topic,
+    }
 }
 
 /// The end of the epoch; -1 and -1, without an error, where the log knows none.

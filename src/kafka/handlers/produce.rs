@@ -125,8 +125,7 @@ async fn begin_topic(
 ) -> PendingTopic {
     let by_id = version >= 13;
     let topic = if by_id { broker.topics.by_id(data.topic_id) } else { broker.topics.by_name(&data.name) };
-    let unknown =
-        if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+    let unknown = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
     let mut partitions = Vec::with_capacity(data.partition_data.len());
     for PartitionProduceData { index, records } in data.partition_data {
         let begun = match (&topic, acks) {
@@ -148,8 +147,7 @@ async fn begin_partition(
     acks: Acks,
     permit: Option<&Arc<OwnedSemaphorePermit>>,
 ) -> Result<oneshot::Receiver<AppendReply>, Refusal> {
-    let partition =
-        topic.partition(index).ok_or(Refusal::Code(ErrorCode::UnknownTopicOrPartition))?;
+    let partition = topic.partition(index).ok_or(Refusal::Code(ErrorCode::UnknownTopicOrPartition))?;
     let config = topic.config();
     let required = config.min_in_sync_replicas as usize;
     // So far every partition has one replica, and it is in sync.

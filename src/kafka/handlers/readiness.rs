@@ -129,7 +129,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_partitions_without_a_leader_cost_one_wait_in_all() {
         let topic = TopicId::random();
-        let partition = |index| PartitionHandle::new(PartitionId { topic, index: PartitionIndex::new(index) });
+        let partition =
+            |index| PartitionHandle::new(PartitionId { topic, index: PartitionIndex::new(index) });
         let partitions: Vec<_> = (0..100).map(partition).collect();
         let began = Instant::now();
         assert!(!led(&partitions, deadline(150)).await);

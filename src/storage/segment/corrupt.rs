@@ -53,6 +53,10 @@ impl Segment {
 impl fmt::Display for CorruptBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, position, len, first, next, reason, .. } = self;
-        write!(f, "offsets {first} to {next} (exclusive), {len} bytes at {position} of {}: {reason}", file.display())
+        write!(
+            f,
+            "offsets {first} to {next} (exclusive), {len} bytes at {position} of {}: {reason}",
+            file.display()
+        )
     }
 }
