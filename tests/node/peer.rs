@@ -13,11 +13,13 @@ use polylogue::{
     wire::{
         ErrorCode, Message, Reader, Request, Str,
         api::{
+            api_versions::ApiVersionsRequest,
             create_topics::{
                 CreatableTopic, CreatableTopicConfig, CreatableTopicResult, CreateTopicsRequest,
             },
             delete_records::{
-                DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsTopic,
+                DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
+                DeleteRecordsTopic,
             },
             delete_topics::DeleteTopicsRequest,
             fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData},
@@ -26,9 +28,7 @@ use polylogue::{
                 ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsTopic,
             },
             metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic},
-            produce::{
-                PartitionProduceData, PartitionProduceResponse, ProduceRequest, TopicProduceData,
-            },
+            produce::{PartitionProduceData, PartitionProduceResponse, ProduceRequest, TopicProduceData},
         },
         frame,
     },
@@ -122,7 +122,9 @@ impl Peer {
         self.stream.set_read_timeout(Some(WITHIN)).unwrap();
         match heard {
             Ok(_) => true,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => false,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                false
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -303,8 +305,10 @@ fn only<T>(mut all: impl Iterator<Item = T>) -> T {
 }
 
 pub(crate) fn topic(name: &str, partitions: i32, configs: &[(&str, &str)]) -> CreatableTopic {
-    let config =
-        |(name, value): &(&str, &str)| CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) };
+    let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+        name: (*name).into(),
+        value: Some((*value).into()),
+    };
     CreatableTopic {
         name: name.into(),
         num_partitions: partitions,
@@ -335,4 +339,9 @@ pub(crate) fn fetch_request(topic: &str, from: &[(i32, i64)]) -> FetchRequest {
         ..FetchTopic::default()
     };
     FetchRequest { topics: vec![topic], ..FetchRequest::default() }
+}
+
+/// Asks what the node speaks, under a name that it takes from version 3 on.
+pub(crate) fn versions() -> ApiVersionsRequest {
+    ApiVersionsRequest { client_software_name: "tests".into(), client_software_version: "1".into() }
 }

@@ -38,7 +38,7 @@ fn topics_that_cannot_be_are_refused_each_with_its_own_error() {
         (topic("there", 1, &[]), ErrorCode::TopicAlreadyExists),
         (topic("none", 0, &[]), ErrorCode::InvalidPartitions),
         (topic("less", -5, &[]), ErrorCode::InvalidPartitions),
-        (topic("many", i32::MAX, &[]), ErrorCode::InvalidPartitions),
+        (topic("many", i32::MAX, &[]), ErrorCode::PolicyViolation),
         (three_replicas, ErrorCode::InvalidReplicationFactor),
         (topic("key", 1, &[("no.such.key", "1")]), ErrorCode::InvalidConfig),
         (topic("value", 1, &[("retention.ms", "soon")]), ErrorCode::InvalidConfig),

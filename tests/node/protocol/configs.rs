@@ -69,7 +69,8 @@ fn configs_are_shown_with_their_source_and_a_change_takes_effect_at_run_time_and
     assert_eq!((shown.value.as_deref(), shown.config_source), (Some("1000"), source::DYNAMIC_TOPIC));
     let refused_now = |peer: &mut Peer| {
         eventually("the new bound holds", WITHIN, || {
-            (peer.produce("configured", batch_of(2000)).error_code == ErrorCode::MessageTooLarge).then_some(())
+            (peer.produce("configured", batch_of(2000)).error_code == ErrorCode::MessageTooLarge)
+                .then_some(())
         });
     };
     refused_now(&mut peer);

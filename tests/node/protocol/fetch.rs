@@ -35,7 +35,10 @@ fn a_fetch_within_a_batch_gets_the_whole_batch_whatever_is_verified() {
     for verify in ["always", "first", "never"] {
         peer.create(verify, 1, &[("verify.on.read", verify)]);
         for number in 0..5 {
-            peer.append(verify, batch(&[format!("{number} a"), format!("{number} b"), format!("{number} c")]));
+            peer.append(
+                verify,
+                batch(&[format!("{number} a"), format!("{number} b"), format!("{number} c")]),
+            );
         }
         for from in 0..15 {
             let data = peer.fetch(verify, from);
