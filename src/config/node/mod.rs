@@ -5,6 +5,7 @@
 //! where it was given, before any file is touched or any port opened.
 
 mod address;
+mod describe;
 mod error;
 mod raw;
 mod sources;

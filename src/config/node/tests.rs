@@ -5,7 +5,7 @@ use super::{
     raw::{KEYS, Raw},
     variable_of,
 };
-use crate::model::NodeId;
+use crate::{config::topic::ConfigSource, model::NodeId};
 
 fn around(environment: &[(&str, &str)]) -> Surroundings {
     Surroundings {
@@ -167,6 +167,23 @@ fn a_file_that_is_missing_or_not_toml_is_refused_with_its_path() {
     let missing = NodeConfig::load(&NodeFlags::default(), Some(Path::new("no/such.toml")), &around(&[]));
     assert!(missing.unwrap_err().to_string().starts_with("config file no/such.toml: "));
     assert!(matches!(from_file("node-id = = 1"), Err(NodeConfigError::File { .. })));
+}
+
+#[test]
+fn a_broker_describes_itself_under_kafkas_names_with_every_default_as_it_is() {
+    let entries = from_flags(&NodeFlags::default()).unwrap().describe();
+    assert!(entries.is_sorted_by(|a, b| a.name < b.name));
+    for entry in &entries {
+        assert_eq!((entry.source, entry.read_only), (ConfigSource::Default, true), "{}", entry.name);
+    }
+    let text = "[topic.defaults]\nretention.ms = 5000\n[limits]\nconnections = 17\n";
+    let entries = from_file(text).unwrap().describe();
+    let given: Vec<_> = entries
+        .iter()
+        .filter(|e| e.source == ConfigSource::Node)
+        .map(|e| (e.name, e.value.as_str()))
+        .collect();
+    assert_eq!(given, [("log.retention.ms", "5000"), ("max.connections", "17")]);
 }
 
 #[test]

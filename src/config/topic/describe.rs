@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     TopicDefaults,
-    table::{ConfigKind, TABLE, TopicKey},
+    table::{ConfigKind, TABLE, TopicKey, find},
 };
 
 /// Who set a value.
@@ -41,7 +41,7 @@ pub struct ConfigSynonym {
     pub source: ConfigSource,
 }
 
-/// One line of the answer. No topic config is read-only or sensitive.
+/// One line of the answer. A topic's configs can be changed, a broker's cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigEntry {
     /// The key.
@@ -66,6 +66,15 @@ impl TopicDefaults {
     /// All configs of a topic with these overrides, ordered by name.
     pub fn describe(&self, overrides: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
         TABLE.iter().map(|key| self.entry(key, overrides)).collect()
+    }
+
+    /// The same as a broker's configs: what its topics inherit, under the names that brokers have.
+    pub fn describe_for_broker(&self) -> Vec<ConfigEntry> {
+        let of_broker = |entry: ConfigEntry| {
+            let broker_name = find(entry.name)?.broker_name?;
+            Some(ConfigEntry { name: broker_name, read_only: true, ..entry })
+        };
+        self.describe(&BTreeMap::new()).into_iter().filter_map(of_broker).collect()
     }
 
     fn entry(&self, key: &'static TopicKey, overrides: &BTreeMap<String, String>) -> ConfigEntry {

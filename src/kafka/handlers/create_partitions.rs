@@ -63,7 +63,11 @@ fn answer(broker: &Broker, name: Str, outcome: Result<(), Refused>) -> CreatePar
         Ok(()) => CreatePartitionsTopicResult { name, ..CreatePartitionsTopicResult::default() },
         Err(refused) => {
             broker.meters.refused(ApiKey::CreatePartitions, refused.code);
-            CreatePartitionsTopicResult { name, error_code: refused.code, error_message: refused.message() }
+            CreatePartitionsTopicResult {
+                name,
+                error_code: refused.code,
+                error_message: Some(refused.into_text()),
+            }
         }
     }
 }

@@ -151,7 +151,7 @@ fn not_made(name: Str, refused: Refused) -> CreatableTopicResult {
     CreatableTopicResult {
         name,
         error_code: refused.code,
-        error_message: refused.message(),
+        error_message: Some(refused.into_text()),
         configs: Some(Vec::new()),
         ..CreatableTopicResult::default()
     }

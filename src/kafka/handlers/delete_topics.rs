@@ -68,7 +68,7 @@ async fn answer(
                 name,
                 topic_id: id,
                 error_code: refused.code,
-                error_message: refused.message(),
+                error_message: Some(refused.into_text()),
             }
         }
     }

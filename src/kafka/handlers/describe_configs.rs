@@ -138,7 +138,7 @@ fn result(
         }
         Err(refused) => DescribeConfigsResult {
             error_code: refused.code,
-            error_message: refused.message(),
+            error_message: Some(refused.into_text()),
             resource_type,
             resource_name,
             configs: Vec::new(),

@@ -111,7 +111,7 @@ fn answer(
             broker.meters.refused(ApiKey::IncrementalAlterConfigs, refused.code);
             AlterConfigsResourceResponse {
                 error_code: refused.code,
-                error_message: refused.message(),
+                error_message: Some(refused.into_text()),
                 resource_type,
                 resource_name,
             }

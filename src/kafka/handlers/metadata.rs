@@ -259,12 +259,11 @@ fn describe_partition(node: NodeId, partition: &PartitionHandle) -> MetadataResp
         isr_nodes: vec![node],
         ..MetadataResponsePartition::default()
     };
-    match partition.leader() {
-        Some(leader) => answer.leader_epoch = leader.epoch,
-        None => {
-            answer.error_code = ErrorCode::LeaderNotAvailable;
-            answer.leader_id = NodeId::new(-1);
-        }
+    if let Some(leader) = partition.leader() {
+        answer.leader_epoch = leader.epoch;
+    } else {
+        answer.error_code = ErrorCode::LeaderNotAvailable;
+        answer.leader_id = NodeId::new(-1);
     }
     answer
 }

@@ -24,8 +24,8 @@ impl Refused {
     }
 
     /// The text as an answer carries it.
-    pub(crate) fn message(self) -> Option<Str> {
-        Some(self.text.into())
+    pub(crate) fn into_text(self) -> Str {
+        self.text.into()
     }
 }
 

@@ -48,7 +48,7 @@ impl Model {
         let count = rng.usize(1..4);
         let record = |_| {
             self.made += 1;
-            let len = if rng.u8(..) < 8 { rng.usize(1000..20_000) } else { rng.usize(0..40) };
+            let len = if rng.u8(..) < 8 { rng.usize(1000..5_000) } else { rng.usize(0..40) };
             let mut record = self.made.to_be_bytes().to_vec();
             record.resize(8 + len, rng.u8(..));
             record
@@ -118,7 +118,7 @@ fn play(seed: u64, rates: FaultRates) -> usize {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    if cfg!(feature = "long") { 0..20_000 } else { 0..400 }
+    if cfg!(feature = "long") { 0..5_000 } else { 0..400 }
 }
 
 #[test]
