@@ -129,6 +129,11 @@ impl Peer {
         }
     }
 
+    /// Waits until more arrives; false where the node closes instead.
+    pub(crate) fn hears_more(&mut self) -> bool {
+        matches!(self.stream.peek(&mut [0]), Ok(1))
+    }
+
     /// Sends nothing more; the node reads the end of the stream.
     pub(crate) fn finish_sending(&self) {
         // The node may have closed already.

@@ -111,7 +111,7 @@ fn s12_a_topic_deleted_and_made_again_under_its_name_is_another_and_starts_empty
     kill_and_start(&mut node);
     let mut peer = Peer::connect(&node);
     assert_eq!(peer.read_all("phoenix"), [(0, b"round 3".to_vec())]);
-    assert!(!node.data_folder().join("aside").exists(), "nothing had to be put aside");
+    assert!(!node.data_folder().join("put-aside").exists(), "nothing had to be put aside");
 }
 
 #[test]

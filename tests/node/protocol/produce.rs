@@ -8,10 +8,7 @@ use polylogue::{
     record::{Compression, Producer, TimestampType, crc_is_right},
     wire::{
         ErrorCode, Message, Reader, Str,
-        api::{
-            api_versions::ApiVersionsResponse,
-            produce::ProduceRequest,
-        },
+        api::{api_versions::ApiVersionsResponse, produce::ProduceRequest},
         frame,
     },
 };
