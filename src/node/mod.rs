@@ -57,8 +57,6 @@ use crate::{
 const LOCK_FILE: &str = "lock";
 /// How long replicas may take to open before clients are let in anyway.
 const OPENING_TIME: Duration = Duration::from_secs(30);
-/// Rest between two passes of the scrub over a partition.
-const BETWEEN_SCRUBS: Duration = Duration::from_mins(1);
 
 /// Runs a node until it is told to stop, and stops it in order.
 pub fn run(config: &NodeConfig) -> Result<(), NodeError> {
@@ -304,7 +302,7 @@ impl Parts<'_> {
                 after: storage.replicated_flush_interval,
             },
             retention_every: storage.retention_check_interval,
-            scrub: ScrubPace::new(storage.scrub_bytes_per_second, BETWEEN_SCRUBS),
+            scrub: ScrubPace::new(storage.scrub_bytes_per_second, storage.scrub_interval),
             metrics: Arc::clone(&self.metrics),
             agreed: Arc::new(agreed),
         };

@@ -109,6 +109,9 @@ pub struct StorageSettings {
     pub retention_check_interval: Duration,
     /// `storage.scrub-bytes-per-second`: how much is read again to look for rot; 0: none; default 8 MiB.
     pub scrub_bytes_per_second: u64,
+    /// `storage.scrub-interval`: from the end of a pass of that over a partition to the next one's
+    /// beginning; default 1 min.
+    pub scrub_interval: Duration,
     /// `storage.replicated-flush-bytes`: a `durability=replicated` log is flushed after so many
     /// bytes; default 64 MiB.
     pub replicated_flush_bytes: u64,

@@ -44,6 +44,7 @@ pub(super) struct RawLimits {
 pub(super) struct RawStorage {
     pub(super) retention_check_interval: Option<Span>,
     pub(super) scrub_bytes_per_second: Option<ByteSize>,
+    pub(super) scrub_interval: Option<Span>,
     pub(super) replicated_flush_bytes: Option<ByteSize>,
     pub(super) replicated_flush_interval: Option<Span>,
 }
@@ -71,6 +72,7 @@ pub(super) const KEYS: &[&str] = &[
     "limits.write-timeout",
     "storage.retention-check-interval",
     "storage.scrub-bytes-per-second",
+    "storage.scrub-interval",
     "storage.replicated-flush-bytes",
     "storage.replicated-flush-interval",
 ];

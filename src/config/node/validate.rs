@@ -199,6 +199,7 @@ fn storage(given: &Settings, raw: &RawStorage) -> Result<StorageSettings, NodeCo
             Duration::from_mins(5),
         )?,
         scrub_bytes_per_second: bytes(given, "storage.scrub-bytes-per-second", scrub, 8 * MIB, 0, 1 << 40)?,
+        scrub_interval: span(given, "storage.scrub-interval", raw.scrub_interval, Duration::from_mins(1))?,
         replicated_flush_bytes: bytes(
             given,
             "storage.replicated-flush-bytes",

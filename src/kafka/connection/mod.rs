@@ -170,11 +170,15 @@ impl Connection {
     /// Reads what has arrived; false when there is nothing.
     async fn fill(&mut self) -> Result<bool, End> {
         self.input.make_room().await?;
+        let begins = !self.input.is_mid_frame();
         match self.input.try_fill(&self.stream) {
             Ok(0) if self.input.is_mid_frame() => Err(End::ClosedMidFrame),
             Ok(0) => Err(End::Closed),
             Ok(n) => {
                 self.broker.metrics.request_bytes.inc_by(n as u64);
+                if begins {
+                    self.note_beginning();
+                }
                 self.trickle += n;
                 if self.trickle >= LEAST_PROGRESS {
                     self.note_activity();
@@ -189,6 +193,16 @@ impl Connection {
     fn note_activity(&mut self) {
         self.trickle = 0;
         self.active = Instant::now();
+    }
+
+    /// A request's time runs from its first byte, however long the peer was silent before. The timer then
+    /// stands at the idle time-out; on a busy connection it is due soon enough anyway.
+    fn note_beginning(&mut self) {
+        self.note_activity();
+        let due = self.active + self.broker.limits.frame_timeout;
+        if self.timer.deadline() > due {
+            self.timer.as_mut().reset(due);
+        }
     }
 
     async fn on_frame(&mut self, frame: Frame) -> Result<(), End> {
