@@ -276,15 +276,20 @@ impl Leading {
     }
 
     fn carry_out(&mut self) {
+        let mut moved = false;
         for effect in self.effects.drain(..) {
             match effect {
                 // A producer that is gone needs no answer.
                 Effect::Acknowledge(Ticket { reply, appended }) => drop(reply.send(Ok(appended))),
                 Effect::AdvanceHighWatermark(to) => {
                     self.published.leader.set_high_watermark(to);
-                    self.args.partition.slot.wake();
+                    moved = true;
                 }
             }
+        }
+        // Whoever is woken last runs first on this worker: the consumer, who has the longer way.
+        if moved {
+            self.args.partition.slot.wake();
         }
     }
 

@@ -14,16 +14,16 @@ use tokio::{
 
 use crate::{
     actors::partition::{
-        Leader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait, Waiter,
-        table::Topic,
+        Leader, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait, Waiter, table::Topic,
     },
     config::topic::VerifyOnRead,
     kafka::{
         Broker,
         connection::{Piece, Session},
         errors,
+        handlers::leaders,
     },
-    model::{LeaderEpoch, Offset, PartitionIndex},
+    model::{Offset, PartitionIndex},
     wire::{
         ApiKey, ErrorCode,
         api::fetch::{
@@ -166,8 +166,8 @@ impl<'a> Pass<'a> {
         asked: &FetchPartition,
     ) -> Result<PartitionData, ErrorCode> {
         let topic = wanted.topic.as_ref().ok_or(wanted.unknown)?;
-        let partition = topic.partition(asked.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let leader = leader_of(partition, asked.current_leader_epoch)?;
+        let partition = leaders::partition(Some(topic), asked.partition)?;
+        let leader = leaders::leader(partition, asked.current_leader_epoch)?;
         let high_watermark = leader.high_watermark();
         let log_start_offset = leader.reader.log_start_offset();
         check_range(asked.fetch_offset, log_start_offset, leader.reader.log_end_offset())?;
@@ -292,18 +292,6 @@ fn verify(config: VerifyOnRead) -> Verify {
         VerifyOnRead::Always => Verify::Always,
         VerifyOnRead::First => Verify::First,
         VerifyOnRead::Never => Verify::Never,
-    }
-}
-
-/// The replica that leads, if the client's idea of its term is right (KIP-320).
-fn leader_of(partition: &PartitionHandle, known: LeaderEpoch) -> Result<Arc<Leader>, ErrorCode> {
-    let leader = partition.leader().ok_or(ErrorCode::NotLeaderOrFollower)?;
-    if known == LeaderEpoch::NONE || known == leader.epoch {
-        Ok(leader)
-    } else if known < leader.epoch {
-        Err(ErrorCode::FencedLeaderEpoch)
-    } else {
-        Err(ErrorCode::UnknownLeaderEpoch)
     }
 }
 
