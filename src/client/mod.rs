@@ -23,6 +23,8 @@ mod offsets;
 pub mod partitioner;
 mod pool;
 pub mod producer;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     admin::Admin,
