@@ -6,6 +6,7 @@
 
 pub mod actors;
 pub mod admin;
+pub mod node;
 pub mod chaos;
 pub mod cli;
 pub mod client;
@@ -18,4 +19,5 @@ pub mod model;
 pub mod record;
 pub mod storage;
 pub mod sys;
+pub mod telemetry;
 pub mod wire;

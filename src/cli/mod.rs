@@ -1,1 +1,3 @@
-//! (cli: being built)
+//! The command line.
+
+pub mod serve;

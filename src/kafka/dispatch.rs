@@ -86,7 +86,7 @@ impl From<Bytes> for Answer {
 
 /// Brings a produce request's batches into their queues.
 pub(crate) async fn produce(broker: &Broker, mut request: Request) -> Result<PendingProduce, Refused> {
-    broker.metrics.request(ApiKey::Produce);
+    broker.meters.request(ApiKey::Produce);
     let permit = request.permit.take();
     let (version, correlation_id) = (request.version(), request.header.correlation_id);
     let body = request.body::<ProduceRequest>()?;
@@ -99,7 +99,7 @@ pub(crate) async fn answer(
     session: &mut Session,
     request: Request,
 ) -> Result<Answer, Refused> {
-    broker.metrics.request(request.api);
+    broker.meters.request(request.api);
     let (version, id) = (request.version(), request.header.correlation_id);
     macro_rules! handle {
         ($handler:ident) => {{

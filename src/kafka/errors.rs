@@ -1,7 +1,7 @@
 //! One table from our refusals to Kafka's error codes, without a wildcard: a new refusal needs a code.
 
 use crate::{
-    actors::partition::{AppendRefusal, CommandRefusal, ReadError},
+    actors::partition::{AppendRefusal, CommandRefusal, ProducerError, ReadError},
     record::BatchError,
     wire::ErrorCode,
 };
@@ -38,8 +38,13 @@ pub(crate) fn of_append(refusal: &AppendRefusal) -> ErrorCode {
         // no duplicate by that.
         AppendRefusal::NotLeader(_) | AppendRefusal::OutcomeUnknown => ErrorCode::NotLeaderOrFollower,
         AppendRefusal::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
-        AppendRefusal::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
-        AppendRefusal::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        AppendRefusal::Producer(error) => match error {
+            ProducerError::OutOfOrderSequence { .. } | ProducerError::EpochBeginsLate { .. } => {
+                ErrorCode::OutOfOrderSequenceNumber
+            }
+            ProducerError::StaleEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        },
+        AppendRefusal::Malformed => ErrorCode::CorruptMessage,
         AppendRefusal::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
         AppendRefusal::DiskFull | AppendRefusal::Poisoned => ErrorCode::KafkaStorageError,
         AppendRefusal::TimedOut => ErrorCode::RequestTimedOut,

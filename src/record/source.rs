@@ -21,7 +21,7 @@ pub(super) enum Stop {
 }
 
 /// A run of bytes, read from its start to its end.
-pub(super) trait Source {
+pub(super) trait Source: Sized {
     /// How many bytes have been read or skipped.
     fn position(&self) -> u64;
     /// The next byte.
@@ -30,6 +30,13 @@ pub(super) trait Source {
     fn skip(&mut self, count: usize) -> Result<(), Stop>;
     /// Whether all has been read; what checks itself at its end has then been checked.
     fn is_at_end(&mut self) -> Result<bool, Stop>;
+
+    /// Does what is rare and not inlined. A slice lends a copy of itself for it, so that its own position can
+    /// stay in a register: through memory it would cost more than all else in the walk.
+    #[inline]
+    fn rarely<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        act(self)
+    }
 
     /// A signed number of up to 32 bits.
     #[inline]
@@ -43,7 +50,7 @@ pub(super) trait Source {
         if second < 0x80 {
             return Ok(unzigzag32(low));
         }
-        let folded = rest(self, u64::from(low), MAX_VARINT_LEN)?;
+        let folded = self.rarely(|source| rest(source, u64::from(low), MAX_VARINT_LEN))?;
         u32::try_from(folded).map(unzigzag32).map_err(|_| Stop::Varint)
     }
 
@@ -59,13 +66,13 @@ pub(super) trait Source {
         if second < 0x80 {
             return Ok(unzigzag64(low));
         }
-        rest(self, low, MAX_VARLONG_LEN).map(unzigzag64)
+        self.rarely(|source| rest(source, low, MAX_VARLONG_LEN)).map(unzigzag64)
     }
 }
 
 /// What follows the first two bytes of a longer number.
 #[inline(never)]
-fn rest<S: Source + ?Sized>(source: &mut S, low: u64, max_len: usize) -> Result<u64, Stop> {
+fn rest<S: Source>(source: &mut S, low: u64, max_len: usize) -> Result<u64, Stop> {
     let mut folded = low;
     for place in 2..max_len {
         let byte = source.byte()?;
@@ -114,6 +121,14 @@ impl<'a> SliceSource<'a> {
 }
 
 impl Source for SliceSource<'_> {
+    #[inline]
+    fn rarely<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let mut lent = SliceSource { bytes: self.bytes, at: self.at };
+        let done = act(&mut lent);
+        self.at = lent.at;
+        done
+    }
+
     #[inline]
     fn position(&self) -> u64 {
         self.at as u64

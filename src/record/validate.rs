@@ -113,7 +113,7 @@ fn walk_payload(payload: &[u8], header: &BatchHeader, rules: &ProduceRules) -> R
     };
     let absent = TimestampMs::NONE.millis_since(header.base_timestamp);
     match compression {
-        Compression::None => walk(&mut SliceSource::new(payload), expected, absent),
+        Compression::None => walk(SliceSource::new(payload), expected, absent),
         Compression::Gzip | Compression::Snappy | Compression::Lz4 | Compression::Zstd => {
             codec::walk_packed(payload, expected, absent)
         }

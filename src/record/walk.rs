@@ -35,10 +35,10 @@ impl From<Stop> for Halt {
 
 /// Walks all records of a batch to the very end of the bytes. `absent` is the timestamp delta that stands
 /// for "no timestamp" and counts only towards the highest.
-pub(super) fn walk<S: Source>(source: &mut S, expected: Expected, absent: i64) -> Result<Deltas, BatchError> {
+pub(super) fn walk<S: Source>(mut source: S, expected: Expected, absent: i64) -> Result<Deltas, BatchError> {
     let mut deltas = Deltas { min: i64::MAX, max: i64::MIN };
     for index in 0..expected.records {
-        match record(source, index, expected.keys) {
+        match record(&mut source, index, expected.keys) {
             Ok(delta) => {
                 deltas.max = deltas.max.max(delta);
                 deltas.min = deltas.min.min(if delta == absent { i64::MAX } else { delta });
@@ -87,7 +87,7 @@ fn record<S: Source>(source: &mut S, index: i32, keys: bool) -> Result<i64, Halt
     nullable(source)?;
     let headers = source.varint()?;
     if headers != 0 {
-        walk_headers(source, headers)?;
+        source.rarely(|source| walk_headers(source, headers))?;
     }
     if source.position() != end {
         return Err(Halt::Flaw(RecordFlaw::Length));

@@ -5,7 +5,7 @@
 //! file of checksums beside it tells rot there from anything else, and finds it in a scrub without
 //! parsing a batch.
 //!
-//! The file's body, inside the envelope of [`own_file`](super::own_file), magic `PLbc`, version 1:
+//! The file's body, inside the envelope of [`own_file`], magic `PLbc`, version 1:
 //!
 //! ```text
 //! offset size

@@ -181,7 +181,11 @@ mod tests {
     use super::{Checkpoint, CheckpointFile, Found, SLOT_STRIDE};
     use crate::{
         model::{BootId, Offset},
-        storage::fs::{Fs, Open, real::RealFs},
+        storage::fs::{
+            Fs, Open,
+            faulty::{AfterFailedSync, Fault, FaultRates, SimulatedDisk},
+            real::RealFs,
+        },
     };
 
     fn checkpoint(flushed: i64) -> Checkpoint {
@@ -251,5 +255,71 @@ mod tests {
         file.write(&checkpoint(5)).unwrap();
         flip(&path, 0); // Heals the first damage, and would bring 20 back.
         assert_eq!(reopened(&path), Found::Newest(checkpoint(5)));
+    }
+
+    const PATH: &str = "/checkpoint";
+
+    #[test]
+    fn s14_a_power_cut_at_any_step_leaves_the_last_write_that_returned_or_the_one_begun() {
+        let mut begun = 0;
+        for seed in 0..300 {
+            let disk = SimulatedDisk::new(seed);
+            let (mut file, _) = CheckpointFile::open(&*disk.mount(), Path::new(PATH)).unwrap();
+            disk.die_after(Some(seed % 20));
+            let mut written = 0;
+            while file.write(&checkpoint(written + 1)).is_ok() {
+                written += 1;
+            }
+            disk.power_cut();
+            let (_, found) = CheckpointFile::open(&*disk.mount(), Path::new(PATH)).unwrap();
+            let last = if written == 0 { Found::Blank } else { Found::Newest(checkpoint(written)) };
+            let next = Found::Newest(checkpoint(written + 1));
+            let is_torn_first = written == 0 && matches!(found, Found::Damaged(_));
+            assert!(found == last || found == next || is_torn_first, "seed {seed}: {found:?}");
+            begun += u32::from(found == next);
+        }
+        assert!(begun > 20);
+    }
+
+    #[test]
+    fn s13_a_checkpoint_whose_sync_failed_is_not_believed_after_a_restart() {
+        for seed in 0..300 {
+            let disk = SimulatedDisk::new(seed);
+            let (mut file, _) = CheckpointFile::open(&*disk.mount(), Path::new(PATH)).unwrap();
+            file.write(&checkpoint(10)).unwrap();
+            disk.inject("checkpoint", Fault::SyncFails(AfterFailedSync::FalselyClean));
+            file.write(&checkpoint(20)).unwrap_err();
+            disk.kill();
+            let (mut file, found) = CheckpointFile::open(&*disk.mount(), Path::new(PATH)).unwrap();
+            assert_eq!(found == Found::Newest(checkpoint(20)), disk_has_both_slots(&disk), "seed {seed}");
+            // Whatever was found, a torn next write must not destroy the last good slot.
+            disk.die_after(Some(0));
+            file.write(&checkpoint(30)).unwrap_err();
+            disk.power_cut();
+            let (_, found) = CheckpointFile::open(&*disk.mount(), Path::new(PATH)).unwrap();
+            assert!(matches!(found, Found::Newest(_)), "seed {seed}: {found:?}");
+        }
+    }
+
+    fn disk_has_both_slots(disk: &SimulatedDisk) -> bool {
+        matches!(super::newest(&disk.durable(PATH).unwrap()).1, Found::Newest(found) if found == checkpoint(20))
+    }
+
+    #[test]
+    fn s13_a_write_that_is_repeated_after_a_failed_sync_is_on_the_disk() {
+        for seed in 0..100 {
+            let disk = SimulatedDisk::new(seed);
+            let (mut file, _) = CheckpointFile::open(&*disk.mount(), Path::new(PATH)).unwrap();
+            disk.set_fault_rates(FaultRates { sync_fails: 0.5, write_fails: 0.2, ..FaultRates::default() });
+            let mut last = None;
+            for flushed in 1..20 {
+                if file.write(&checkpoint(flushed)).is_ok() {
+                    last = Some(checkpoint(flushed));
+                }
+            }
+            let durable = super::newest(&disk.durable(PATH).unwrap()).1;
+            let (Some(last), Found::Newest(found)) = (last, durable) else { panic!("seed {seed}") };
+            assert!(found.flushed >= last.flushed, "seed {seed}");
+        }
     }
 }

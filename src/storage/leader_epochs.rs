@@ -5,7 +5,7 @@
 //! `LeaderEpochFileCache`. An epoch that wrote nothing is forgotten with the next assignment, so there
 //! are never more entries than epochs with records.
 //!
-//! The file's body, inside the envelope of [`own_file`](super::own_file), magic `PLle`, version 1:
+//! The file's body, inside the envelope of [`own_file`], magic `PLle`, version 1:
 //!
 //! ```text
 //! offset size

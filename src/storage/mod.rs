@@ -3,7 +3,14 @@
 pub mod block_checksums;
 pub mod checkpoint;
 pub mod fs;
+mod index;
 pub mod leader_epochs;
+pub mod log;
+pub mod metadata_log;
 pub mod own_file;
 pub mod partition_folder;
 pub mod producer_state;
+pub mod recovery;
+pub mod retention;
+pub mod scrub;
+mod segment;

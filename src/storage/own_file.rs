@@ -219,9 +219,70 @@ impl<'a> Fields<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, FormatError, Kind, seal, unseal};
+    use std::path::Path;
+
+    use super::{Fields, FormatError, Kind, load, replace, seal, unseal};
+    use crate::storage::fs::{
+        Fs,
+        faulty::{AfterFailedSync, Fault, SimulatedDisk},
+    };
 
     const KIND: Kind = Kind { magic: *b"TEST", version: 3, max_body: 100 };
+    const PATH: &str = "/dir/file";
+
+    fn disk_with(seed: u64, body: &[u8]) -> SimulatedDisk {
+        let disk = SimulatedDisk::new(seed);
+        let fs = disk.mount();
+        fs.create_dir_all(Path::new("/dir")).unwrap();
+        fs.sync_dir(Path::new("/")).unwrap();
+        replace(&*fs, Path::new(PATH), KIND, body).unwrap();
+        disk
+    }
+
+    fn loaded(disk: &SimulatedDisk) -> Option<Vec<u8>> {
+        load(&*disk.mount(), Path::new(PATH), KIND).unwrap()
+    }
+
+    #[test]
+    fn s15_a_file_that_was_replaced_stays_so_whatever_the_power_does() {
+        for seed in 0..100 {
+            let disk = disk_with(seed, b"body");
+            disk.power_cut();
+            assert_eq!(loaded(&disk).as_deref(), Some(&b"body"[..]), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn s15_death_at_any_step_of_replacing_leaves_the_old_file_or_the_new_one() {
+        let mut new = 0;
+        for seed in 0..400 {
+            let disk = disk_with(seed, b"old");
+            disk.die_after(Some(seed % 6));
+            replace(&*disk.mount(), Path::new(PATH), KIND, b"new").ok();
+            disk.power_cut();
+            let body = loaded(&disk).unwrap();
+            assert!(body == b"old" || body == b"new", "seed {seed}: {body:?}");
+            new += u32::from(body == b"new");
+            // What is left of the attempt is in nobody's way.
+            replace(&*disk.mount(), Path::new(PATH), KIND, b"next").unwrap();
+            disk.power_cut();
+            assert_eq!(loaded(&disk).unwrap(), b"next");
+        }
+        assert!((50..350).contains(&new), "{new} of 400");
+    }
+
+    #[test]
+    fn s13_a_file_that_could_not_be_synced_does_not_take_the_old_ones_place() {
+        for seed in 0..50 {
+            let disk = disk_with(seed, b"old");
+            disk.inject("", Fault::SyncFails(AfterFailedSync::FalselyClean));
+            replace(&*disk.mount(), Path::new(PATH), KIND, b"new").unwrap_err();
+            assert_eq!(loaded(&disk).unwrap(), b"old");
+            replace(&*disk.mount(), Path::new(PATH), KIND, b"next").unwrap();
+            disk.power_cut();
+            assert_eq!(loaded(&disk).unwrap(), b"next");
+        }
+    }
 
     #[test]
     fn every_single_flipped_bit_and_every_cut_is_noticed() {

@@ -192,7 +192,7 @@ mod tests {
     use super::{Prepared, delete, path_of, prepare, sweep};
     use crate::{
         model::{PartitionId, PartitionIndex, TimestampMs, TopicId, TopicName},
-        storage::fs::{Fs, Open, RealFs},
+        storage::fs::{Fs, Open, real::RealFs},
     };
 
     const NOW: TimestampMs = TimestampMs::new(7);

@@ -3,6 +3,7 @@ use std::{fmt, ops::Deref, str};
 use bytes::Bytes;
 
 use super::DecodeError;
+use crate::model::TopicName;
 
 /// A string that shares the frame it came in: cloning it copies no text.
 ///
@@ -51,6 +52,12 @@ impl From<&str> for Str {
 impl From<String> for Str {
     fn from(text: String) -> Self {
         Self(Bytes::from(text))
+    }
+}
+
+impl From<&TopicName> for Str {
+    fn from(name: &TopicName) -> Self {
+        Self::from(name.as_str())
     }
 }
 

@@ -74,6 +74,7 @@ fn a_planted_import_from_the_right_is_found_however_it_is_written() {
     assert_found("src/storage/scrub.rs", "pub(crate) use super::super::actors;", 1, refused);
     assert_found("src/storage.rs", "use super::actors;", 1, refused);
     assert_found("src/admin/mod.rs", "use crate::node::Node;", 1, "admin may not import node");
+    assert_found("src/kafka/mod.rs", "use crate::storage::log;", 1, "kafka may not import storage");
     assert_found("src/model/offset.rs", "use crate::wire::Str;", 1, "model may not import wire");
 }
 

@@ -17,7 +17,8 @@ use super::{
 use crate::{
     clock::Clock,
     model::{Offset, TimestampMs},
-    storage::log::{AppendError, Log, ProducerRefusal},
+    record::TimestampType,
+    storage::log::{self, AppendError, Log},
 };
 
 /// An append that took longer was slow.
@@ -50,11 +51,19 @@ impl PartialEq for Ticket {
 pub(super) struct Outcome {
     pub(super) settled: Vec<Settled>,
     pub(super) batches: u64,
-    pub(super) bytes: u64,
+    pub(super) duplicates: u64,
     pub(super) disk_full: u64,
     /// The log is of no more use; the replica has to end.
     pub(super) fault: Option<String>,
     pub(super) took: Duration,
+}
+
+impl Outcome {
+    /// Ready for the next append, with its memory kept.
+    pub(super) fn reset(&mut self) {
+        let settled = std::mem::take(&mut self.settled);
+        *self = Self { settled, ..Self::default() };
+    }
 }
 
 /// A log that was lent to the blocking pool, on its way back.
@@ -84,24 +93,27 @@ pub(super) fn append_all(
 
 fn append_one(log: &mut Log, request: AppendRequest, now: TimestampMs, outcome: &mut Outcome) {
     let AppendRequest { batch, header, acks, reply, permits } = request;
-    let result = match outcome.fault {
-        None => log.append(&batch, &header, now),
-        Some(_) => Err(AppendError::Poisoned),
-    };
+    let result = log.append(&batch, &header, now);
     drop(permits);
     match result {
         Ok(done) => {
-            if !done.duplicate {
-                outcome.batches += 1;
-                outcome.bytes += batch.len() as u64;
-            }
-            let appended = Appended {
-                base_offset: done.base_offset,
-                log_append_time: done.log_append_time,
-                log_start_offset: log.log_start_offset(),
+            let (base_offset, last) = match done {
+                log::Appended::New { base, last } => {
+                    outcome.batches += 1;
+                    (base, last)
+                }
+                log::Appended::Duplicate { base, last } => {
+                    outcome.duplicates += 1;
+                    (base, last)
+                }
             };
-            let end = done.last_offset.plus(1);
-            outcome.settled.push(Settled { ticket: Ticket { reply, appended }, acks, end });
+            let log_append_time = match log.options().timestamp_type {
+                TimestampType::CreateTime => TimestampMs::NONE,
+                TimestampType::LogAppendTime => now,
+            };
+            let appended =
+                Appended { base_offset, log_append_time, log_start_offset: log.log_start_offset() };
+            outcome.settled.push(Settled { ticket: Ticket { reply, appended }, acks, end: last.plus(1) });
         }
         Err(error) => {
             if matches!(error, AppendError::DiskFull) {
@@ -116,22 +128,13 @@ fn append_one(log: &mut Log, request: AppendRequest, now: TimestampMs, outcome: 
 
 /// What the producer is told, and whether the log is beyond use.
 fn refusal_of(error: AppendError, bytes: usize) -> (AppendRefusal, Option<String>) {
-    let text = error.to_string();
     match error {
-        AppendError::Producer(ProducerRefusal::OutOfOrderSequence { producer, expected, found }) => {
-            let (producer, expected, found) = (producer.get(), expected.get(), found.get());
-            (AppendRefusal::OutOfOrderSequence { producer, expected, found }, None)
+        AppendError::Producer(error) => (error.into(), None),
+        AppendError::TooLarge { max, .. } => {
+            (AppendRefusal::LargerThanSegment { bytes, limit: max }, None)
         }
-        AppendError::Producer(ProducerRefusal::StaleEpoch { producer, current, found }) => {
-            let (producer, current, found) = (producer.get(), current.get(), found.get());
-            (AppendRefusal::StaleProducerEpoch { producer, current, found }, None)
-        }
-        AppendError::LargerThanSegment { limit } => {
-            (AppendRefusal::LargerThanSegment { bytes, limit }, None)
-        }
+        AppendError::Malformed => (AppendRefusal::Malformed, None),
         AppendError::DiskFull => (AppendRefusal::DiskFull, None),
-        AppendError::Poisoned | AppendError::Io(_) | AppendError::OffsetOverflow => {
-            (AppendRefusal::Poisoned, Some(text))
-        }
+        AppendError::Poisoned(_) | AppendError::Io(_) => (AppendRefusal::Poisoned, Some(error.to_string())),
     }
 }

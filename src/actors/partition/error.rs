@@ -1,6 +1,9 @@
 //! What a partition refuses, and why; one table upstairs maps each to Kafka's error codes.
 
-use crate::model::{Offset, PartitionId};
+use crate::{
+    model::{Offset, PartitionId},
+    storage::producer_state::ProducerError,
+};
 
 /// Why a batch was not appended. The log is as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,26 +19,12 @@ pub enum AppendRefusal {
         /// `min.insync.replicas`.
         required: usize,
     },
-    /// The sequence is not the one after the producer's last: something between is missing.
-    #[error("sequence {found} of producer {producer} where {expected} was expected")]
-    OutOfOrderSequence {
-        /// The producer.
-        producer: i64,
-        /// The sequence that would fit.
-        expected: i32,
-        /// The batch's base sequence.
-        found: i32,
-    },
-    /// An older incarnation of a producer.
-    #[error("epoch {found} of producer {producer} is older than {current}")]
-    StaleProducerEpoch {
-        /// The producer.
-        producer: i64,
-        /// The latest epoch seen.
-        current: i16,
-        /// The batch's epoch.
-        found: i16,
-    },
+    /// The producer's sequence or epoch does not follow what the log has of it.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
+    /// The header is not that of the bytes.
+    #[error("batch is not the one that its header describes")]
+    Malformed,
     /// The batch is larger than a segment may be.
     #[error("batch of {bytes} bytes is larger than a segment of {limit}")]
     LargerThanSegment {

@@ -17,7 +17,7 @@ use super::{
     waiters::{SignedIn, Waiter},
 };
 use crate::{
-    model::{Offset, PartitionId},
+    model::{BootId, Offset, PartitionId},
     record::BatchHeader,
 };
 
@@ -101,6 +101,14 @@ impl PartitionHandle {
         let leader = self.leader().ok_or(CommandRefusal::NotLeader(self.id()))?;
         let (reply, answer) = oneshot::channel();
         self.command(&leader, LeaderMessage::DeleteRecords { before, reply }, answer).await?
+    }
+
+    /// Flushes the log and marks it as closed by this boot; whether that was done. The message is sent
+    /// when this is called, not when it is first polled.
+    pub fn close_clean(&self, boot: BootId) -> impl Future<Output = bool> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let told = self.leader().map(|leader| leader.address.cast(LeaderMessage::CloseClean { boot, reply }));
+        async move { matches!(told, Some(Ok(()))) && answer.await.is_ok() }
     }
 
     async fn command<T>(

@@ -1,6 +1,6 @@
 //! A replica that leads: its log, what the core decided, and the work that is under way on threads.
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -19,7 +19,10 @@ use crate::{
     actors::supervise::Address,
     config::topic::TopicConfig,
     model::{BootId, Offset},
-    storage::log::{CheckpointDone, FlushDone, Log, RetentionDone, StartMoved},
+    storage::{
+        log::{FlushDone, Log},
+        recovery::RecoveryReport,
+    },
 };
 
 /// How often a replica with something unflushed or not checkpointed looks after it. Half of what the
@@ -35,8 +38,6 @@ pub(super) enum LeaderFault {
     Append(String),
     #[error("flush failed, log is poisoned: {0}")]
     Flush(String),
-    #[error("checkpoint failed: {0}")]
-    Checkpoint(String),
 }
 
 /// The log, unless it is lent.
@@ -63,6 +64,7 @@ pub(super) struct Leading {
     effects: Vec<Effect<Ticket>>,
     flushing: bool,
     checkpointing: bool,
+    sealing: bool,
     maintaining: bool,
     /// Since when something is not flushed, by the monotonic clock.
     dirty_since: Option<Duration>,
@@ -96,6 +98,7 @@ impl Leading {
             effects: Vec::new(),
             flushing: false,
             checkpointing: false,
+            sealing: false,
             maintaining: false,
             dirty_since: None,
             slow: false,
@@ -118,7 +121,14 @@ impl Leading {
                 self.on_maintain();
                 Ok(())
             }
-            LeaderMessage::Checkpointed(done) => self.on_checkpointed(done),
+            LeaderMessage::Checkpointed(done) => {
+                self.on_checkpointed(done);
+                Ok(())
+            }
+            LeaderMessage::Sealed(done) => {
+                self.on_sealed(done);
+                Ok(())
+            }
             LeaderMessage::Configure(config) => {
                 self.configure(&config);
                 Ok(())
@@ -135,8 +145,8 @@ impl Leading {
                 self.on_delete_records(before, reply);
                 Ok(())
             }
-            LeaderMessage::StartMoved { done, reply } => {
-                self.on_start_moved(done, reply);
+            LeaderMessage::StartMoved { outcome, reply } => {
+                self.on_start_moved(outcome, reply);
                 Ok(())
             }
             LeaderMessage::CloseClean { boot, reply } => {
@@ -191,19 +201,30 @@ impl Leading {
     fn settle(&mut self) -> Result<(), LeaderFault> {
         let mut outcome = mem::take(&mut self.outcome);
         self.slow = outcome.took >= SLOW;
-        self.args.metrics.appended(outcome.batches, outcome.bytes);
-        self.args.metrics.disk_full(outcome.disk_full);
+        self.count(&outcome);
         for Settled { ticket, acks, end } in outcome.settled.drain(..) {
             self.core.step(Input::Appended { ticket, end, acks }, &mut self.effects);
         }
         if let Some(fault) = outcome.fault.take() {
-            self.args.metrics.poisoned();
+            self.args.metrics.poisoned_logs.inc();
             return Err(LeaderFault::Append(fault));
         }
         outcome.reset();
         self.outcome = outcome;
         self.after_change();
         Ok(())
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        let metrics = &self.args.metrics;
+        metrics.appended_batches.inc_by(outcome.batches);
+        if outcome.duplicates > 0 {
+            metrics.duplicate_batches.inc_by(outcome.duplicates);
+        }
+        if outcome.disk_full > 0 {
+            metrics.disk_full_refusals.inc_by(outcome.disk_full);
+            tracing::error!(partition = %self.args.label, "disk is full, appends are refused");
+        }
     }
 
     /// Lets the high watermark follow the log, and sees to flushing.
@@ -258,7 +279,8 @@ impl Leading {
         self.args.io.spawn_blocking(move || {
             let began = clock.monotonic();
             let done = job.run();
-            metrics.flushed(clock.monotonic().saturating_sub(began));
+            metrics.flushes.inc();
+            metrics.flush_seconds.observe(clock.monotonic().saturating_sub(began).as_secs_f64());
             let _ = to.cast(LeaderMessage::Flushed(done));
         });
     }
@@ -275,7 +297,7 @@ impl Leading {
                 Ok(())
             }
             Err(poisoned) => {
-                self.args.metrics.poisoned();
+                self.args.metrics.poisoned_logs.inc();
                 Err(LeaderFault::Flush(poisoned.to_string()))
             }
         }
@@ -291,6 +313,32 @@ impl Leading {
         self.maintaining = false;
         self.flush_if_due();
         self.checkpoint();
+        self.seal();
+    }
+
+    /// Block checksums for segments that are no longer written: what tells rot apart where a batch's own
+    /// checksum does not reach.
+    fn seal(&mut self) {
+        let LogSlot::Here(log) = &self.log else { return };
+        if self.sealing {
+            return;
+        }
+        let Some(job) = log.seal_job() else { return };
+        self.sealing = true;
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let _ = to.cast(LeaderMessage::Sealed(job.run()));
+        });
+    }
+
+    fn on_sealed(&mut self, done: io::Result<()>) {
+        self.sealing = false;
+        match done {
+            Ok(()) => self.seal(),
+            Err(error) => {
+                tracing::warn!(partition = %self.args.label, "block checksums could not be written: {error}");
+            }
+        }
     }
 
     fn checkpoint(&mut self) {
@@ -306,10 +354,12 @@ impl Leading {
         });
     }
 
-    fn on_checkpointed(&mut self, done: CheckpointDone) -> Result<(), LeaderFault> {
+    fn on_checkpointed(&mut self, done: io::Result<()>) {
         self.checkpointing = false;
-        let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
-        log.finish_checkpoint(done).map_err(|error| LeaderFault::Checkpoint(error.to_string()))
+        if let Err(error) = done {
+            // The one before still counts: a start after a crash has more to read, and loses nothing.
+            tracing::warn!(partition = %self.args.label, "checkpoint could not be written: {error}");
+        }
     }
 
     fn configure(&mut self, config: &TopicConfig) {
@@ -329,10 +379,9 @@ impl Leading {
         });
     }
 
-    fn on_retention_applied(&mut self, done: RetentionDone) {
-        let LogSlot::Here(log) = &mut self.log else { return };
-        if let Err(error) = log.finish_retention(done) {
-            // Nothing is lost by files that stay; the next pass tries again.
+    fn on_retention_applied(&self, done: io::Result<()>) {
+        if let Err(error) = done {
+            // Nothing is lost by files that stay; they go when the log is opened again.
             tracing::warn!(partition = %self.args.label, "retention could not delete segments: {error}");
         }
     }
@@ -349,21 +398,24 @@ impl Leading {
             let _ = reply.send(Err(CommandRefusal::OutOfRange { asked, high_watermark }));
             return;
         }
-        let job = log.delete_records(asked);
+        let Some(job) = log.delete_records(asked) else {
+            let _ = reply.send(Err(CommandRefusal::OutOfRange { asked, high_watermark }));
+            return;
+        };
+        let start = log.log_start_offset();
         let to = self.me.clone();
         self.args.io.spawn_blocking(move || {
-            let _ = to.cast(LeaderMessage::StartMoved { done: job.run(), reply });
+            let outcome = job.run().map(|()| start);
+            let _ = to.cast(LeaderMessage::StartMoved { outcome, reply });
         });
     }
 
     fn on_start_moved(
         &mut self,
-        done: StartMoved,
+        outcome: io::Result<Offset>,
         reply: oneshot::Sender<Result<Offset, CommandRefusal>>,
     ) {
-        let LogSlot::Here(log) = &mut self.log else { return };
-        let moved = log.finish_delete_records(done);
-        let _ = reply.send(moved.map_err(|error| CommandRefusal::Storage(error.to_string())));
+        let _ = reply.send(outcome.map_err(|error| CommandRefusal::Storage(error.to_string())));
         self.args.partition.slot.wake();
         // Whole segments below the new start can go.
         self.on_apply_retention();
@@ -379,10 +431,10 @@ impl Leading {
     }
 }
 
-fn report_recovery(args: &LeaderArgs, report: &crate::storage::log::RecoveryReport) {
-    args.metrics.recovered(report.bytes_read);
-    args.metrics.corrupt(report.corrupt.len() as u64);
-    if !report.clean {
+fn report_recovery(args: &LeaderArgs, report: &RecoveryReport) {
+    args.metrics.recovery_bytes.inc_by(report.bytes_read);
+    args.metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
+    if report.clean.is_none() && report.log_end > Offset::ZERO {
         tracing::info!(partition = %args.label, "recovered: {report}");
     }
     for batch in &report.corrupt {

@@ -1,6 +1,6 @@
 //! What a leader replica is told.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use tokio::sync::oneshot;
 
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::topic::TopicConfig,
     model::{BootId, Offset},
-    storage::log::{CheckpointDone, FlushDone, RetentionDone, StartMoved},
+    storage::log::FlushDone,
 };
 
 /// The protocol of [`LeaderReplica`](super::LeaderReplica).
@@ -29,13 +29,15 @@ pub enum LeaderMessage {
     /// Its own timer, while there is something unflushed or not yet checkpointed.
     Maintain,
     /// A flush thread: the checkpoint is on disk, or not.
-    Checkpointed(CheckpointDone),
+    Checkpointed(io::Result<()>),
+    /// A flush thread: the block checksums of a sealed segment are on disk, or not.
+    Sealed(io::Result<()>),
     /// The reconciler: the topic's configuration changed.
     Configure(Arc<TopicConfig>),
     /// The reconciler's timer: delete what retention lets go.
     ApplyRetention,
     /// A flush thread: the segments that retention let go are gone from the disk, or not.
-    RetentionApplied(RetentionDone),
+    RetentionApplied(io::Result<()>),
     /// An administrator: move the log start offset up; `None` means to the high watermark.
     DeleteRecords {
         /// The new log start offset.
@@ -45,8 +47,8 @@ pub enum LeaderMessage {
     },
     /// A flush thread: the new log start offset is on disk, or not.
     StartMoved {
-        /// What came of it.
-        done: StartMoved,
+        /// The new start, or why it may be lost by a crash.
+        outcome: io::Result<Offset>,
         /// Who asked.
         reply: oneshot::Sender<Result<Offset, CommandRefusal>>,
     },

@@ -20,7 +20,7 @@ mod opening;
 mod options;
 pub mod partitions;
 mod queue;
-mod scrubber;
+pub mod scrubber;
 pub mod table;
 mod view;
 mod waiters;
@@ -43,8 +43,9 @@ pub use self::{
     waiters::{SignedIn, Waiter},
 };
 pub use crate::storage::log::{
-    CorruptBatch, FileRange, LogReader, ReadBuffer, ReadError, ReadOutcome, ReadRequest, TimedOffset, Verify, Wait,
+    CorruptBatch, AtTime, FileRange, LogReader, ReadBuffer, ReadError, ReadOutcome, ReadRequest, Verify, Wait,
 };
+pub use crate::storage::producer_state::ProducerError;
 use self::leading::Leading;
 use super::{
     membership::MembershipHandle,

@@ -8,8 +8,9 @@ use crate::{
     config::topic::TopicConfig,
     model::LeaderEpoch,
     storage::{
-        log::{Log, OpenError, OpenLog, RecoveryReport},
+        log::{Log, OpenError},
         partition_folder::{self, FolderError, Prepared},
+        recovery::RecoveryReport,
     },
 };
 
@@ -68,12 +69,6 @@ fn open_log(
     if prepared == Prepared::Made && epoch > FIRST_EPOCH {
         tracing::error!(partition = %args.label, "its folder is gone; it starts empty under epoch {epoch}");
     }
-    Ok(Log::open(OpenLog {
-        fs,
-        folder: args.folder.clone(),
-        id,
-        epoch,
-        options: super::options::log_options(config),
-        clock: Arc::clone(&args.clock),
-    })?)
+    let options = super::options::log_options(config);
+    Ok(Log::open(fs, &args.folder, id, epoch, options, Arc::clone(&args.clock))?)
 }

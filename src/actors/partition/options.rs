@@ -8,11 +8,11 @@ use crate::{
 
 pub(super) fn log_options(config: &TopicConfig) -> LogOptions {
     LogOptions {
-        segment_bytes: config.segment_bytes,
-        segment_time: config.segment_time,
-        index_bytes: config.segment_index_bytes,
-        index_interval_bytes: config.index_interval_bytes,
-        retention_time: config.retention_time,
+        segment_bytes: config.segment_bytes.into(),
+        segment_ms: config.segment_time,
+        segment_index_bytes: config.segment_index_bytes as usize,
+        index_interval_bytes: config.index_interval_bytes.into(),
+        retention: config.retention_time,
         retention_bytes: config.retention_bytes,
         timestamp_type: config.timestamp_type.into(),
         ..LogOptions::default()

@@ -13,16 +13,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     BackgroundFlush, LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle,
     scrubber::{LogScrubber, ScrubPace, ScrubberArgs},
-    table::{Topic, TopicTable},
+    table::{Topic, TopicMeters, TopicTable},
 };
 use crate::{
     actors::{
-        membership::{MembershipHandle, MetadataImage, TopicImage},
+        membership::{DeletedTopic, MembershipError, MembershipHandle, MetadataImage, TopicImage},
         supervise::{
             Actor, ActorProcessingErr, ActorRef, ChildSpec, Placement, RestartPolicy, Slot,
             SupervisorError, SupervisorHandle, SupervisorOptions,
@@ -67,6 +67,8 @@ pub struct PartitionsArgs {
     pub scrub: ScrubPace,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Told the index of the image that the replicas agree with.
+    pub agreed: Arc<watch::Sender<u64>>,
 }
 
 /// The protocol of [`Reconciler`].
@@ -85,6 +87,8 @@ pub enum ReconcilerMessage {
 pub struct Done {
     running: HashMap<PartitionId, Running>,
     topics: HashMap<TopicId, Arc<Topic>>,
+    /// The image's.
+    index: u64,
     failed: Vec<String>,
 }
 
@@ -92,7 +96,6 @@ pub struct Done {
 #[derive(Clone, Debug)]
 struct Running {
     child: String,
-    folder: PathBuf,
     leader: Slot<LeaderMessage>,
 }
 
@@ -152,7 +155,7 @@ async fn adopt(args: &PartitionsArgs) -> Result<Done, SupervisorError> {
     for child in args.supervisor.children().await? {
         args.supervisor.remove(&child).await?;
     }
-    Ok(Done { running: HashMap::new(), topics: HashMap::new(), failed: Vec::new() })
+    Ok(Done { running: HashMap::new(), topics: HashMap::new(), index: 0, failed: Vec::new() })
 }
 
 impl ReconcilerState {
@@ -171,6 +174,9 @@ impl ReconcilerState {
     }
 
     fn on_agreed(&mut self, me: &ActorRef<ReconcilerMessage>, mut done: Done) {
+        if done.failed.is_empty() {
+            self.args.agreed.send_replace(done.index);
+        }
         for failure in done.failed.drain(..) {
             // The next look tries again.
             tracing::error!("{failure}");
@@ -196,11 +202,11 @@ impl ReconcilerState {
 #[derive(Debug, thiserror::Error)]
 enum RemoveError {
     #[error(transparent)]
-    Stop(#[from] SupervisorError),
-    #[error(transparent)]
     Folder(#[from] partition_folder::FolderError),
     #[error("deleting thread ended: {0}")]
     Thread(#[from] tokio::task::JoinError),
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
 }
 
 /// One comparison of the image with what runs.
@@ -213,42 +219,67 @@ struct Look {
 impl Look {
     async fn agree(mut self) -> Done {
         self.stop_what_is_gone().await;
-        for topic in self.image.topics() {
+        let image = Arc::clone(&self.image);
+        for topic in image.topics().values() {
             self.see_to(topic);
         }
         self.args.topics.replace(self.done.topics.values().cloned());
         self.start_what_is_missing().await;
+        self.purge_what_is_deleted().await;
+        self.done.index = image.index();
         self.done
     }
 
     async fn stop_what_is_gone(&mut self) {
-        let known: HashSet<PartitionId> = self.image.topics().flat_map(partitions_of).collect();
+        let topics = self.image.topics().values();
+        let known: HashSet<PartitionId> = topics.flat_map(|topic| topic.partition_ids()).collect();
         let gone: Vec<_> = self.done.running.keys().filter(|id| !known.contains(*id)).copied().collect();
         if gone.is_empty() {
             return;
         }
-        self.done.topics.retain(|id, _| self.image.topic_by_id(*id).is_some());
+        self.done.topics.retain(|id, _| self.image.topic(*id).is_some());
         // Nobody finds them any more; then they stop; then their folders go.
         self.args.topics.replace(self.done.topics.values().cloned());
         for id in gone {
             if let Err(error) = self.remove(id).await {
-                self.done.failed.push(format!("partition {id} could not be removed: {error}"));
+                self.done.failed.push(format!("partition {id} could not be stopped: {error}"));
             }
         }
     }
 
-    async fn remove(&mut self, id: PartitionId) -> Result<(), RemoveError> {
+    /// Deletes the folders of topics whose deletion is committed, and says so when they are gone.
+    async fn purge_what_is_deleted(&mut self) {
+        let image = Arc::clone(&self.image);
+        for (id, deleted) in image.deleted_topics() {
+            if self.done.running.keys().any(|running| running.topic == *id) {
+                continue;
+            }
+            if let Err(error) = self.purge(*id, deleted).await {
+                self.done.failed.push(format!("deleted topic {} is still on disk: {error}", deleted.name));
+            }
+        }
+    }
+
+    async fn purge(&self, topic: TopicId, deleted: &DeletedTopic) -> Result<(), RemoveError> {
+        let (fs, logs, deleted) = (Arc::clone(&self.args.fs), self.args.logs.clone(), deleted.clone());
+        let deleting = self.args.io.spawn_blocking(move || {
+            (0..deleted.partitions).map(PartitionIndex::new).try_for_each(|index| {
+                let folder = partition_folder::path_of(&logs, &deleted.name, index);
+                partition_folder::delete(fs.as_ref(), &folder, PartitionId { topic, index })
+            })
+        });
+        deleting.await??;
+        Ok(self.args.membership.purge_topic(topic).await?)
+    }
+
+    async fn remove(&mut self, id: PartitionId) -> Result<(), SupervisorError> {
         let Some(running) = self.done.running.get(&id).cloned() else { return Ok(()) };
         match self.args.supervisor.remove(&running.child).await {
-            Ok(()) | Err(SupervisorError::NoSuchChild { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Ok(()) | Err(SupervisorError::Unknown { .. }) => {}
+            Err(error) => return Err(error),
         }
         self.done.running.remove(&id);
-        let fs = Arc::clone(&self.args.fs);
-        let folder = running.folder;
-        let deleting =
-            self.args.io.spawn_blocking(move || partition_folder::delete(fs.as_ref(), &folder, id));
-        Ok(deleting.await??)
+        Ok(())
     }
 
     /// Brings the topic's entry up to date: its configuration, and handles for all its partitions.
@@ -274,11 +305,11 @@ impl Look {
 
     fn entry(&self, image: &TopicImage, config: Arc<TopicConfig>, earlier: Option<&Topic>) -> Topic {
         let kept = earlier.map(|topic| topic.partitions.clone()).unwrap_or_default();
-        let new = partitions_of(image).skip(kept.len()).map(PartitionHandle::new);
+        let new = image.partition_ids().skip(kept.len()).map(PartitionHandle::new);
         let partitions = kept.iter().cloned().chain(new).collect();
         let slot = earlier.map_or_else(|| Arc::new(RwLock::new(Arc::clone(&config))), |t| Arc::clone(&t.config));
-        let metrics = self.args.metrics.topic(image.name.as_str());
-        let topic = Topic { id: image.id, name: image.name.clone(), metrics, config: slot, partitions };
+        let meters = TopicMeters::new(&self.args.metrics, &image.name);
+        let topic = Topic { id: image.id, name: image.name.clone(), meters, config: slot, partitions };
         topic.set_config(config);
         topic
     }
@@ -316,7 +347,7 @@ impl Look {
         let args = LeaderArgs {
             partition: partition.clone(),
             label: Arc::clone(&label),
-            folder: folder.clone(),
+            folder,
             fs: Arc::clone(&self.args.fs),
             clock: Arc::clone(&self.args.clock),
             io: self.args.io.clone(),
@@ -328,7 +359,7 @@ impl Look {
         };
         match start_partition(&self.args, &label, args, &leader).await {
             Ok(()) => {
-                let running = Running { child: label.to_string(), folder, leader };
+                let running = Running { child: label.to_string(), leader };
                 self.done.running.insert(partition.id(), running);
             }
             Err(error) => self.done.failed.push(format!("partition {label} could not be started: {error}")),
@@ -352,21 +383,21 @@ async fn start_partition(
     };
     let partition = SupervisorHandle::new(SupervisorOptions::default());
     let spec = partition.child_spec(label, Placement::here());
-    args.supervisor.add(spec.with_policy(RestartPolicy::PATIENT)).await?;
+    add(&args.supervisor, spec).await?;
     let replica = ChildSpec::actor("leader", Placement::on(args.data.clone()), slot.clone(), move |vitals| {
         (LeaderReplica, LeaderArgs { vitals: Some(vitals), ..leader.clone() })
     });
-    partition.add(replica.with_policy(RestartPolicy::PATIENT)).await?;
+    add(&partition, replica).await?;
     let scrub = ChildSpec::actor("scrubber", Placement::here(), Slot::new(), move |_| {
         (LogScrubber, scrubber.clone())
     });
-    partition.add(scrub.with_policy(RestartPolicy::PATIENT)).await
+    add(&partition, scrub).await
 }
 
-fn partitions_of(topic: &TopicImage) -> impl Iterator<Item = PartitionId> {
-    let id = topic.id;
-    (0..topic.partitions.len()).map(move |index| PartitionId {
-        topic: id,
-        index: PartitionIndex::new(i32::try_from(index).unwrap_or(i32::MAX)),
-    })
+/// Adds a child that is tried for ever: a partition that cannot be opened says nothing about the others.
+async fn add(supervisor: &SupervisorHandle, child: ChildSpec) -> Result<(), SupervisorError> {
+    match supervisor.add(child.with_policy(RestartPolicy::PATIENT)).await {
+        Ok(()) | Err(SupervisorError::NotStarted { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

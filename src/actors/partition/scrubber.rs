@@ -8,11 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, sync::Semaphore, time::sleep};
 
-use super::{LogReader, PartitionHandle, ReadError};
+use super::{PartitionHandle, ReadError};
 use crate::{
     actors::supervise::{Actor, ActorProcessingErr, ActorRef},
     metrics::Metrics,
-    storage::scrub::{Scrubbed, Scrubber},
+    model::LeaderEpoch,
+    storage::scrub::{ScrubStep, Scrubber},
 };
 
 /// How fast the scrubbers of one node read, all together.
@@ -69,8 +70,15 @@ pub enum ScrubberMessage {
 /// A step's outcome, with the scrubber to go on with.
 #[derive(Debug)]
 pub struct Stepped {
+    pass: Pass,
+    result: Result<ScrubStep, ReadError>,
+}
+
+/// A pass over the log of one incarnation of the leader; the next incarnation's begins anew.
+#[derive(Debug)]
+struct Pass {
+    epoch: LeaderEpoch,
     scrubber: Scrubber,
-    result: Result<Scrubbed, ReadError>,
 }
 
 /// The actor.
@@ -82,7 +90,8 @@ pub struct LogScrubber;
 pub struct ScrubberState {
     args: ScrubberArgs,
     /// Where the pass stands; lent to the step while it runs.
-    scrubber: Option<Scrubber>,
+    pass: Option<Pass>,
+    stepping: bool,
 }
 
 impl Actor for LogScrubber {
@@ -98,7 +107,7 @@ impl Actor for LogScrubber {
         if args.pace.bytes_per_second > 0 {
             me.send_after(args.pace.between_passes, || ScrubberMessage::Step);
         }
-        Ok(ScrubberState { args, scrubber: Some(Scrubber::new()) })
+        Ok(ScrubberState { args, pass: None, stepping: false })
     }
 
     async fn handle(
@@ -122,8 +131,12 @@ impl ScrubberState {
             me.send_after(self.args.pace.between_passes, || ScrubberMessage::Step);
             return;
         };
-        let Some(scrubber) = self.scrubber.take() else { return };
-        let step = step(self.args.clone(), leader.reader.clone(), scrubber);
+        if std::mem::replace(&mut self.stepping, true) {
+            return;
+        }
+        let begin = || Pass { epoch: leader.epoch, scrubber: Scrubber::new(leader.reader.clone()) };
+        let pass = self.pass.take().filter(|pass| pass.epoch == leader.epoch).unwrap_or_else(begin);
+        let step = step(self.args.clone(), pass);
         let me = me.clone();
         tokio::spawn(async move {
             if let Some(stepped) = step.await {
@@ -133,17 +146,22 @@ impl ScrubberState {
     }
 
     fn on_stepped(&mut self, me: &ActorRef<ScrubberMessage>, stepped: Stepped) {
-        self.scrubber = Some(stepped.scrubber);
+        self.stepping = false;
+        self.pass = Some(stepped.pass);
         let label = &self.args.label;
         let mut pass_is_over = true;
         match stepped.result {
             Ok(scrubbed) => {
-                self.args.metrics.scrubbed(scrubbed.bytes);
-                self.args.metrics.corrupt(scrubbed.corrupt.len() as u64);
-                for batch in &scrubbed.corrupt {
+                self.args.metrics.scrubbed_bytes.inc_by(scrubbed.bytes);
+                self.args.metrics.corrupt_batches.inc_by(scrubbed.found.len() as u64);
+                for batch in &scrubbed.found {
                     tracing::error!(partition = %label, "scrub found a corrupt batch: {batch}");
                 }
-                pass_is_over = scrubbed.pass_is_over;
+                for (file, bytes) in &scrubbed.changed {
+                    let file = file.display();
+                    tracing::error!(partition = %label, "scrub found changed bytes {bytes:?} in {file}");
+                }
+                pass_is_over = scrubbed.round_ended;
             }
             Err(error) => tracing::warn!(partition = %label, "scrub could not read: {error}"),
         }
@@ -153,12 +171,12 @@ impl ScrubberState {
 }
 
 /// Reads on when it is this scrubber's turn, and keeps the turn for as long as the pace demands.
-async fn step(args: ScrubberArgs, reader: LogReader, mut scrubber: Scrubber) -> Option<Stepped> {
+async fn step(args: ScrubberArgs, mut pass: Pass) -> Option<Stepped> {
     let _turn = args.pace.turn.acquire().await.ok()?;
     let budget = args.pace.step_bytes();
     let reading = args.io.spawn_blocking(move || {
-        let result = scrubber.step(&reader, budget);
-        Stepped { scrubber, result }
+        let result = pass.scrubber.step(budget);
+        Stepped { pass, result }
     });
     let stepped = reading.await.ok()?;
     let read = stepped.result.as_ref().map_or(0, |scrubbed| scrubbed.bytes);

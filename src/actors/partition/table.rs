@@ -10,9 +10,26 @@ use std::{
 use super::PartitionHandle;
 use crate::{
     config::topic::TopicConfig,
-    metrics::TopicMetrics,
+    metrics::{Counter, Metrics},
     model::{PartitionIndex, TopicId, TopicName},
 };
+
+/// What is counted of one topic.
+#[derive(Clone, Debug)]
+pub struct TopicMeters {
+    /// Bytes of batches appended.
+    pub bytes_in: Counter,
+    /// Bytes of batches fetched.
+    pub bytes_out: Counter,
+}
+
+impl TopicMeters {
+    /// The counters of the topic of this name.
+    pub fn new(metrics: &Metrics, topic: &TopicName) -> Self {
+        let name = || [topic.as_str().to_owned()];
+        Self { bytes_in: metrics.topic_bytes_in.of(name()), bytes_out: metrics.topic_bytes_out.of(name()) }
+    }
+}
 
 /// A topic and this node's handles on its partitions.
 #[derive(Debug)]
@@ -22,7 +39,7 @@ pub struct Topic {
     /// Its name.
     pub name: TopicName,
     /// What is counted of it.
-    pub metrics: TopicMetrics,
+    pub meters: TopicMeters,
     pub(super) config: Arc<RwLock<Arc<TopicConfig>>>,
     pub(super) partitions: Vec<PartitionHandle>,
 }

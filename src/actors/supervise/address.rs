@@ -110,7 +110,7 @@ impl<M: Message> Address<M> {
         self.vitals.on_sent();
         let sent = self.actor.send_message(message);
         if sent.is_err() {
-            self.vitals.on_taken();
+            self.vitals.on_not_sent();
         }
         sent
     }

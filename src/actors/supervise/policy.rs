@@ -28,7 +28,7 @@ impl RestartPolicy {
         backoff_min: Duration::from_millis(50),
         backoff_max: Duration::from_secs(5),
         failures_max: None,
-        window: Duration::from_secs(60),
+        window: Duration::from_mins(1),
     };
 }
 

@@ -1,8 +1,12 @@
 //! The tree, drawn for a terminal.
 
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use super::{ActorInfo, ActorState};
+use crate::model::TimestampMs;
 
 /// Draws a snapshot as an indented tree, one actor per line. Expects the order of
 /// [`Tree::snapshot`](super::Tree::snapshot); actors whose parent is missing stand at their depth.
@@ -58,9 +62,14 @@ fn line(text: &mut String, actor: &ActorInfo) {
         let _ = write!(text, "  {detail}");
     }
     if let Some(failure) = &actor.last_failure {
-        let _ = write!(text, "  last failure at {}: {}", failure.at, one_line(&failure.cause));
+        let _ = write!(text, "  last failure at {}: {}", time(failure.at), one_line(&failure.cause));
     }
     text.push('\n');
+}
+
+fn time(at: TimestampMs) -> humantime::Rfc3339Timestamp {
+    let since_epoch = Duration::from_millis(u64::try_from(at.get()).unwrap_or_default());
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch)
 }
 
 fn one_line(text: &str) -> String {
@@ -110,14 +119,15 @@ mod tests {
         failing.queue_depth = 7;
         failing.epoch = Some(LeaderEpoch::new(4));
         failing.detail = Some("recovering".to_owned());
-        failing.last_failure = Some(LastFailure { cause: "disk\n gone".to_owned(), at: TimestampMs::new(5) });
+        failing.last_failure =
+            Some(LastFailure { cause: "disk\n gone".to_owned(), at: TimestampMs::new(1_795_341_600_005) });
         let actors =
             [actor("node"), actor("node/partitions"), actor("node/partitions/a-0"), failing, actor("node/z")];
         let expected = "\
 node  Kind  running
 ├── partitions  Kind  running
 │   ├── a-0  Kind  running
-│   └── b-0  Kind  restarting in 100 ms  restarts=2  queue=7  epoch=4  recovering  last failure at 5: disk gone
+│   └── b-0  Kind  restarting in 100 ms  restarts=2  queue=7  epoch=4  recovering  last failure at 2026-11-22T10:00:00.005Z: disk gone
 └── z  Kind  running
 ";
         assert_eq!(render_tree(&actors), expected);

@@ -144,7 +144,7 @@ async fn root() -> (SupervisorHandle, Tree, Ended) {
 
 /// Waits, in virtual time, for a condition.
 async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(600);
+    let deadline = Instant::now() + Duration::from_mins(10);
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -230,6 +230,20 @@ async fn too_many_failures_end_the_root_with_the_cause_and_kill_its_children() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_process_sees_a_root_that_is_killed_or_does_not_start() {
+    let (_root, tree, ended) = root().await;
+    assert!(tree.kill(&ActorPath::root("node")));
+    assert_eq!(ended.await, Exit::Killed);
+
+    let tree = self::tree();
+    tree.faults().arm("node", Fault::FailStart, 1);
+    let root = SupervisorHandle::new(SupervisorOptions::default());
+    let error = root.start_root(&tree, &Placement::here(), "node").await.unwrap_err();
+    assert_eq!(error, StartError::Failed { cause: "fault point".to_owned() });
+    assert_eq!(info(&tree, "node").state, ActorState::Failed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn escalation_below_the_root_restarts_the_failed_supervisor_with_its_children() {
     let (root, tree, _ended) = root().await;
     let middle = SupervisorHandle::new(SupervisorOptions::default());
@@ -280,7 +294,7 @@ async fn a_child_that_stops_by_itself_is_not_started_again() {
     root.add(worker("w", &counts, &slot)).await.unwrap();
     slot.get().unwrap().cast(WorkerMessage::End).unwrap();
     until("it has stopped", || info(&tree, "node/w").state == ActorState::Stopped).await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!((counts.started(), counts.stopped(), counts.states()), (1, 1, 0));
     assert_eq!(info(&tree, "node/w").last_failure, None);
     root.add(worker("w", &counts, &slot)).await.unwrap();
@@ -295,7 +309,7 @@ async fn removal_is_answered_when_the_child_has_ended_and_is_forgotten() {
     assert_eq!((counts.stopped(), counts.states()), (1, 0));
     assert_eq!(tree.find("node/w"), None);
     assert_eq!(root.remove("w").await, Err(SupervisorError::Unknown { name: "w".to_owned() }));
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(counts.started(), 1);
 }
 
@@ -306,7 +320,7 @@ async fn a_child_waiting_for_its_restart_can_be_removed() {
     slot.get().unwrap().cast(WorkerMessage::Fail).unwrap();
     until("the failure is seen", || is_restarting(&tree, "node/w")).await;
     root.remove("w").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(counts.started(), 1);
 }
 
@@ -489,4 +503,54 @@ fn an_actor_runs_on_the_runtime_it_is_placed_on_also_after_a_restart() {
         until("it is back", || starts.load(Ordering::SeqCst) == 2).await;
         assert_eq!(info(&tree, "node/p").last_failure.unwrap().cause, "once");
     });
+}
+
+/// On real threads, where supervision events, completions and requests overtake each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn after_any_mixture_of_failures_kills_and_removals_exactly_the_added_children_run() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (root, tree, _ended) = root().await;
+    let middle = SupervisorHandle::new(SupervisorOptions::default());
+    root.add(middle.child_spec("middle", Placement::here())).await.unwrap();
+    let policy = RestartPolicy { backoff_min: Duration::from_millis(1), ..RestartPolicy::PATIENT };
+    let policy = RestartPolicy { backoff_max: Duration::from_millis(4), ..policy };
+    let workers: Vec<_> = (0..8).map(|_| (Counts::default(), WorkerSlot::new())).collect();
+    let mut added = [false; 8];
+    for _ in 0..600 {
+        let n = random.usize(0..workers.len());
+        let (name, (counts, slot)) = (format!("w{n}"), &workers[n]);
+        match random.u8(0..6) {
+            _ if !added[n] => {
+                let outcome = middle.add(worker(&name, counts, slot).with_policy(policy)).await;
+                assert!(matches!(outcome, Ok(()) | Err(SupervisorError::NotStarted { .. })), "{outcome:?}");
+                added[n] = true;
+            }
+            0 => drop(slot.get().map(|worker| worker.cast(WorkerMessage::Crash))),
+            1 => drop(slot.get().map(|worker| worker.cast(WorkerMessage::Fail))),
+            2 => drop(tree.find(&format!("node/middle/{name}")).map(|path| tree.kill(&path))),
+            3 => tree.faults().arm(&format!("node/middle/{name}"), Fault::FailStart, 1),
+            4 => tokio::task::yield_now().await,
+            _ => {
+                middle.remove(&name).await.unwrap();
+                assert_eq!(counts.states(), 0, "removed, and its state is still there");
+                added[n] = false;
+            }
+        }
+    }
+    tree.faults().disarm_all();
+    for (n, (counts, _)) in workers.iter().enumerate() {
+        let path = format!("node/middle/w{n}");
+        until("it runs if it was added", || {
+            let found = tree.snapshot().into_iter().find(|actor| actor.path == path);
+            let runs = found.as_ref().is_some_and(|actor| actor.state == ActorState::Running);
+            if added[n] { runs && counts.states() == 1 } else { found.is_none() && counts.states() == 0 }
+        })
+        .await;
+    }
+    let mut running = middle.children().await.unwrap();
+    running.sort();
+    let expected: Vec<_> = (0..8).filter(|n| added[*n]).map(|n| format!("w{n}")).collect();
+    assert_eq!(running, expected);
 }

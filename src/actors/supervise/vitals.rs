@@ -7,13 +7,21 @@ use std::sync::{
 
 use crate::model::LeaderEpoch;
 
+/// On a cache line of its own: senders and the actor must not wait for each other's.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Apart<T>(T);
+
 /// The live figures of one incarnation, shared by its [`Address`](super::Address)es, the spawn wrapper
 /// and the [`Tree`](super::Tree).
 ///
 /// A new incarnation gets new vitals: messages lost with the old mailbox would otherwise stay counted.
 #[derive(Debug)]
 pub struct Vitals {
-    queued: AtomicU64,
+    /// Messages sent; written by every sender.
+    sent: Apart<AtomicU64>,
+    /// Messages taken out of the mailbox; written by the actor alone, never above `sent`.
+    taken: Apart<AtomicU64>,
     epoch: AtomicI32,
     detail: Mutex<Option<String>>,
 }
@@ -21,7 +29,8 @@ pub struct Vitals {
 impl Vitals {
     pub(super) fn new() -> Self {
         Self {
-            queued: AtomicU64::new(0),
+            sent: Apart(AtomicU64::new(0)),
+            taken: Apart(AtomicU64::new(0)),
             epoch: AtomicI32::new(LeaderEpoch::NONE.get()),
             detail: Mutex::new(None),
         }
@@ -29,7 +38,8 @@ impl Vitals {
 
     /// Messages sent through an address and not yet taken out of the mailbox.
     pub fn queued(&self) -> u64 {
-        self.queued.load(Ordering::Relaxed)
+        let taken = self.taken.0.load(Ordering::Relaxed);
+        self.sent.0.load(Ordering::Relaxed).saturating_sub(taken)
     }
 
     /// The epoch the actor last said it acts under.
@@ -56,19 +66,27 @@ impl Vitals {
 
     #[inline]
     pub(super) fn on_sent(&self) {
-        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.sent.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes one off, and stops at zero: a timer's message reaches the mailbox without an address, so
-    /// that more may be taken out than was counted in.
+    /// The mailbox did not take what [`Self::on_sent`] counted.
+    pub(super) fn on_not_sent(&self) {
+        self.sent.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Called by the actor alone. Counts no more out than in: a timer's message reaches the mailbox
+    /// without an address.
     #[inline]
     pub(super) fn on_taken(&self) {
-        let _ =
-            self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| queued.checked_sub(1));
+        let taken = self.taken.0.load(Ordering::Relaxed);
+        if taken < self.sent.0.load(Ordering::Relaxed) {
+            self.taken.0.store(taken + 1, Ordering::Relaxed);
+        }
     }
 
+    /// What is left in the mailbox is lost with it.
     pub(super) fn on_ended(&self) {
-        self.queued.store(0, Ordering::Relaxed);
+        self.taken.0.store(self.sent.0.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     fn lock_detail(&self) -> std::sync::MutexGuard<'_, Option<String>> {

@@ -26,7 +26,7 @@ const LEAST_REQUEST: usize = 8;
 /// Why a peer's bytes cannot be a request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
-    #[error("request claims {claimed} bytes; {limit} are allowed (limits.max-request-bytes)")]
+    #[error("request claims {claimed} bytes; {limit} are allowed (limits.request-bytes)")]
     TooLarge { claimed: i64, limit: usize },
     #[error("request claims {0} bytes, less than a header has")]
     TooSmall(i64),

@@ -90,7 +90,7 @@ enum End {
     Shutdown,
     #[error("no request for {0:?} (limits.idle-timeout)")]
     Idle(Duration),
-    #[error("half a request, and then nothing for {0:?} (limits.request-timeout)")]
+    #[error("half a request, and then nothing for {0:?} (limits.frame-timeout)")]
     HalfRequest(Duration),
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -112,12 +112,20 @@ pub(crate) async fn serve(stream: TcpStream, context: ConnectionContext, broker:
             tracing::debug!(peer = %context.peer, "connection ended: {end}");
         }
         End::ClosedMidFrame | End::HalfRequest(_) | End::Frame(_) | End::Refused(_) => {
-            broker.log_bad_peer(context.peer, &end);
+            broker.log_bad_peer(&context.listener, context.peer, &end);
         }
     }
 }
 
 enum Never {}
+
+/// What ended a wait.
+enum Woken {
+    Answer,
+    Readable(io::Result<()>),
+    Timer,
+    Shutdown,
+}
 
 struct Connection {
     stream: TcpStream,
@@ -138,7 +146,7 @@ impl Connection {
         let limits = &broker.limits;
         let now = Instant::now();
         Self {
-            input: Input::new(limits.max_request_bytes, Arc::clone(&broker.in_flight)),
+            input: Input::new(limits.request_bytes, Arc::clone(&broker.in_flight)),
             session: Session::new(context.peer),
             stream,
             pending: VecDeque::new(),
@@ -172,7 +180,7 @@ impl Connection {
             Ok(0) if self.input.is_mid_frame() => Err(End::ClosedMidFrame),
             Ok(0) => Err(End::Closed),
             Ok(n) => {
-                self.broker.metrics.request_bytes(n as u64);
+                self.broker.metrics.request_bytes.inc_by(n as u64);
                 self.trickle += n;
                 if self.trickle >= LEAST_PROGRESS {
                     self.note_activity();
@@ -232,24 +240,28 @@ impl Connection {
     async fn send(&mut self, answer: Answer) -> Result<(), End> {
         let patience = self.broker.limits.write_timeout;
         let sent = send(&self.stream, &answer.pieces, self.session.buffer.as_slice(), patience).await?;
-        self.broker.metrics.response_bytes(sent);
+        self.broker.metrics.response_bytes.inc_by(sent);
         self.note_activity();
         Ok(())
     }
 
     async fn wait(&mut self) -> Result<(), End> {
-        let front = self.pending.front_mut();
-        tokio::select! {
+        let woken = tokio::select! {
             biased;
-            () = finished(front) => {}
-            ready = self.stream.readable() => ready?,
-            () = &mut self.timer => self.on_timer()?,
-            _ = self.shutdown.wait_for(|down| *down) => {
+            () = finished(self.pending.front_mut()) => Woken::Answer,
+            ready = self.stream.readable() => Woken::Readable(ready),
+            () = &mut self.timer => Woken::Timer,
+            _ = self.shutdown.wait_for(|down| *down) => Woken::Shutdown,
+        };
+        match woken {
+            Woken::Answer => Ok(()),
+            Woken::Readable(ready) => Ok(ready?),
+            Woken::Timer => self.on_timer(),
+            Woken::Shutdown => {
                 self.send_all_pending().await?;
-                return Err(End::Shutdown);
+                Err(End::Shutdown)
             }
         }
-        Ok(())
     }
 
     /// Looks how long the peer has been silent, and sets the timer to when it matters next. The timer
@@ -257,8 +269,8 @@ impl Connection {
     fn on_timer(&mut self) -> Result<(), End> {
         let silent = self.active.elapsed();
         let limits = &self.broker.limits;
-        if self.input.is_mid_frame() && silent >= limits.request_timeout {
-            return Err(End::HalfRequest(limits.request_timeout));
+        if self.input.is_mid_frame() && silent >= limits.frame_timeout {
+            return Err(End::HalfRequest(limits.frame_timeout));
         }
         if silent >= limits.idle_timeout && self.pending.is_empty() {
             return Err(End::Idle(limits.idle_timeout));
@@ -267,7 +279,7 @@ impl Connection {
             self.input.rest();
             self.session.rest();
         }
-        let steps = [REST_AFTER, limits.request_timeout, limits.idle_timeout];
+        let steps = [REST_AFTER, limits.frame_timeout, limits.idle_timeout];
         let next = steps.into_iter().filter(|step| *step > silent).min().unwrap_or(REST_AFTER);
         self.timer.as_mut().reset(self.active + next);
         Ok(())

@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSlice},
     ops::Range,
+    os::fd::AsFd,
     time::Duration,
 };
 
@@ -95,7 +96,7 @@ async fn send_file(stream: &TcpStream, range: &FileRange, patience: Duration) ->
     };
     let (mut position, mut left) = (range.position, range.len);
     while left > 0 {
-        match stream.try_io(Interest::WRITABLE, || sys::sendfile(stream, file, position, left)) {
+        match stream.try_io(Interest::WRITABLE, || sys::sendfile(stream.as_fd(), file, position, left)) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => {
                 position += n as u64;

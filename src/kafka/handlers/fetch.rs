@@ -25,7 +25,7 @@ use crate::{
     },
     model::{LeaderEpoch, Offset, PartitionIndex},
     wire::{
-        ErrorCode,
+        ApiKey, ErrorCode,
         api::fetch::{
             FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
             Records,
@@ -154,7 +154,7 @@ impl<'a> Pass<'a> {
             Ok(data) => data,
             Err(error_code) => {
                 self.failed = true;
-                self.broker.metrics.refused(error_code);
+                self.broker.meters.refused(ApiKey::Fetch, error_code);
                 failed(asked.partition, error_code)
             }
         }
@@ -192,7 +192,7 @@ impl<'a> Pass<'a> {
             };
             let len = self.take(&leader, topic, read).await?;
             if len > 0 {
-                topic.metrics.bytes_out(len as u64);
+                topic.meters.bytes_out.inc_by(len as u64);
                 data.records = Records::Elsewhere { slot: self.pieces.len() - 1, len };
             }
         }

@@ -18,7 +18,7 @@ use crate::{
     model::{Offset, PartitionIndex, TopicId},
     record::{BatchError, ProduceRules, validate_produced},
     wire::{
-        ErrorCode, Str,
+        ApiKey, ErrorCode, Str,
         api::produce::{
             PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
             TopicProduceData, TopicProduceResponse,
@@ -165,7 +165,7 @@ async fn begin_partition(
         ..ProduceRules::defaults(broker.clock.wall())
     };
     let header = validate_produced(&batch, &rules).map_err(Refusal::Batch)?;
-    topic.metrics.bytes_in(batch.len() as u64, u64::try_from(header.record_count).unwrap_or(0));
+    topic.meters.bytes_in.inc_by(batch.len() as u64);
     partition.append(batch, header, acks, permit.cloned()).await.map_err(Refusal::Append)
 }
 
@@ -227,7 +227,7 @@ impl PendingTopic {
         let answer = |partition: PendingPartition| {
             let response = partition.response();
             if response.error_code != ErrorCode::None {
-                broker.metrics.refused(response.error_code);
+                broker.meters.refused(ApiKey::Produce, response.error_code);
                 *refused = Some(response.error_code);
             }
             response

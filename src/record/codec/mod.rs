@@ -20,7 +20,7 @@ use super::{
 /// Walks packed records through their decoder.
 pub(super) fn walk_packed(packed: &[u8], expected: Expected, absent: i64) -> Result<Deltas, BatchError> {
     let decoder = decoder(expected.compression, packed, expected.max_unpacked)?;
-    walk(&mut StreamSource::new(decoder, expected.max_unpacked), expected, absent)
+    walk(StreamSource::new(decoder, expected.max_unpacked), expected, absent)
 }
 
 /// Unpacks all, or fails where that would be more than `max` bytes.

@@ -4,7 +4,11 @@
 //! layer over system calls, the faulty twin keeps what was synced apart from what was only written,
 //! so that tests can cut the power, tear writes, lose renames and fill the disk.
 
+pub mod faulty;
 pub mod real;
+
+#[cfg(test)]
+mod agreement_tests;
 
 use std::{
     fmt, io,
@@ -66,7 +70,8 @@ pub trait Fs: Send + Sync + fmt::Debug {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the exclusive lock on a file, which is made if it is missing (S7).
     fn lock(&self, path: &Path, wait: LockWait) -> io::Result<Box<dyn Lock>>;
-    /// Reads a whole file from the disk itself, past the page cache where the system can (S13).
+    /// Like [`File::read_at`], but from the disk itself, past the page cache where the system can: after
+    /// a failed sync the cache may hold, marked clean, what the disk does not (S13).
     fn read_from_disk(&self, path: &Path, position: u64, buf: &mut [u8]) -> io::Result<usize>;
     /// Bytes that an ordinary user may still write.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
@@ -75,8 +80,16 @@ pub trait Fs: Send + Sync + fmt::Debug {
 /// An open file. All positions are absolute; there is no cursor to share.
 #[expect(clippy::len_without_is_empty, reason = "the length is asked of the system and may fail")]
 pub trait File: Send + Sync + fmt::Debug {
-    /// Writes all of `buf`. On an error any part of it may have been written.
+    /// Writes all of `buf`. On an error any part of it may have been written: of a full disk
+    /// ([`io::ErrorKind::StorageFull`]) typically what fitted.
     fn write_all_at(&self, buf: &[u8], position: u64) -> io::Result<()>;
+    /// Writes both slices, one behind the other, with one system call where there is one. On an error any
+    /// part of either may have been written.
+    fn write_both_at(&self, slices: [&[u8]; 2], position: u64) -> io::Result<()> {
+        let [first, second] = slices;
+        self.write_all_at(first, position)?;
+        self.write_all_at(second, position + first.len() as u64)
+    }
     /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
     /// Like [`File::read_at`], but only what needs no disk (`RWF_NOWAIT`): `None` when none of it is

@@ -145,7 +145,7 @@ impl SupervisorState {
         while self.starts.try_join_next().is_some() {}
         let settled = match outcome {
             Ok(started) => self.on_start_succeeded(name, incarnation, started.cell),
-            Err(error) => self.on_start_failed(name, incarnation, error),
+            Err(error) => self.on_start_failed(name, incarnation, &error),
         };
         if self.starting == 0 {
             self.early_exits.clear();
@@ -179,7 +179,12 @@ impl SupervisorState {
         Ok(())
     }
 
-    fn on_start_failed(&mut self, name: &str, incarnation: u64, error: StartError) -> Result<(), Escalation> {
+    fn on_start_failed(
+        &mut self,
+        name: &str,
+        incarnation: u64,
+        error: &StartError,
+    ) -> Result<(), Escalation> {
         let Some(child) = self.children.get_mut(name).filter(|child| child.incarnation == incarnation) else {
             return Ok(());
         };

@@ -127,7 +127,9 @@ impl Actor for Supervisor {
         let running = state.take_running();
         match state.shutdown() {
             Shutdown::Together => {
-                running.iter().for_each(|(child, _)| child.stop(None));
+                for (child, _) in &running {
+                    child.stop(None);
+                }
                 for (child, stop_time) in running {
                     wait_or_kill(child, stop_time).await;
                 }

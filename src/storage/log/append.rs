@@ -1,0 +1,185 @@
+use std::{io, sync::Arc};
+
+use super::{Active, AppendError, Log, Poisoned};
+use crate::{
+    model::{Offset, TimestampMs},
+    record::{BATCH_HEADER_LEN, BatchHeader, TimestampType, assign, stamp_log_append_time},
+    storage::{
+        fs::Open,
+        producer_state::{BatchSequence, Check},
+        segment::{FileKind, Folder, Segment},
+    },
+};
+
+/// Where a batch is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It was appended.
+    New {
+        /// The offset of its first record.
+        base: Offset,
+        /// The offset of its last record.
+        last: Offset,
+    },
+    /// It was there already: a retry. It may be acknowledged once the original may (S9).
+    Duplicate {
+        /// The offset of the original's first record.
+        base: Offset,
+        /// The offset of the original's last record.
+        last: Offset,
+    },
+}
+
+impl Log {
+    /// Appends one whole batch that has been validated: gives it its offsets and term on the way into the
+    /// file, without a copy of the records. `header` is the batch's own. After an error nothing of it is
+    /// visible.
+    pub fn append(
+        &mut self,
+        batch: &[u8],
+        header: &BatchHeader,
+        now: TimestampMs,
+    ) -> Result<Appended, AppendError> {
+        if self.shared.is_poisoned() {
+            return Err(Poisoned.into());
+        }
+        self.check_shape(batch, header)?;
+        let mut sequence = sequence_of(header);
+        if header.is_idempotent() {
+            match self.producers.check(&sequence)? {
+                Check::Append => {}
+                Check::Duplicate { base_offset, last_offset, .. } => {
+                    return Ok(Appended::Duplicate { base: base_offset, last: last_offset });
+                }
+            }
+        }
+        let max_timestamp = match self.options.timestamp_type {
+            TimestampType::CreateTime => header.max_timestamp,
+            TimestampType::LogAppendTime => now,
+        };
+        if self.is_full_for(batch.len() as u64, header, max_timestamp) {
+            self.roll()?;
+        }
+        let base = self.shared.log_end();
+        self.write(batch, base, now)?;
+        let last = base.plus(i64::from(header.last_offset_delta));
+        self.publish(batch.len() as u64, base, last.plus(1), max_timestamp);
+        if header.is_idempotent() {
+            (sequence.base_offset, sequence.last_offset) = (base, last);
+            sequence.max_timestamp = max_timestamp;
+            self.producers.record(&sequence, now);
+        }
+        Ok(Appended::New { base, last })
+    }
+
+    fn check_shape(&self, batch: &[u8], header: &BatchHeader) -> Result<(), AppendError> {
+        let bytes = batch.len() as u64;
+        if header.total_len() != batch.len() || header.last_offset_delta < 0 {
+            return Err(AppendError::Malformed);
+        }
+        if bytes > self.options.segment_bytes {
+            return Err(AppendError::TooLarge { bytes, max: self.options.segment_bytes });
+        }
+        Ok(())
+    }
+
+    /// Whether the active segment cannot take the batch: by size, by time, because its index is full, or
+    /// because offset or position would not fit into an entry.
+    fn is_full_for(&self, bytes: u64, header: &BatchHeader, max_timestamp: TimestampMs) -> bool {
+        let segment = &self.active.segment;
+        let size = segment.size();
+        if size == 0 {
+            return false;
+        }
+        let last = self.shared.log_end().plus(i64::from(header.last_offset_delta));
+        let age = self.active.first_timestamp.map_or(0, |first| max_timestamp.get().saturating_sub(first));
+        size + bytes > self.options.segment_bytes.min(u64::from(u32::MAX))
+            || last.distance_from(segment.base()) > i64::from(i32::MAX)
+            || i128::from(age) > self.options.segment_ms.as_millis().cast_signed()
+            || segment.offset_index_bytes() + 8 > self.options.segment_index_bytes
+    }
+
+    fn write(&mut self, batch: &[u8], base: Offset, now: TimestampMs) -> Result<(), AppendError> {
+        let position = self.active.segment.size();
+        let Some((head, records)) = batch.split_first_chunk::<BATCH_HEADER_LEN>() else {
+            return Err(AppendError::Malformed);
+        };
+        let file = &self.active.file;
+        let written = match self.options.timestamp_type {
+            TimestampType::CreateTime => {
+                let mut head = *head;
+                assign(&mut head, base, self.epoch);
+                file.write_both_at([&head, records], position)
+            }
+            TimestampType::LogAppendTime => {
+                let mut stamped = batch.to_vec();
+                assign(&mut stamped, base, self.epoch);
+                stamp_log_append_time(&mut stamped, now);
+                file.write_all_at(&stamped, position)
+            }
+        };
+        match written {
+            Ok(()) => Ok(()),
+            // Nothing that was written is published: the next append writes over it.
+            Err(error) if is_full(&error) => Err(AppendError::DiskFull),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    fn fail(&self, error: io::Error) -> AppendError {
+        self.shared.poison(&error);
+        AppendError::Io(error)
+    }
+
+    fn publish(&mut self, bytes: u64, base: Offset, next: Offset, max_timestamp: TimestampMs) {
+        self.active.first_timestamp.get_or_insert(max_timestamp.get());
+        let interval = self.options.index_interval_bytes;
+        self.active.segment.note(interval, base, bytes, next, max_timestamp.get());
+        self.unflushed.appended(bytes);
+        self.shared.set_log_end(next);
+    }
+
+    /// Seals the active segment and begins the next one, which is in its folder for certain only after the
+    /// next flush (S15).
+    pub(super) fn roll(&mut self) -> Result<(), AppendError> {
+        let base = self.shared.log_end();
+        let active = match begin_segment(self.shared.folder.clone(), base) {
+            Ok(active) => active,
+            Err(error) if is_full(&error) => return Err(AppendError::DiskFull),
+            Err(error) => return Err(self.fail(error)),
+        };
+        self.active.segment.seal(base);
+        let mut segments = self.shared.segments().to_vec();
+        segments.push(Arc::clone(&active.segment));
+        self.unflushed.rolled(&active);
+        self.active = active;
+        self.shared.set_segments(segments);
+        self.take_snapshot();
+        Ok(())
+    }
+}
+
+/// Makes the file of a new segment.
+pub(crate) fn begin_segment(folder: Arc<Folder>, base: Offset) -> io::Result<Active> {
+    let path = folder.file(base, FileKind::Log);
+    let file = folder.fs.open(&path, Open::CreateNew)?;
+    let segment = Arc::new(Segment::created(folder, base, Arc::clone(&file)));
+    Ok(Active { segment, file, first_timestamp: None })
+}
+
+pub(crate) fn sequence_of(header: &BatchHeader) -> BatchSequence {
+    BatchSequence {
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        last_sequence: header.last_sequence(),
+        base_offset: header.base_offset,
+        last_offset: header.last_offset(),
+        max_timestamp: header.max_timestamp,
+    }
+}
+
+/// Whether an error says that there is no room; it heals by itself once there is.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

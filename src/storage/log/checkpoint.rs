@@ -1,0 +1,194 @@
+//! What is written behind the log's back so that recovery has little to do: the checkpoint, the producers'
+//! state and the index entries that belong to it.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use super::{Log, Poisoned, flush::LogPosition, shared::Shared};
+use crate::{
+    model::{BootId, Offset},
+    storage::{
+        checkpoint::{Checkpoint, CheckpointFile},
+        producer_state::write_snapshot,
+        segment::{FileKind, Folder, lock, parse_name},
+    },
+};
+
+/// The file of [`CheckpointFile`].
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+/// The file of [`LeaderEpochs`](crate::storage::leader_epochs::LeaderEpochs).
+pub(crate) const EPOCHS_FILE: &str = "leader-epochs";
+
+/// Writes the checkpoint. Shared by the jobs, which take turns; it never lets one that was made earlier
+/// and runs later take anything back.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    file: CheckpointFile,
+    written: Option<Checkpoint>,
+}
+
+impl Keeper {
+    pub(crate) const fn new(file: CheckpointFile, written: Option<Checkpoint>) -> Self {
+        Self { file, written }
+    }
+
+    fn write(&mut self, mut checkpoint: Checkpoint) -> io::Result<()> {
+        if let Some(written) = self.written {
+            checkpoint.log_start = checkpoint.log_start.max(written.log_start);
+            if written.flushed > checkpoint.flushed {
+                checkpoint = Checkpoint { log_start: checkpoint.log_start, ..written };
+            }
+        }
+        if self.written != Some(checkpoint) {
+            self.file.write(&checkpoint)?;
+            self.written = Some(checkpoint);
+        }
+        Ok(())
+    }
+}
+
+/// The producers' state at some end of the log.
+#[derive(Debug)]
+struct Snapshot {
+    end: Offset,
+    body: Vec<u8>,
+}
+
+/// When the producers' state is stored: taken at the log's end, written once all below is on disk.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    pending: Option<Snapshot>,
+    /// What had been appended when the last one was taken; may be below zero right after opening.
+    taken_at_bytes: i128,
+    checkpointed: Offset,
+}
+
+impl Snapshots {
+    /// `since` bytes of the log lie above the last one.
+    pub(super) fn new(since: u64) -> Self {
+        Self { pending: None, taken_at_bytes: -i128::from(since), checkpointed: Offset::new(-1) }
+    }
+}
+
+/// Writes the checkpoint and, when they are due, producers' state and index. Run it on a thread that may
+/// block, at most a second after the flush that it follows.
+#[derive(Debug)]
+pub struct CheckpointJob {
+    shared: Arc<Shared>,
+    keeper: Arc<Mutex<Keeper>>,
+    checkpoint: Checkpoint,
+    snapshot: Option<Snapshot>,
+}
+
+impl CheckpointJob {
+    /// Writes. After an error what was written before still counts; recovery then has more to read.
+    pub fn run(self) -> io::Result<()> {
+        self.write()?;
+        match self.snapshot {
+            Some(snapshot) => store_snapshot(&self.shared, &snapshot),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn write(&self) -> io::Result<()> {
+        lock(&self.keeper).write(self.checkpoint)
+    }
+}
+
+/// Index first, producers' state second: a snapshot says that the index below it is on disk.
+fn store_snapshot(shared: &Shared, snapshot: &Snapshot) -> io::Result<()> {
+    let folder = &shared.folder;
+    let mut made = false;
+    for segment in shared.segments().iter().filter(|segment| segment.base() < snapshot.end) {
+        made |= segment.write_index(snapshot.end)?;
+    }
+    if made {
+        folder.fs.sync_dir(&folder.dir)?;
+    }
+    let path = folder.file(snapshot.end, FileKind::Snapshot);
+    write_snapshot(&*folder.fs, &path, &snapshot.body)?;
+    remove_old_snapshots(folder)
+}
+
+/// Two are kept: should the newest be hit, the other one is there.
+fn remove_old_snapshots(folder: &Folder) -> io::Result<()> {
+    let entries = folder.fs.list(&folder.dir)?;
+    let named = entries.iter().filter_map(|entry| Some((parse_name(&entry.name)?, &entry.name)));
+    let mut snapshots: Vec<_> = named
+        .filter(|((_, kind), _)| *kind == FileKind::Snapshot)
+        .map(|((end, _), name)| (end, name))
+        .collect();
+    snapshots.sort_unstable();
+    let surplus = snapshots.len().saturating_sub(2);
+    snapshots.iter().take(surplus).try_for_each(|(_, name)| folder.fs.remove_file(&folder.named(name)))
+}
+
+impl Log {
+    /// A checkpoint, if there is anything new to write since the last one was handed out.
+    pub fn checkpoint_job(&mut self) -> Option<CheckpointJob> {
+        if self.is_poisoned() {
+            return None;
+        }
+        let appended = i128::from(self.unflushed.appended_bytes());
+        if appended - self.snapshots.taken_at_bytes >= i128::from(self.options.snapshot_bytes) {
+            self.take_snapshot();
+        }
+        let flushed = self.shared.flushed();
+        let snapshot = self.snapshots.pending.take_if(|snapshot| snapshot.end <= flushed);
+        if snapshot.is_none() && flushed == self.snapshots.checkpointed {
+            return None;
+        }
+        Some(self.checkpoint_with(snapshot, None))
+    }
+
+    fn checkpoint_with(&mut self, snapshot: Option<Snapshot>, clean: Option<BootId>) -> CheckpointJob {
+        let (flushed, LogPosition { segment, byte }) = self.unflushed.flushed;
+        self.snapshots.checkpointed = flushed;
+        let log_start = self.shared.log_start();
+        let checkpoint = Checkpoint { flushed, segment_base: segment, position: byte, log_start, clean };
+        let (shared, keeper) = (Arc::clone(&self.shared), Arc::clone(&self.keeper));
+        CheckpointJob { shared, keeper, checkpoint, snapshot }
+    }
+
+    /// A checkpoint as of now.
+    pub(super) fn checkpoint_now(&mut self) -> CheckpointJob {
+        self.checkpoint_with(None, None)
+    }
+
+    /// Takes the producers' state as of now, to be stored once all below it is flushed.
+    pub(super) fn take_snapshot(&mut self) {
+        // One that still waits is closer to being stored; the next one comes soon enough.
+        if self.snapshots.pending.is_none() {
+            let end = self.shared.log_end();
+            self.snapshots.pending = Some(Snapshot { end, body: self.producers.encode(end) });
+            self.snapshots.taken_at_bytes = i128::from(self.unflushed.appended_bytes());
+        }
+    }
+
+    /// Flushes, stores everything that saves recovery work, and marks the log as closed by this boot.
+    /// Blocks.
+    pub fn close_clean(mut self, boot: BootId) -> io::Result<()> {
+        let flushed = self.begin_flush().run();
+        let end = self.finish_flush(flushed).map_err(|Poisoned| io::Error::other(Poisoned))?;
+        if end < self.shared.log_end() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.snapshots.pending = None;
+        self.take_snapshot();
+        let snapshot = self.snapshots.pending.take();
+        self.checkpoint_with(snapshot, None).run()?;
+        self.checkpoint_with(None, Some(boot)).run()
+    }
+
+    /// Raises the log start to `before`; what lies below is gone for readers at once, and for good once the
+    /// job has run: then it may be answered. `None` where `before` is above the log's end.
+    pub fn delete_records(&mut self, before: Offset) -> Option<CheckpointJob> {
+        if before > self.shared.log_end() || self.is_poisoned() {
+            return None;
+        }
+        self.shared.raise_log_start(before);
+        Some(self.checkpoint_now())
+    }
+}

@@ -1,0 +1,184 @@
+//! One partition's log: the one writer, and what it hands to readers and to threads that may block.
+//!
+//! [`Log`] belongs to one actor. Appending is one positional write in its handler; everything that waits
+//! for a disk is a job that it hands out ([`FlushJob`], [`CheckpointJob`], [`RetentionJob`] ...), to be run
+//! on any thread, with a completion that it takes back. [`LogReader`] is for everybody else.
+//!
+//! ```text
+//! <dir>/00000000000000000000.log         record batches, back to back, as on the wire
+//!       00000000000000000000.index       offset to position
+//!       00000000000000000000.timeindex   time to offset
+//!       00000000000000000000.checksums   block checksums, once it is sealed
+//!       00000000000000004711.snapshot    the producers' state of the log below 4711
+//!       checkpoint                       what is on disk for certain, where the log starts
+//!       leader-epochs                    where each leader's term begins
+//!       lock                             held by the one writer (S7)
+//!       poisoned                         only after a failed write or sync (S13)
+//!       00000000000000004711.set-aside   only after a power cut that left holes (S14)
+//!       *.deleted, *.unfinished, *.tmp   on their way out or in; removed when the log is opened
+//! ```
+//!
+//! Always `log start <= flushed <= log end`, and only the writer moves them.
+
+pub(crate) mod append;
+mod buffer;
+pub(crate) mod checkpoint;
+mod error;
+pub(crate) mod flush;
+mod options;
+mod range;
+mod read;
+mod reader;
+mod retire;
+mod seal;
+pub(crate) mod shared;
+pub(crate) mod slow;
+mod time;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+pub use append::Appended;
+pub use buffer::{ReadBuffer, ReadSpace};
+pub use checkpoint::CheckpointJob;
+pub use error::{AppendError, OpenError, Poisoned, ReadError};
+pub use flush::{FlushDone, FlushJob};
+pub use options::LogOptions;
+pub use read::{ReadOutcome, ReadRequest, Verify};
+pub use reader::{FileRange, LogReader, SegmentInfo};
+pub use retire::RetentionJob;
+pub use seal::SealJob;
+pub use time::AtTime;
+
+pub use super::segment::{CorruptBatch, CorruptReason, Wait};
+use super::{
+    fs::{File, Fs, Lock},
+    leader_epochs::LeaderEpochs,
+    producer_state::ProducerState,
+    recovery::{self, RecoveryReport},
+    segment::Segment,
+};
+use crate::{
+    clock::Clock,
+    model::{LeaderEpoch, Offset, PartitionId},
+};
+
+/// The one writer of a partition's log.
+#[derive(Debug)]
+pub struct Log {
+    shared: Arc<shared::Shared>,
+    options: LogOptions,
+    epoch: LeaderEpoch,
+    active: Active,
+    producers: ProducerState,
+    epochs: LeaderEpochs,
+    unflushed: flush::Unflushed,
+    keeper: Arc<Mutex<checkpoint::Keeper>>,
+    snapshots: checkpoint::Snapshots,
+    _lock: Box<dyn Lock>,
+}
+
+/// The segment that is written.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) file: Arc<dyn File>,
+    /// The highest timestamp of its first batch.
+    pub(crate) first_timestamp: Option<i64>,
+}
+
+impl Active {
+    fn dirty(&self) -> flush::Dirty {
+        (Arc::clone(&self.segment), Arc::clone(&self.file))
+    }
+}
+
+impl Log {
+    /// Opens the log in a folder, which is made if it is missing, and recovers it (S13, S14). Blocks: waits
+    /// for the one who has it open (S7), reads what may not have been flushed, and syncs it.
+    ///
+    /// The epoch is a new one, above every other that the log was opened with (S6).
+    #[expect(clippy::needless_pass_by_value, reason = "whoever opens a log shares its clock")]
+    pub fn open(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        id: PartitionId,
+        epoch: LeaderEpoch,
+        options: LogOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        let place = recovery::Place { fs, dir, id };
+        let recovered = recovery::recover(&place, epoch, &options, &*clock)?;
+        let report = recovered.report;
+        let log = Self {
+            unflushed: flush::Unflushed::new(&recovered.active, recovered.ends.end),
+            snapshots: checkpoint::Snapshots::new(recovered.since_snapshot),
+            keeper: Arc::new(Mutex::new(recovered.keeper)),
+            shared: Arc::new(recovered.shared),
+            options,
+            epoch,
+            active: recovered.active,
+            producers: recovered.producers,
+            epochs: recovered.epochs,
+            _lock: recovered.lock,
+        };
+        Ok((log, report))
+    }
+
+    /// A reader of this log.
+    pub fn reader(&self) -> LogReader {
+        LogReader { shared: Arc::clone(&self.shared) }
+    }
+
+    /// The term in which batches are appended.
+    pub const fn leader_epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    /// The first offset that may be read.
+    pub fn log_start_offset(&self) -> Offset {
+        self.shared.log_start()
+    }
+
+    /// The offset that the next record will get.
+    pub fn log_end_offset(&self) -> Offset {
+        self.shared.log_end()
+    }
+
+    /// The end of what is on disk.
+    pub fn flushed_end(&self) -> Offset {
+        self.shared.flushed()
+    }
+
+    /// Whether a write or a sync has failed: the log takes no more (S13).
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.is_poisoned()
+    }
+
+    /// The idempotent producers that the log remembers.
+    pub const fn producers(&self) -> &ProducerState {
+        &self.producers
+    }
+
+    /// How the log is kept.
+    pub const fn options(&self) -> &LogOptions {
+        &self.options
+    }
+
+    /// Keeps the log differently from now on. The number of open segments stays as it was.
+    pub fn set_options(&mut self, options: LogOptions) {
+        self.options = options;
+    }
+}
+
+impl Drop for Log {
+    /// Readers that are left learn that nobody keeps the log any more.
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+use std::{io, sync::Arc};
+
+use super::{
+    read::{ReadRequest, Verify},
+    reader::FileRange,
+    shared::Shared,
+};
+use crate::{
+    model::Offset,
+    record::{BATCH_HEADER_LEN, BatchHeader, crc_is_right},
+    storage::segment::{Located, Segment, Wait, read_with},
+};
+
+/// Finds whole batches by the index and a look at two heads; see [`super::LogReader::file_range`].
+pub(super) fn file_range(
+    shared: &Shared,
+    segment: &Arc<Segment>,
+    request: &ReadRequest,
+) -> io::Result<Option<FileRange>> {
+    let Some(file) = segment.file(request.wait)? else { return Ok(None) };
+    let (end, size) = segment.published();
+    let Located::At(position, base) = segment.locate(request.from, request.wait)? else { return Ok(None) };
+    let mut first = vec![0; BATCH_HEADER_LEN];
+    let Some(BATCH_HEADER_LEN) = read_with(&*file, &mut first, position, request.wait)? else {
+        return Ok(None);
+    };
+    let Ok(header) = BatchHeader::parse(&first) else { return Ok(None) };
+    let fits = header.total_len() <= request.max_bytes || request.at_least_one;
+    let rule = shared.epoch_rule();
+    let in_place = header.base_offset == base && rule.allows(base, header.partition_leader_epoch);
+    if !in_place
+        || !fits
+        || header.next_offset() > request.upto
+        || position + header.total_len() as u64 > size
+    {
+        return Ok(None);
+    }
+    if request.verify != Verify::Never {
+        first.resize(header.total_len(), 0);
+        let read = read_with(&*file, &mut first, position, request.wait)?;
+        if read != Some(first.len()) || !crc_is_right(&first, &header) {
+            return Ok(None);
+        }
+    }
+    let behind_first = (position + header.total_len() as u64, header.next_offset());
+    let wanted = last_boundary(segment, request, position, (end, size))?;
+    let (to, next) = wanted.filter(|(to, _)| *to > behind_first.0).unwrap_or(behind_first);
+    segment.remember(next, to);
+    let len = usize::try_from(to - position).unwrap_or(usize::MAX);
+    Ok(Some(FileRange { file, position, len, next }))
+}
+
+/// The furthest place that the request reaches to and at which a batch is known to begin.
+fn last_boundary(
+    segment: &Segment,
+    request: &ReadRequest,
+    position: u64,
+    (end, size): (Offset, u64),
+) -> io::Result<Option<(u64, Offset)>> {
+    let furthest = position.saturating_add(request.max_bytes as u64);
+    if end <= request.upto && size <= furthest {
+        return Ok(Some((size, end)));
+    }
+    if request.upto < end
+        && let Located::At(to, at) = segment.locate(request.upto, request.wait)?
+        && at == request.upto
+        && to <= furthest
+    {
+        return Ok(Some((to, at)));
+    }
+    let last = segment.ask(Wait::OnlyCached, |index| index.floor_position(furthest))?.flatten();
+    let found = last.map(|entry| (u64::from(entry.position), segment.base().plus(i64::from(entry.relative))));
+    Ok(found.filter(|(_, next)| *next <= request.upto))
+}

@@ -1,0 +1,68 @@
+use std::{io, sync::Arc};
+
+use super::{
+    Log,
+    shared::Shared,
+    slow::{anchor_after, scanner},
+};
+use crate::storage::{
+    block_checksums::BlockChecksums,
+    segment::{FileKind, Segment, Step},
+};
+
+/// Computes the block checksums of sealed segments. Run it on a thread that may block, and take its time.
+#[derive(Debug)]
+pub struct SealJob {
+    shared: Arc<Shared>,
+    segments: Vec<Arc<Segment>>,
+}
+
+impl SealJob {
+    /// Bytes that it reads.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size()).sum()
+    }
+
+    /// Writes them for every segment whose batches are all whole: what is hit already gets none.
+    pub fn run(self) -> io::Result<()> {
+        self.segments.iter().try_for_each(|segment| self.write(segment))
+    }
+
+    fn write(&self, segment: &Arc<Segment>) -> io::Result<()> {
+        segment.set_checksummed();
+        if !is_whole(&self.shared, segment)? {
+            return Ok(());
+        }
+        let folder = &self.shared.folder;
+        let checksums = BlockChecksums::build(&*segment.open_file()?, segment.size())?;
+        checksums.store(&*folder.fs, &folder.file(segment.base(), FileKind::Checksums))
+    }
+}
+
+fn is_whole(shared: &Shared, segment: &Arc<Segment>) -> io::Result<bool> {
+    let mut scanner = scanner(shared, segment, (0, segment.base()))?;
+    let mut whole = true;
+    loop {
+        match scanner.look()? {
+            Step::Batch(header) => scanner.pass(&header),
+            Step::Bad(reason) => {
+                let anchor = anchor_after(segment, scanner.position())?;
+                segment.note_corrupt(&scanner.skip(reason, anchor)?);
+                whole = false;
+            }
+            Step::End => return Ok(whole),
+        }
+    }
+}
+
+impl Log {
+    /// The sealed segments, all of them on disk, that have no block checksums yet; at most one at a time.
+    pub fn seal_job(&self) -> Option<SealJob> {
+        let flushed = self.shared.flushed();
+        let segments = self.shared.segments();
+        let next = segments
+            .iter()
+            .find(|segment| segment.is_sealed() && segment.end() <= flushed && !segment.is_checksummed())?;
+        Some(SealJob { shared: Arc::clone(&self.shared), segments: vec![Arc::clone(next)] })
+    }
+}

@@ -1,0 +1,204 @@
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
+    },
+};
+
+use crate::{
+    model::{LeaderEpoch, Offset, PartitionId},
+    storage::{
+        fs::Open,
+        leader_epochs::LeaderEpochs,
+        segment::{EpochRule, Folder, Segment, lock},
+    },
+};
+
+/// The mark of a poisoned log: it outlives the process, as the falsely clean pages do (S13).
+pub(crate) const POISONED_FILE: &str = "poisoned";
+
+const OPEN: u8 = 0;
+const POISONED: u8 = 1;
+const CLOSED: u8 = 2;
+
+/// What the writer, the readers and the jobs of one log share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) id: PartitionId,
+    segments: RwLock<Arc<[Arc<Segment>]>>,
+    epochs: RwLock<Arc<Terms>>,
+    log_start: AtomicI64,
+    log_end: AtomicI64,
+    flushed: AtomicI64,
+    state: AtomicU8,
+    /// Held while segments are synced.
+    pub(crate) flushing: Mutex<()>,
+    terms_unstored: AtomicBool,
+    open_segments: Mutex<VecDeque<Arc<Segment>>>,
+    open_segments_max: usize,
+}
+
+/// The terms of the log in the two forms in which they are asked for.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) starts: Arc<[(Offset, LeaderEpoch)]>,
+}
+
+impl Terms {
+    pub(crate) fn new(epochs: LeaderEpochs) -> Self {
+        let starts = epochs.entries().iter().map(|entry| (entry.start, entry.epoch)).collect();
+        Self { epochs, starts }
+    }
+}
+
+/// The three offsets of a log: start <= flushed <= end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) start: Offset,
+    pub(crate) flushed: Offset,
+    pub(crate) end: Offset,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        folder: Arc<Folder>,
+        id: PartitionId,
+        segments: Vec<Arc<Segment>>,
+        epochs: LeaderEpochs,
+        ends: Ends,
+        open_segments_max: usize,
+    ) -> Self {
+        Self {
+            folder,
+            id,
+            segments: RwLock::new(segments.into()),
+            epochs: RwLock::new(Arc::new(Terms::new(epochs))),
+            log_start: AtomicI64::new(ends.start.get()),
+            log_end: AtomicI64::new(ends.end.get()),
+            flushed: AtomicI64::new(ends.flushed.get()),
+            state: AtomicU8::new(OPEN),
+            flushing: Mutex::default(),
+            terms_unstored: AtomicBool::new(true),
+            open_segments: Mutex::default(),
+            open_segments_max,
+        }
+    }
+
+    /// All segments, ascending; the last one is active.
+    pub(crate) fn segments(&self) -> Arc<[Arc<Segment>]> {
+        Arc::clone(&self.segments.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_segments(&self, segments: Vec<Arc<Segment>>) {
+        *self.segments.write().unwrap_or_else(PoisonError::into_inner) = segments.into();
+    }
+
+    pub(crate) fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.epochs.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_epochs(&self, epochs: LeaderEpochs) {
+        *self.epochs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Terms::new(epochs));
+        self.terms_not_stored();
+    }
+
+    /// The terms, if the file may not hold them yet; whoever takes them stores them.
+    pub(crate) fn take_unstored_terms(&self) -> Option<Arc<Terms>> {
+        self.terms_unstored.swap(false, Ordering::AcqRel).then(|| self.terms())
+    }
+
+    pub(crate) fn terms_not_stored(&self) {
+        self.terms_unstored.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn epoch_rule(&self) -> EpochRule {
+        EpochRule::Known(Arc::clone(&self.terms().starts))
+    }
+
+    pub(crate) fn log_start(&self) -> Offset {
+        Offset::new(self.log_start.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn raise_log_start(&self, to: Offset) {
+        self.log_start.fetch_max(to.get(), Ordering::AcqRel);
+    }
+
+    pub(crate) fn log_end(&self) -> Offset {
+        Offset::new(self.log_end.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_log_end(&self, end: Offset) {
+        self.log_end.store(end.get(), Ordering::Release);
+    }
+
+    pub(crate) fn flushed(&self) -> Offset {
+        Offset::new(self.flushed.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_flushed(&self, flushed: Offset) {
+        self.flushed.store(flushed.get(), Ordering::Release);
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.state.load(Ordering::Acquire) == POISONED
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.load(Ordering::Acquire) == CLOSED
+    }
+
+    pub(crate) fn close(&self) {
+        let _ = self.state.compare_exchange(OPEN, CLOSED, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// From now on nothing above the flushed position is served, in this process and after it: the mark is
+    /// made as durable as a failing disk allows.
+    pub(crate) fn poison(&self, cause: &io::Error) {
+        if self.state.swap(POISONED, Ordering::AcqRel) == POISONED {
+            return;
+        }
+        tracing::error!(partition = %self.id, dir = %self.folder.dir.display(), %cause, "log poisoned");
+        if let Err(error) = self.write_poison_mark() {
+            tracing::error!(partition = %self.id, %error, "mark of the poisoned log could not be written");
+        }
+    }
+
+    fn write_poison_mark(&self) -> io::Result<()> {
+        let fs = &self.folder.fs;
+        let file = fs.open(&self.folder.named(POISONED_FILE), Open::Create)?;
+        // The folder first: a mark without content is a mark.
+        let in_folder = fs.sync_dir(&self.folder.dir);
+        file.sync_data()?;
+        in_folder
+    }
+
+    /// The segment that holds `offset`, or would.
+    pub(crate) fn segment_of(segments: &[Arc<Segment>], offset: Offset) -> Option<usize> {
+        segments.partition_point(|segment| segment.base() <= offset).checked_sub(1)
+    }
+
+    /// A sealed segment is about to be opened: if that makes too many, the one opened first is closed.
+    pub(crate) fn make_room_for(&self, segment: &Arc<Segment>) {
+        if !segment.is_sealed() || segment.is_open() {
+            return;
+        }
+        let mut open = lock(&self.open_segments);
+        if !open.iter().any(|known| Arc::ptr_eq(known, segment)) {
+            open.push_back(Arc::clone(segment));
+        }
+        while open.len() > self.open_segments_max.max(1) {
+            if let Some(oldest) = open.pop_front() {
+                oldest.close();
+            }
+        }
+    }
+
+    /// Segments that have left the log are no longer kept open.
+    pub(crate) fn forget_open(&self, gone: &[Arc<Segment>]) {
+        lock(&self.open_segments).retain(|open| !gone.iter().any(|gone| Arc::ptr_eq(gone, open)));
+    }
+}

@@ -1,0 +1,276 @@
+//! Opens a log after whatever happened to it.
+//!
+//! Up to the checkpointed flushed position everything was on disk: a bad batch there is rot, which stays
+//! where it is and is never served. Above it the log is cut at the first batch that is not whole, because
+//! a power cut leaves holes, and what lies behind a hole was never acknowledged (S14); whole batches among
+//! what is cut are set aside. After a failed sync the page cache is not to be believed: the disk itself is
+//! read, and what it holds is written into a new file (S13).
+//!
+//! The work is bounded by what was not flushed: reading begins at the newest snapshot of the producers'
+//! state, which is at most `snapshot_bytes` below the flushed position.
+
+mod cut;
+mod folder;
+mod poison;
+mod replay;
+mod report;
+
+use std::{io, path::Path, sync::Arc};
+
+pub use report::{Cut, RecoveryReport};
+
+use super::{
+    checkpoint::{Checkpoint, CheckpointFile, Found},
+    fs::{Fs, Lock, LockWait},
+    leader_epochs::LeaderEpochs,
+    log::{
+        Active, LogOptions, OpenError,
+        append::begin_segment,
+        checkpoint::{CHECKPOINT_FILE, Keeper},
+        flush::sync_segments,
+        shared::{Ends, POISONED_FILE, Shared},
+    },
+    producer_state::ProducerState,
+    segment::{Folder, Hole, Segment},
+};
+use crate::{
+    clock::Clock,
+    model::{LeaderEpoch, Offset, PartitionId},
+    storage::segment::CorruptReason,
+};
+use folder::Contents;
+use replay::Replay;
+
+/// The file that the writer holds a lock on (S7).
+const LOCK_FILE: &str = "lock";
+
+/// Which log.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) dir: &'a Path,
+    pub(crate) id: PartitionId,
+}
+
+/// A log that can be written.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) shared: Shared,
+    pub(crate) active: Active,
+    pub(crate) producers: ProducerState,
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) keeper: Keeper,
+    pub(crate) ends: Ends,
+    /// Bytes of the log above the newest snapshot.
+    pub(crate) since_snapshot: u64,
+    pub(crate) lock: Box<dyn Lock>,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Opens and recovers.
+pub(crate) fn recover(
+    place: &Place<'_>,
+    epoch: LeaderEpoch,
+    options: &LogOptions,
+    clock: &dyn Clock,
+) -> Result<Recovered, OpenError> {
+    let (folder, lock) = enter(place).map_err(|source| place.failed(source))?;
+    let mut recovery = Recovery::begin(folder, options, clock).map_err(|source| place.failed(source))?;
+    recovery.refuse_old_epoch(place, epoch)?;
+    recovery.replay(epoch).map_err(|source| place.failed(source))?;
+    recovery.refuse_old_epoch(place, epoch)?;
+    recovery.finish(place, epoch, lock).map_err(|source| place.failed(source))
+}
+
+impl Place<'_> {
+    fn failed(&self, source: io::Error) -> OpenError {
+        OpenError::Io { dir: self.dir.to_path_buf(), source }
+    }
+}
+
+/// Makes the folder if need be and becomes its one writer.
+fn enter(place: &Place<'_>) -> io::Result<(Arc<Folder>, Box<dyn Lock>)> {
+    if !place.fs.exists(place.dir)? {
+        place.fs.create_dir_all(place.dir)?;
+        place.fs.sync_dir(&super::fs::folder_of(place.dir))?;
+    }
+    let lock = place.fs.lock(&place.dir.join(LOCK_FILE), LockWait::Block)?;
+    Ok((Arc::new(Folder::new(Arc::clone(&place.fs), place.dir)), lock))
+}
+
+/// A recovery under way.
+#[derive(Debug)]
+struct Recovery<'a> {
+    folder: Arc<Folder>,
+    options: &'a LogOptions,
+    clock: &'a dyn Clock,
+    contents: Contents,
+    file: CheckpointFile,
+    checkpoint: Checkpoint,
+    snapshot_end: Offset,
+    producers: ProducerState,
+    epochs: LeaderEpochs,
+    segments: Vec<Arc<Segment>>,
+    replay: Replay,
+    report: RecoveryReport,
+}
+
+impl<'a> Recovery<'a> {
+    fn begin(folder: Arc<Folder>, options: &'a LogOptions, clock: &'a dyn Clock) -> io::Result<Self> {
+        let contents = folder::look(&folder)?;
+        let (file, found) = CheckpointFile::open(&*folder.fs, &folder.named(CHECKPOINT_FILE))?;
+        let (snapshot_end, producers) = folder::newest_snapshot(&folder, &contents, &found, options)?;
+        let checkpoint = match found {
+            Found::Newest(checkpoint) => checkpoint,
+            Found::Blank | Found::Damaged(_) => {
+                if let Found::Damaged(flaws) = found {
+                    tracing::error!(dir = %folder.dir.display(), ?flaws, "checkpoint is damaged");
+                }
+                // A snapshot is written only when all below it is on disk.
+                let segment_base = contents.base_of(snapshot_end);
+                let log_start = contents.first_base();
+                Checkpoint { flushed: snapshot_end, segment_base, position: 0, log_start, clean: None }
+            }
+        };
+        let segments = contents.segments(&folder);
+        let mut recovery = Self {
+            folder,
+            options,
+            clock,
+            contents,
+            file,
+            checkpoint,
+            snapshot_end,
+            producers,
+            epochs: LeaderEpochs::new(),
+            segments,
+            replay: Replay::default(),
+            report: RecoveryReport::default(),
+        };
+        recovery.report.was_poisoned = recovery.contents.is_poisoned;
+        // Retention writes down where the log starts before it removes anything.
+        let (start, first) = (recovery.checkpoint.log_start, recovery.contents.first_base());
+        if start < first {
+            recovery.report_missing(start, first);
+        }
+        recovery.load_epochs()?;
+        Ok(recovery)
+    }
+
+    fn refuse_old_epoch(&self, place: &Place<'_>, given: LeaderEpoch) -> Result<(), OpenError> {
+        match self.epochs.latest() {
+            Some(latest) if latest.epoch >= given => {
+                let dir = place.dir.to_path_buf();
+                Err(OpenError::EpochGoesBack { dir, latest: latest.epoch, given })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Reads the tail, cuts it, and leaves a folder whose last segment can be appended to.
+    fn replay(&mut self, epoch: LeaderEpoch) -> io::Result<()> {
+        self.read_tail(epoch)?;
+        if self.contents.is_poisoned {
+            self.rewrite_tail()?;
+        } else {
+            self.cut_tail()?;
+        }
+        self.epochs.truncate_from(self.replay.end);
+        Ok(())
+    }
+
+    fn finish(mut self, place: &Place<'_>, epoch: LeaderEpoch, lock: Box<dyn Lock>) -> io::Result<Recovered> {
+        let read_to = self.replay.end;
+        let end = read_to.max(self.checkpoint.flushed).max(self.checkpoint.log_start);
+        let active = if end > read_to { self.bridge(read_to, end)? } else { self.activate()? };
+        // The epoch was found to be above all others.
+        let _ = self.epochs.assign(epoch, end);
+        self.sync_tail(&active, end)?;
+        if self.contents.is_poisoned {
+            self.folder.fs.remove_file(&self.folder.named(POISONED_FILE))?;
+            self.folder.fs.sync_dir(&self.folder.dir)?;
+        }
+        let is_as_left = self.report.cut.is_none() && end == self.checkpoint.flushed;
+        self.report.clean = self.checkpoint.clean.filter(|_| is_as_left);
+        self.report.log_end = end;
+        let start = self.checkpoint.log_start.max(self.contents.first_base()).min(end);
+        let ends = Ends { start, flushed: end, end };
+        let written = Checkpoint { clean: None, ..self.checkpoint };
+        let shared = Shared::new(
+            self.folder,
+            place.id,
+            self.segments,
+            self.epochs.clone(),
+            ends,
+            self.options.open_segments_max,
+        );
+        Ok(Recovered {
+            shared,
+            active,
+            producers: self.producers,
+            epochs: self.epochs,
+            keeper: Keeper::new(self.file, Some(written)),
+            ends,
+            since_snapshot: self.replay.bytes_since_snapshot,
+            lock,
+            report: self.report,
+        })
+    }
+
+    /// The log is shorter than what is known to have been on disk, or than its start: its offsets are not
+    /// given out a second time. What was flushed and is gone is reported.
+    fn bridge(&mut self, read_to: Offset, end: Offset) -> io::Result<Active> {
+        let lost_to = end.min(self.checkpoint.flushed);
+        let lost_from = read_to.max(self.checkpoint.log_start);
+        if lost_from < lost_to {
+            self.report_missing(lost_from, lost_to);
+        }
+        if let (Some(last), Some(index)) = (self.segments.last(), self.replay.last_index.take()) {
+            last.adopt_index(index);
+            last.seal(end);
+        }
+        let active = begin_segment(Arc::clone(&self.folder), end)?;
+        self.segments.push(Arc::clone(&active.segment));
+        Ok(active)
+    }
+
+    fn report_missing(&mut self, first: Offset, next: Offset) {
+        let nothing = || Arc::new(Segment::unopened(Arc::clone(&self.folder), first, 0, next));
+        let before = self.segments.iter().rfind(|segment| segment.base() <= first);
+        let place = before.map_or_else(nothing, Arc::clone);
+        let reason = CorruptReason::Missing;
+        let hole = Hole { position: place.size(), len: 0, first, next, reason };
+        self.report.corrupt.push(place.note_corrupt(&hole));
+    }
+
+    /// The last segment goes on; a log without one gets its first.
+    fn activate(&mut self) -> io::Result<Active> {
+        let Some(segment) = self.segments.last().map(Arc::clone) else {
+            let active = begin_segment(Arc::clone(&self.folder), self.replay.end)?;
+            self.segments.push(Arc::clone(&active.segment));
+            return Ok(active);
+        };
+        let file = self.folder.fs.open(&segment.path(), super::fs::Open::ReadWrite)?;
+        if let Some(index) = self.replay.last_index.take() {
+            segment.reopen(Arc::clone(&file), index, segment.size(), self.replay.end);
+        }
+        Ok(Active { segment, file, first_timestamp: self.replay.first_timestamp })
+    }
+
+    /// All that was read above the flushed position is made durable: nobody has to flush what they have not
+    /// written, and what is served now is still there after the next power cut.
+    fn sync_tail(&self, active: &Active, end: Offset) -> io::Result<()> {
+        if end == self.checkpoint.flushed && active.segment.is_in_folder() {
+            return Ok(());
+        }
+        self.folder.fs.sync_dir(&self.folder.dir)?;
+        active.segment.set_in_folder();
+        let flushed_in = self.checkpoint.segment_base;
+        let last = active.segment.base();
+        let mut dirty = vec![(Arc::clone(&active.segment), Arc::clone(&active.file))];
+        for segment in self.segments.iter().filter(|s| s.base() >= flushed_in && s.base() < last) {
+            dirty.push((Arc::clone(segment), segment.open_file()?));
+        }
+        sync_segments(&self.folder, &dirty)
+    }
+}

@@ -1,0 +1,132 @@
+//! Looks for rot before a consumer comes upon it.
+//!
+//! Reads everything that is on disk, a little at a time: the disk itself where a segment is sealed, so
+//! that a good copy in the page cache hides nothing, and nothing useful is driven out of it. Who calls
+//! decides how fast.
+
+use std::{io, ops::Range, path::PathBuf, sync::Arc};
+
+use super::{
+    block_checksums::BlockChecksums,
+    log::{LogReader, ReadError, slow::anchor_after},
+    own_file::OwnFileError,
+    segment::{CorruptBatch, FileKind, Scanner, Segment, Source, Step},
+};
+use crate::model::Offset;
+
+/// Checks one log, round after round.
+#[derive(Debug)]
+pub struct Scrubber {
+    reader: LogReader,
+    /// Where to go on: segment, byte, and the offset that should stand there.
+    place: Option<(Offset, u64, Offset)>,
+}
+
+/// What a step has found.
+#[derive(Debug, Default)]
+pub struct ScrubStep {
+    /// Bytes that were checked.
+    pub bytes: u64,
+    /// Corrupt batches that nobody had come upon before.
+    pub found: Vec<CorruptBatch>,
+    /// Blocks of sealed segments that are no longer what they were although every batch in them looks
+    /// right.
+    pub changed: Vec<(PathBuf, Range<u64>)>,
+    /// Whether this step ended a round; the next one begins another.
+    pub round_ended: bool,
+}
+
+impl Scrubber {
+    /// Begins at the log's start.
+    pub const fn new(reader: LogReader) -> Self {
+        Self { reader, place: None }
+    }
+
+    /// Checks about `budget` bytes, at least one batch. Waits for the disk.
+    pub fn step(&mut self, budget: u64) -> Result<ScrubStep, ReadError> {
+        let shared = Arc::clone(&self.reader.shared);
+        if shared.is_closed() {
+            return Err(ReadError::Closed);
+        }
+        let flushed = shared.flushed();
+        let segments = shared.segments();
+        let (base, position, expected) = self.place.unwrap_or((Offset::new(-1), 0, Offset::ZERO));
+        let at = segments.partition_point(|segment| segment.base() < base);
+        let mut step = ScrubStep::default();
+        let Some(segment) = segments.get(at).filter(|segment| segment.base() < flushed) else {
+            self.place = None;
+            step.round_ended = true;
+            return Ok(step);
+        };
+        let start = if segment.base() == base { (position, expected) } else { (0, segment.base()) };
+        match self.check(segment, start, budget, &mut step) {
+            Ok(Some((position, expected))) => self.place = Some((segment.base(), position, expected)),
+            Ok(None) => self.place = Some((segment.base().plus(1), 0, Offset::ZERO)),
+            // Retention was faster: go on with what there is now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.place = None,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(step)
+    }
+
+    /// Where to go on in this segment, `None` at its end.
+    fn check(
+        &self,
+        segment: &Arc<Segment>,
+        start: (u64, Offset),
+        budget: u64,
+        step: &mut ScrubStep,
+    ) -> io::Result<Option<(u64, Offset)>> {
+        let shared = &self.reader.shared;
+        let source = if segment.is_sealed() {
+            Source::Disk(Arc::clone(&shared.folder.fs), segment.path())
+        } else {
+            Source::Cached(segment.open_file()?)
+        };
+        let end = segment.end().min(shared.flushed());
+        let limits = (segment.size(), Some(end));
+        let mut scanner = Scanner::new(source, start, limits, shared.epoch_rule());
+        let mut holes: Vec<Range<u64>> = Vec::new();
+        let go_on = loop {
+            if scanner.position() - start.0 >= budget {
+                break Some((scanner.position(), scanner.expected()));
+            }
+            match scanner.look()? {
+                Step::Batch(header) => scanner.pass(&header),
+                Step::Bad(reason) => {
+                    let anchor = anchor_after(segment, scanner.position())?;
+                    let hole = scanner.skip(reason, anchor)?;
+                    holes.push(hole.position..hole.position + hole.len);
+                    let corrupt = segment.note_corrupt(&hole);
+                    step.found.extend(Some(corrupt).filter(|corrupt| corrupt.newly_found));
+                }
+                Step::End => break None,
+            }
+        };
+        let checked = start.0..scanner.position();
+        step.bytes += checked.end - checked.start;
+        let changed = self.changed_blocks(segment, checked)?;
+        let unexplained = changed.into_iter().filter(|block| !holes.iter().any(|hole| overlap(hole, block)));
+        step.changed.extend(unexplained.map(|block| (segment.path(), block)));
+        Ok(go_on)
+    }
+
+    fn changed_blocks(&self, segment: &Segment, range: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+        let folder = &self.reader.shared.folder;
+        if !segment.is_sealed() {
+            return Ok(Vec::new());
+        }
+        match BlockChecksums::load(&*folder.fs, &folder.file(segment.base(), FileKind::Checksums)) {
+            Ok(Some(checksums)) if checksums.file_len() == segment.size() => {
+                checksums.mismatches(&*segment.open_file()?, range)
+            }
+            Err(OwnFileError::Io(error)) => Err(error),
+            // None yet, or hit themselves: the batches have their own.
+            Ok(_) | Err(OwnFileError::Format(_)) => Ok(Vec::new()),
+        }
+    }
+}
+
+const fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}

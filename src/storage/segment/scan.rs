@@ -1,0 +1,318 @@
+//! Walks the batches of a segment and finds the way on behind one that is hit.
+//!
+//! The checksum of a batch does not cover its first 21 bytes: base offset, length, leader epoch, magic
+//! and the checksum itself. A batch is whole only when its checksum is right *and* it stands where its
+//! neighbours say: its offset follows the one before, its length ends inside the segment, its epoch is
+//! the one that led at that offset.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use super::epochs::EpochRule;
+use crate::{
+    model::Offset,
+    record::{BATCH_HEADER_LEN, BatchHeader, crc_is_right},
+    storage::fs::{File, Fs},
+};
+
+/// Where a scan's bytes come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// An open file, through the page cache.
+    Cached(Arc<dyn File>),
+    /// The disk itself (S13).
+    Disk(Arc<dyn Fs>, PathBuf),
+}
+
+impl Source {
+    pub(crate) fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        match self {
+            Self::Cached(file) => file.read_at(buf, position),
+            Self::Disk(fs, path) => fs.read_from_disk(path, position, buf),
+        }
+    }
+}
+
+/// What is wrong with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CorruptReason {
+    /// The bytes end within it.
+    #[error("batch is cut short")]
+    Cut,
+    /// The length or the magic cannot be a batch's.
+    #[error("batch header makes no sense")]
+    Header,
+    /// Its offset is not the one that follows its neighbour's.
+    #[error("batch has the wrong base offset")]
+    BaseOffset,
+    /// Another term led at its offset.
+    #[error("batch has the wrong leader epoch")]
+    LeaderEpoch,
+    /// The CRC-32C does not match.
+    #[error("batch checksum does not match")]
+    Checksum,
+    /// There are no bytes for these offsets at all.
+    #[error("batches are missing")]
+    Missing,
+}
+
+/// What stands at a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A whole batch.
+    Batch(BatchHeader),
+    /// Not a whole batch.
+    Bad(CorruptReason),
+    /// Nothing: the segment ends here, as it should.
+    End,
+}
+
+/// Bytes that are no whole batch, and the offsets that they took with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) position: u64,
+    pub(crate) len: u64,
+    pub(crate) first: Offset,
+    /// The offset at which the log goes on.
+    pub(crate) next: Offset,
+    pub(crate) reason: CorruptReason,
+}
+
+/// How much is read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// A walk over one segment.
+#[derive(Debug)]
+pub(crate) struct Scanner {
+    source: Source,
+    buf: Vec<u8>,
+    buf_at: u64,
+    filled: usize,
+    position: u64,
+    expected: Offset,
+    limit: u64,
+    end: Option<Offset>,
+    epochs: EpochRule,
+    bytes_read: u64,
+    chunk: usize,
+}
+
+impl Scanner {
+    /// Begins at `position`, where the batch of `expected` should stand. The segment has `limit` bytes and
+    /// ends before offset `end`, where that is known.
+    pub(crate) fn new(
+        source: Source,
+        (position, expected): (u64, Offset),
+        (limit, end): (u64, Option<Offset>),
+        epochs: EpochRule,
+    ) -> Self {
+        let (buf, chunk) = (Vec::new(), CHUNK);
+        Self {
+            source,
+            buf,
+            buf_at: position,
+            filled: 0,
+            position,
+            expected,
+            limit,
+            end,
+            epochs,
+            bytes_read: 0,
+            chunk,
+        }
+    }
+
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The offset that should stand here.
+    pub(crate) const fn expected(&self) -> Offset {
+        self.expected
+    }
+
+    pub(crate) const fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// Judges what stands here.
+    pub(crate) fn look(&mut self) -> io::Result<Step> {
+        if self.end.is_some_and(|end| self.expected >= end) {
+            return Ok(Step::End);
+        }
+        if self.position >= self.limit {
+            let missing = self.end.is_some_and(|end| self.expected < end);
+            return Ok(if missing { Step::Bad(CorruptReason::Missing) } else { Step::End });
+        }
+        self.judge(self.position, Some(self.expected))
+    }
+
+    /// The bytes of the batch that [`Scanner::look`] has just found here.
+    pub(crate) fn batch(&self, header: &BatchHeader) -> &[u8] {
+        let at = (self.position - self.buf_at) as usize;
+        self.buf.get(at..at + header.total_len()).unwrap_or_default()
+    }
+
+    /// Passes the batch that [`Scanner::look`] has just found here.
+    pub(crate) fn pass(&mut self, header: &BatchHeader) {
+        self.position += header.total_len() as u64;
+        self.expected = header.next_offset();
+        self.epochs.passed(header.partition_leader_epoch);
+    }
+
+    /// Goes on at `position`, where `expected` should stand.
+    pub(crate) fn go_to(&mut self, position: u64, expected: Offset) {
+        (self.position, self.expected) = (position, expected);
+    }
+
+    /// From here on terms are judged by another rule.
+    pub(crate) fn set_rule(&mut self, epochs: EpochRule) {
+        self.epochs = epochs;
+    }
+
+    /// Whether any batch from here on is whole, wherever it may belong.
+    pub(crate) fn holds_whole_batch(&mut self) -> io::Result<bool> {
+        if let Step::Batch(_) = self.judge(self.position, None)? {
+            return Ok(true);
+        }
+        Ok(self.search(self.limit)?.is_some())
+    }
+
+    fn judge(&mut self, position: u64, expected: Option<Offset>) -> io::Result<Step> {
+        let (limit, end) = (self.limit, self.end.unwrap_or(Offset::MAX));
+        let left = limit.saturating_sub(position);
+        let Ok(header) = BatchHeader::parse(self.bytes(position, BATCH_HEADER_LEN)?) else {
+            let cut = left < BATCH_HEADER_LEN as u64;
+            return Ok(Step::Bad(if cut { CorruptReason::Cut } else { CorruptReason::Header }));
+        };
+        if expected.is_some_and(|expected| header.base_offset != expected) {
+            return Ok(Step::Bad(CorruptReason::BaseOffset));
+        }
+        if header.last_offset_delta < 0 || header.next_offset() > end {
+            return Ok(Step::Bad(CorruptReason::Header));
+        }
+        if header.total_len() as u64 > left {
+            return Ok(Step::Bad(CorruptReason::Cut));
+        }
+        if !self.epochs.allows(header.base_offset, header.partition_leader_epoch) {
+            return Ok(Step::Bad(CorruptReason::LeaderEpoch));
+        }
+        let whole = crc_is_right(self.bytes(position, header.total_len())?, &header);
+        Ok(if whole { Step::Batch(header) } else { Step::Bad(CorruptReason::Checksum) })
+    }
+
+    /// Finds where the log goes on behind what [`Scanner::look`] has called bad, and goes there. `anchor` is
+    /// the first place behind at which the index knows a batch to begin.
+    pub(crate) fn skip(&mut self, reason: CorruptReason, anchor: Option<(u64, Offset)>) -> io::Result<Hole> {
+        let (from, first) = (self.position, self.expected);
+        let upper = anchor.map_or(self.limit, |(position, _)| position.min(self.limit));
+        let found = match self.behind_own_length(upper)? {
+            Some(found) => Some(found),
+            None => self.search(upper)?,
+        };
+        let (position, next) = match (found, anchor) {
+            (Some(found), _) | (None, Some(found)) => found,
+            (None, None) => (self.limit, self.end.unwrap_or(first)),
+        };
+        self.go_to(position, next);
+        Ok(Hole { position: from, len: position - from, first, next, reason })
+    }
+
+    /// The bad batch's own length may be right: then the next one stands right behind it.
+    fn behind_own_length(&mut self, upper: u64) -> io::Result<Option<(u64, Offset)>> {
+        let (at, first) = (self.position, self.expected);
+        let Ok(header) = BatchHeader::parse(self.bytes(at, BATCH_HEADER_LEN)?) else { return Ok(None) };
+        let behind = at + header.total_len() as u64;
+        if behind >= upper {
+            return Ok(None);
+        }
+        Ok(match self.judge(behind, None)? {
+            Step::Batch(next) if next.base_offset > first => Some((behind, next.base_offset)),
+            Step::Batch(_) | Step::Bad(_) | Step::End => None,
+        })
+    }
+
+    /// Looks for the next whole batch byte by byte. A whole batch may also be a record's value, copied from
+    /// another log, so one that the hit batch's checksum confirms as its end, or that leads to another
+    /// batch, is preferred over the first that looks like one.
+    fn search(&mut self, upper: u64) -> io::Result<Option<(u64, Offset)>> {
+        let (at, first) = (self.position, self.expected);
+        let mut fallback = None;
+        for position in at + 1..upper {
+            let Some(header) = self.candidate(position, first)? else { continue };
+            if self.judge(position, None)? != Step::Batch(header) {
+                continue;
+            }
+            let found = (position, header.base_offset);
+            if self.ends_at(at, position)? || self.leads_on(position, &header, upper)? {
+                return Ok(Some(found));
+            }
+            fallback = fallback.or(Some(found));
+        }
+        Ok(fallback)
+    }
+
+    /// A header that may be a batch's, by what is cheap to see.
+    fn candidate(&mut self, position: u64, after: Offset) -> io::Result<Option<BatchHeader>> {
+        let end = self.end.unwrap_or(Offset::MAX);
+        let bytes = self.bytes(position, BATCH_HEADER_LEN)?;
+        if bytes.get(16) != Some(&2) {
+            return Ok(None);
+        }
+        let header = BatchHeader::parse(bytes).ok();
+        Ok(header.filter(|header| header.base_offset > after && header.next_offset() <= end))
+    }
+
+    /// Whether the batch at `at` is whole but for its length, and ends at `position`.
+    fn ends_at(&mut self, at: u64, position: u64) -> io::Result<bool> {
+        let bytes = self.bytes(at, (position - at) as usize)?;
+        let Ok(mut header) = BatchHeader::parse(bytes) else { return Ok(false) };
+        header.batch_length = (position - at) as i32 - 12;
+        Ok(header.batch_length > 0 && crc_is_right(bytes, &header))
+    }
+
+    fn leads_on(&mut self, position: u64, header: &BatchHeader, upper: u64) -> io::Result<bool> {
+        let behind = position + header.total_len() as u64;
+        if behind == upper {
+            return Ok(true);
+        }
+        let next = BatchHeader::parse(self.bytes(behind, BATCH_HEADER_LEN)?);
+        Ok(next.is_ok_and(|next| next.base_offset == header.next_offset()))
+    }
+
+    /// Up to `len` bytes from `position`, fewer where the segment ends.
+    fn bytes(&mut self, position: u64, len: usize) -> io::Result<&[u8]> {
+        let left = usize::try_from(self.limit.saturating_sub(position)).unwrap_or(usize::MAX);
+        let len = len.min(left);
+        let buf_end = self.buf_at + self.filled as u64;
+        if position < self.buf_at || position + len as u64 > buf_end {
+            self.fill(position, len.max(self.chunk.min(left)))?;
+        }
+        let at = (position - self.buf_at) as usize;
+        let end = (at + len).min(self.filled);
+        Ok(self.buf.get(at..end).unwrap_or_default())
+    }
+
+    /// Reads `len` bytes from `position`, keeping those of the current batch on that are here already.
+    fn fill(&mut self, position: u64, len: usize) -> io::Result<()> {
+        let keep_from = self.position.min(position);
+        let buf_end = self.buf_at + self.filled as u64;
+        let near = position - keep_from <= self.chunk as u64 * 64;
+        if near && (self.buf_at..buf_end).contains(&keep_from) && position >= self.buf_at {
+            let at = (keep_from - self.buf_at) as usize;
+            self.buf.copy_within(at..self.filled, 0);
+            self.filled -= at;
+            self.buf_at = keep_from;
+        } else {
+            (self.buf_at, self.filled) = (position, 0);
+        }
+        let wanted = (position - self.buf_at) as usize + len;
+        if self.buf.len() < wanted {
+            self.buf.resize(wanted, 0);
+        }
+        let target = self.buf.get_mut(self.filled..wanted).unwrap_or_default();
+        let read = self.source.read_at(target, self.buf_at + self.filled as u64)?;
+        self.filled += read;
+        self.bytes_read += read as u64;
+        Ok(())
+    }
+}
