@@ -31,10 +31,6 @@ impl Connect {
             ..ClientConfig::new(&self.bootstrap)
         })
     }
-
-    pub(super) const fn timeout(&self) -> Duration {
-        self.timeout
-    }
 }
 
 /// Runs a command to its end.

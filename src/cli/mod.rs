@@ -6,6 +6,7 @@
 mod cluster;
 mod connect;
 mod consume;
+mod demo;
 mod produce;
 mod progress;
 pub mod serve;
@@ -35,6 +36,8 @@ enum Command {
     Produce(produce::Flags),
     /// Read records to standard output.
     Consume(consume::Flags),
+    /// Start a node, write a day of a web shop, read it back and compare.
+    Demo(demo::Flags),
     /// Look into a running node.
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -47,6 +50,7 @@ pub fn run(program: Program) -> anyhow::Result<()> {
         Command::Topic(command) => connect::block_on(topic::run(command)),
         Command::Produce(flags) => connect::block_on(produce::run(flags)),
         Command::Consume(flags) => connect::block_on(consume::run(flags)),
+        Command::Demo(flags) => connect::block_on(demo::run(flags)),
         Command::Cluster(command) => connect::block_on(cluster::run(command)),
     }
 }
