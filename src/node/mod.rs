@@ -9,7 +9,7 @@ mod error;
 mod runtimes;
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     sync::Arc,
@@ -55,8 +55,6 @@ use crate::{
 
 /// The lock of a data folder: one process at a time (S7).
 const LOCK_FILE: &str = "lock";
-/// Partitions of one node, in all: each costs actors, open files and start-up time.
-const PARTITIONS_MAX: usize = 20_000;
 /// How long replicas may take to open before clients are let in anyway.
 const OPENING_TIME: Duration = Duration::from_secs(30);
 
@@ -253,7 +251,7 @@ impl Parts<'_> {
         let rules = Rules {
             node: self.config.node_id,
             default_partitions: self.config.default_partitions,
-            partitions_max: PARTITIONS_MAX,
+            partitions_max: self.config.limits.partitions as usize,
             topic_defaults: self.config.topic_defaults.clone(),
         };
         let args = MembershipArgs {
@@ -405,7 +403,7 @@ fn permits(bytes: u64) -> usize {
 }
 
 /// The folders of all partitions there are, and of those whose deletion is not finished.
-fn known_folders(logs: &Path, image: &MetadataImage) -> HashSet<PathBuf> {
+fn known_folders(logs: &Path, image: &MetadataImage) -> BTreeSet<PathBuf> {
     let living = image.topics().values().flat_map(|topic| {
         topic.partition_ids().map(|id| partition_folder::path_of(logs, &topic.name, id.index))
     });
@@ -417,7 +415,7 @@ fn known_folders(logs: &Path, image: &MetadataImage) -> HashSet<PathBuf> {
     living.chain(deleted).collect()
 }
 
-fn sweep(fs: &dyn Fs, logs: &Path, known: &HashSet<PathBuf>, now: TimestampMs) -> Result<(), NodeError> {
+fn sweep(fs: &dyn Fs, logs: &Path, known: &BTreeSet<PathBuf>, now: TimestampMs) -> Result<(), NodeError> {
     let failed = |source| NodeError::DataDir { path: logs.to_owned(), source };
     fs.create_dir_all(logs).map_err(failed)?;
     fs.sync_dir(&crate::storage::fs::folder_of(logs)).map_err(failed)?;

@@ -17,7 +17,7 @@
 //! All integers are big-endian.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
@@ -146,7 +146,7 @@ fn put_aside(fs: &dyn Fs, folder: &Path, now: TimestampMs) -> io::Result<PathBuf
 pub fn sweep(
     fs: &dyn Fs,
     logs: &Path,
-    known: &HashSet<PathBuf>,
+    known: &BTreeSet<PathBuf>,
     now: TimestampMs,
 ) -> io::Result<Vec<PathBuf>> {
     let mut moved = Vec::new();
@@ -185,7 +185,7 @@ pub fn delete(fs: &dyn Fs, folder: &Path, id: PartitionId) -> Result<(), FolderE
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, path::Path};
+    use std::{collections::BTreeSet, path::Path};
 
     use tempfile::TempDir;
 
@@ -245,7 +245,7 @@ mod tests {
         let stranger = logs.join("stranger-0");
         RealFs.create_dir_all(&stranger).unwrap();
         write_segment(&stranger);
-        let moved = sweep(&RealFs, &logs, &HashSet::from([known.clone()]), NOW).unwrap();
+        let moved = sweep(&RealFs, &logs, &BTreeSet::from([known.clone()]), NOW).unwrap();
         assert_eq!(moved, [dir.path().join("put-aside").join("stranger-0.7")]);
         assert!(RealFs.exists(&moved[0].join("0.log")).unwrap());
         assert!(RealFs.exists(&known).unwrap());
@@ -258,7 +258,7 @@ mod tests {
         prepare(&RealFs, &folder, id, NOW).unwrap();
         let condemned = logs.join(format!("{}-{}.deleted", id.topic, id.index));
         RealFs.rename(&folder, &condemned).unwrap();
-        assert_eq!(sweep(&RealFs, &logs, &HashSet::new(), NOW).unwrap(), Vec::<std::path::PathBuf>::new());
+        assert_eq!(sweep(&RealFs, &logs, &BTreeSet::new(), NOW).unwrap(), Vec::<std::path::PathBuf>::new());
         assert!(!RealFs.exists(&condemned).unwrap());
     }
 

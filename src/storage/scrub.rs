@@ -51,7 +51,8 @@ impl Scrubber {
         let flushed = shared.flushed();
         let segments = shared.segments();
         let (base, position, expected) = self.place.unwrap_or((Offset::new(-1), 0, Offset::ZERO));
-        let at = segments.partition_point(|segment| segment.base() < base);
+        let log_start = shared.log_start();
+        let at = segments.partition_point(|segment| segment.base() < base || segment.end() <= log_start);
         let mut step = ScrubStep::default();
         let Some(segment) = segments.get(at).filter(|segment| segment.base() < flushed) else {
             self.place = None;
@@ -61,7 +62,10 @@ impl Scrubber {
         let start = if segment.base() == base { (position, expected) } else { (0, segment.base()) };
         match self.check(segment, start, budget, &mut step) {
             Ok(Some((position, expected))) => self.place = Some((segment.base(), position, expected)),
-            Ok(None) => self.place = Some((segment.base().plus(1), 0, Offset::ZERO)),
+            Ok(None) => {
+                let behind = segment.base().plus(1);
+                self.place = Some((behind, 0, behind));
+            }
             // Retention was faster: go on with what there is now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.place = None,
             Err(error) => return Err(error.into()),
@@ -83,19 +87,23 @@ impl Scrubber {
         } else {
             Source::Cached(segment.open_file()?)
         };
-        let end = segment.end().min(shared.flushed());
-        let limits = (segment.size(), Some(end));
-        let mut scanner = Scanner::new(source, start, limits, shared.epoch_rule());
+        let (end, size) = segment.published();
+        let mut scanner = Scanner::new(source, start, (size, Some(end)), shared.epoch_rule());
+        let flushed = shared.flushed();
         let mut holes: Vec<Range<u64>> = Vec::new();
         let go_on = loop {
             if scanner.position() - start.0 >= budget {
                 break Some((scanner.position(), scanner.expected()));
             }
+            if scanner.expected() >= flushed {
+                break None;
+            }
             match scanner.look()? {
                 Step::Batch(header) => scanner.pass(&header),
                 Step::Bad(reason) => {
-                    let anchor = anchor_after(segment, scanner.position())?;
-                    let hole = scanner.skip(reason, anchor)?;
+                    let anchor = anchor_after(shared, segment, scanner.position())?;
+                    let mut hole = scanner.skip(reason, anchor)?;
+                    hole.next = hole.next.min(flushed);
                     holes.push(hole.position..hole.position + hole.len);
                     let corrupt = segment.note_corrupt(&hole);
                     step.found.extend(Some(corrupt).filter(|corrupt| corrupt.newly_found));

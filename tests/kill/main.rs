@@ -109,7 +109,7 @@ fn s14_kill_9_under_load_loses_and_changes_nothing_that_was_acknowledged() {
             scan(&node.kafka_address(), &history, "halfway");
         }
     }
-    let idempotent_unknown = workload.stop();
+    let given_up = workload.stop();
     scan(&node.kafka_address(), &history, "at-the-end");
     history.flush().unwrap();
 
@@ -119,7 +119,7 @@ fn s14_kill_9_under_load_loses_and_changes_nothing_that_was_acknowledged() {
     assert_eq!(report.counts.kills, ROUNDS as u64);
     assert!(report.counts.kills_under_load > 0, "no kill hit a record that was under way");
     assert!(report.counts.unknown > 0, "no outcome was unknown: the load was too light");
-    assert_eq!(idempotent_unknown, 0, "the idempotent producer gave up on records");
+    assert_eq!(given_up, 0, "the idempotent producer gave up on records");
     assert_recovery_does_not_grow(&lives, stored(&node));
     assert_eq!(node.stop(WITHIN).unwrap().code(), Some(0));
 }

@@ -40,7 +40,8 @@ fn partition(index: i32) -> TopicPartition {
 /// Takes the answers of one producer into the history.
 struct Answers {
     history: Arc<HistoryWriter>,
-    unknown: Arc<AtomicU64>,
+    /// How many records it has no answer for and will get none.
+    given_up: Arc<AtomicU64>,
 }
 
 impl ClientContext for Answers {}
@@ -56,7 +57,7 @@ impl ProducerContext for Answers {
             }
             // Whether it had left when the connection broke is not said, so nothing is certain.
             Err((error, _)) => {
-                self.unknown.fetch_add(1, Ordering::SeqCst);
+                self.given_up.fetch_add(1, Ordering::SeqCst);
                 Event::Unknown(Refused { record: *record, cause: error.to_string() })
             }
         };
@@ -69,22 +70,24 @@ struct Sender {
     name: ProducerName,
     producer: ThreadedProducer<Answers>,
     history: Arc<HistoryWriter>,
-    unknown: Arc<AtomicU64>,
+    /// How many records it has no answer for and will get none.
+    given_up: Arc<AtomicU64>,
     next: [u32; PARTITIONS as usize],
 }
 
 impl Sender {
     fn new(config: &ClientConfig, profile: ProducerProfile, history: &Arc<HistoryWriter>) -> Self {
-        let unknown = Arc::new(AtomicU64::new(0));
-        let answers = Answers { history: Arc::clone(history), unknown: Arc::clone(&unknown) };
+        let given_up = Arc::new(AtomicU64::new(0));
+        let answers = Answers { history: Arc::clone(history), given_up: Arc::clone(&given_up) };
         let producer = config.create_with_context(answers).unwrap();
         let name = profile.name.clone();
         history.record(&Event::Producer(profile)).unwrap();
-        Self { name, producer, history: Arc::clone(history), unknown, next: [0; PARTITIONS as usize] }
+        Self { name, producer, history: Arc::clone(history), given_up, next: [0; PARTITIONS as usize] }
     }
 
-    /// Writes down the next record of a partition and sends it, waiting where the queue is full.
-    fn send(&mut self, index: i32, payload: &[u8]) {
+    /// Writes down the next record of a partition and sends it, waiting where the queue is full; false
+    /// where the client refuses to go on, as librdkafka does once an idempotent producer has a gap.
+    fn send(&mut self, index: i32, payload: &[u8]) -> bool {
         let next = &mut self.next[index as usize];
         let record = RecordId { partition: partition(index), producer: self.name.clone(), sequence: *next };
         *next += 1;
@@ -97,10 +100,16 @@ impl Sender {
             .payload(&value);
         // A full queue is waited out: answers, or the node's return, make room.
         while let Err((error, refused)) = self.producer.send(message) {
-            assert_eq!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                let refused = Refused { record: *refused.delivery_opaque, cause: error.to_string() };
+                self.history.record(&Event::Failed(refused)).unwrap();
+                self.given_up.fetch_add(1, Ordering::SeqCst);
+                return false;
+            }
             thread::sleep(PACE);
             message = refused;
         }
+        true
     }
 
     fn flush(&self) {
@@ -142,11 +151,9 @@ fn at_most_once(bootstrap: &str, name: &str, history: &Arc<HistoryWriter>) -> Se
 /// Stores records of a kilobyte until `records` are acknowledged.
 pub(crate) fn fill(bootstrap: &str, history: &Arc<HistoryWriter>, records: u32) {
     let mut sender = idempotent(bootstrap, "filler", history);
-    for sent in 0..records {
-        sender.send(sent as i32 % PARTITIONS, &[b'f'; 1024]);
-    }
+    assert!((0..records).all(|sent| sender.send(sent as i32 % PARTITIONS, &[b'f'; 1024])));
     sender.flush();
-    assert_eq!(sender.unknown.load(Ordering::SeqCst), 0, "the node was not killed yet");
+    assert_eq!(sender.given_up.load(Ordering::SeqCst), 0, "the node was not killed yet");
 }
 
 /// Reads everything that is stored and writes down that it was everything.
@@ -190,7 +197,7 @@ impl Workload {
             thread::spawn(move || {
                 send_until(&stop, &mut sender);
                 sender.flush();
-                sender.unknown.load(Ordering::SeqCst)
+                sender.given_up.load(Ordering::SeqCst)
             })
         };
         let idempotent = load(idempotent(bootstrap, "idempotent", history));
@@ -216,10 +223,10 @@ fn send_until(stop: &AtomicBool, sender: &mut Sender) {
     let payload = [b'x'; 900];
     let mut due = Duration::ZERO;
     for sent in 0_usize.. {
-        if stop.load(Ordering::SeqCst) {
+        let goes_on = sender.send(sent as i32 % PARTITIONS, &payload[..sent % payload.len()]);
+        if !goes_on || stop.load(Ordering::SeqCst) {
             return;
         }
-        sender.send(sent as i32 % PARTITIONS, &payload[..sent % payload.len()]);
         due = (due + PACE).max(clock.monotonic().saturating_sub(Duration::from_millis(10)));
         thread::sleep(due.saturating_sub(clock.monotonic()));
     }

@@ -68,8 +68,8 @@ impl Outcome {
 
 /// A log that was lent to the blocking pool, on its way back.
 #[derive(Debug)]
-pub(super) struct AwayAppends {
-    pub(super) log: Log,
+pub struct AwayAppends {
+    pub(super) log: Box<Log>,
     /// The emptied queue, kept for its memory.
     pub(super) taken: VecDeque<AppendRequest>,
     pub(super) outcome: Outcome,
@@ -119,7 +119,7 @@ fn append_one(log: &mut Log, request: AppendRequest, now: TimestampMs, outcome: 
             if matches!(error, AppendError::DiskFull) {
                 outcome.disk_full += 1;
             }
-            let (refusal, fault) = refusal_of(error, batch.len());
+            let (refusal, fault) = refusal_of(&error, batch.len());
             outcome.fault = outcome.fault.take().or(fault);
             let _ = reply.send(Err(refusal));
         }
@@ -127,10 +127,10 @@ fn append_one(log: &mut Log, request: AppendRequest, now: TimestampMs, outcome: 
 }
 
 /// What the producer is told, and whether the log is beyond use.
-fn refusal_of(error: AppendError, bytes: usize) -> (AppendRefusal, Option<String>) {
+fn refusal_of(error: &AppendError, bytes: usize) -> (AppendRefusal, Option<String>) {
     match error {
-        AppendError::Producer(error) => (error.into(), None),
-        AppendError::TooLarge { max, .. } => (AppendRefusal::LargerThanSegment { bytes, limit: max }, None),
+        AppendError::Producer(error) => ((*error).into(), None),
+        AppendError::TooLarge { max, .. } => (AppendRefusal::LargerThanSegment { bytes, limit: *max }, None),
         AppendError::Malformed => (AppendRefusal::Malformed, None),
         AppendError::DiskFull => (AppendRefusal::DiskFull, None),
         AppendError::Poisoned(_) | AppendError::Io(_) => (AppendRefusal::Poisoned, Some(error.to_string())),

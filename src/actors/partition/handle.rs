@@ -83,7 +83,7 @@ impl PartitionHandle {
         let Some(leader) = self.leader() else { return Err(not_leader) };
         let Some(room) = leader.queue.room_for(batch.len()).await else { return Err(not_leader) };
         let (reply, answer) = oneshot::channel();
-        let permits = Permits { queue: Some(room), in_flight };
+        let permits = Permits::new(room, in_flight);
         match leader.queue.push(AppendRequest { batch, header, acks, reply, permits }) {
             Pushed::Closed => Err(not_leader),
             Pushed::AlreadyRinging => Ok(answer),

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{
-    LeaderArgs,
+    BackgroundFlush, LeaderArgs,
     append::{AwayAppends, Outcome, SLOW, Settled, Ticket, append_all},
     core::{Effect, Input, LeaderCore},
     error::CommandRefusal,
@@ -43,11 +43,38 @@ pub(super) enum LeaderFault {
 /// The log, unless it is lent.
 #[derive(Debug)]
 enum LogSlot {
-    Here(Log),
+    Here(Box<Log>),
     /// On a thread that appends to it; what needs it meanwhile waits in `deferred`.
     Away,
     /// Closed for good: the node goes down.
     Closed,
+}
+
+/// Work that a leader has on threads or timers, at most one of each kind.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Flush,
+    Checkpoint,
+    Seal,
+    Timer,
+}
+
+/// Which kinds of work are under way.
+#[derive(Clone, Copy, Debug, Default)]
+struct UnderWay([bool; 4]);
+
+impl UnderWay {
+    fn is(self, work: Work) -> bool {
+        self.0[work as usize]
+    }
+
+    fn begin(&mut self, work: Work) {
+        self.0[work as usize] = true;
+    }
+
+    fn end(&mut self, work: Work) {
+        self.0[work as usize] = false;
+    }
 }
 
 /// A leader with an open log.
@@ -62,13 +89,27 @@ pub(super) struct Leading {
     taken: VecDeque<AppendRequest>,
     outcome: Outcome,
     effects: Vec<Effect<Ticket>>,
-    flushing: bool,
-    checkpointing: bool,
-    sealing: bool,
-    maintaining: bool,
+    under_way: UnderWay,
     /// Since when something is not flushed, by the monotonic clock.
     dirty_since: Option<Duration>,
+    flush_limits: FlushLimits,
     slow: bool,
+}
+
+/// What is flushed although nobody waits for it: the node's limits and the topic's own.
+#[derive(Clone, Copy, Debug)]
+struct FlushLimits {
+    bytes: u64,
+    records: Option<u64>,
+    after: Duration,
+}
+
+impl FlushLimits {
+    fn new(args: &LeaderArgs, config: &TopicConfig) -> Self {
+        let BackgroundFlush { bytes, after } = args.background_flush;
+        let after = config.flush_time.map_or(after, |time| time.min(after));
+        Self { bytes, records: config.flush_messages, after }
+    }
 }
 
 impl Leading {
@@ -91,16 +132,14 @@ impl Leading {
             me: me.clone(),
             published,
             core,
-            log: LogSlot::Here(log),
+            log: LogSlot::Here(Box::new(log)),
             deferred: Vec::new(),
             taken: VecDeque::new(),
             outcome: Outcome::default(),
             effects: Vec::new(),
-            flushing: false,
-            checkpointing: false,
-            sealing: false,
-            maintaining: false,
+            under_way: UnderWay::default(),
             dirty_since: None,
+            flush_limits: FlushLimits::new(args, &config),
             slow: false,
         };
         this.after_change();
@@ -237,15 +276,20 @@ impl Leading {
     }
 
     fn carry_out(&mut self) {
+        let mut moved = false;
         for effect in self.effects.drain(..) {
             match effect {
                 // A producer that is gone needs no answer.
                 Effect::Acknowledge(Ticket { reply, appended }) => drop(reply.send(Ok(appended))),
                 Effect::AdvanceHighWatermark(to) => {
                     self.published.leader.set_high_watermark(to);
-                    self.args.partition.slot.wake();
+                    moved = true;
                 }
             }
+        }
+        // Whoever is woken last runs first on this worker: the consumer, who has the longer way.
+        if moved {
+            self.args.partition.slot.wake();
         }
     }
 
@@ -258,13 +302,15 @@ impl Leading {
             self.dirty_since = None;
         } else {
             let since = *self.dirty_since.get_or_insert(now);
-            let limits = self.args.background_flush;
+            let limits = self.flush_limits;
+            let records = log.log_end_offset().distance_from(log.flushed_end()).cast_unsigned();
+            let many = unflushed >= limits.bytes || limits.records.is_some_and(|most| records >= most);
             let old = now.saturating_sub(since) >= limits.after;
-            if !self.flushing && (self.core.wants_flush() || unflushed >= limits.bytes || old) {
+            if !self.under_way.is(Work::Flush) && (self.core.wants_flush() || many || old) {
                 self.flush();
             }
         }
-        if self.dirty_since.is_some() || self.flushing {
+        if self.dirty_since.is_some() {
             self.maintain_soon();
         }
     }
@@ -272,7 +318,7 @@ impl Leading {
     fn flush(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
         let job = log.begin_flush();
-        self.flushing = true;
+        self.under_way.begin(Work::Flush);
         let metrics = Arc::clone(&self.args.metrics);
         let clock = Arc::clone(&self.args.clock);
         let to = self.me.clone();
@@ -286,7 +332,7 @@ impl Leading {
     }
 
     fn on_flushed(&mut self, done: FlushDone) -> Result<(), LeaderFault> {
-        self.flushing = false;
+        self.under_way.end(Work::Flush);
         self.dirty_since = None;
         let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
         match log.finish_flush(done) {
@@ -304,13 +350,14 @@ impl Leading {
     }
 
     fn maintain_soon(&mut self) {
-        if !mem::replace(&mut self.maintaining, true) {
+        if !self.under_way.is(Work::Timer) {
+            self.under_way.begin(Work::Timer);
             self.me.actor().send_after(MAINTAIN_EVERY, || LeaderMessage::Maintain);
         }
     }
 
     fn on_maintain(&mut self) {
-        self.maintaining = false;
+        self.under_way.end(Work::Timer);
         self.flush_if_due();
         self.checkpoint();
         self.seal();
@@ -320,11 +367,11 @@ impl Leading {
     /// checksum does not reach.
     fn seal(&mut self) {
         let LogSlot::Here(log) = &self.log else { return };
-        if self.sealing {
+        if self.under_way.is(Work::Seal) {
             return;
         }
         let Some(job) = log.seal_job() else { return };
-        self.sealing = true;
+        self.under_way.begin(Work::Seal);
         let to = self.me.clone();
         self.args.io.spawn_blocking(move || {
             let _ = to.cast(LeaderMessage::Sealed(job.run()));
@@ -332,7 +379,7 @@ impl Leading {
     }
 
     fn on_sealed(&mut self, done: io::Result<()>) {
-        self.sealing = false;
+        self.under_way.end(Work::Seal);
         match done {
             Ok(()) => self.seal(),
             Err(error) => {
@@ -343,11 +390,11 @@ impl Leading {
 
     fn checkpoint(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
-        if self.checkpointing {
+        if self.under_way.is(Work::Checkpoint) {
             return self.maintain_soon();
         }
         let Some(job) = log.checkpoint_job() else { return };
-        self.checkpointing = true;
+        self.under_way.begin(Work::Checkpoint);
         let to = self.me.clone();
         self.args.io.spawn_blocking(move || {
             let _ = to.cast(LeaderMessage::Checkpointed(job.run()));
@@ -355,7 +402,7 @@ impl Leading {
     }
 
     fn on_checkpointed(&mut self, done: io::Result<()>) {
-        self.checkpointing = false;
+        self.under_way.end(Work::Checkpoint);
         if let Err(error) = done {
             // The one before still counts: a start after a crash has more to read, and loses nothing.
             tracing::warn!(partition = %self.args.label, "checkpoint could not be written: {error}");
@@ -365,6 +412,7 @@ impl Leading {
     fn configure(&mut self, config: &TopicConfig) {
         let LogSlot::Here(log) = &mut self.log else { return };
         log.set_options(log_options(config));
+        self.flush_limits = FlushLimits::new(&self.args, config);
         self.core.step(Input::Durability(config.durability), &mut self.effects);
         self.after_change();
     }

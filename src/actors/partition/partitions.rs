@@ -294,37 +294,37 @@ impl Look {
         match self.done.topics.get(&image.id) {
             Some(topic) if topic.partitions.len() == image.partitions.len() => {
                 let topic = Arc::clone(topic);
-                self.reconfigure(&topic, config);
+                self.reconfigure(&topic, &config);
             }
             earlier => {
-                let topic = Arc::new(self.entry(image, config, earlier.map(Arc::as_ref)));
+                let topic = Arc::new(self.entry(image, &config, earlier.map(Arc::as_ref)));
                 self.done.topics.insert(image.id, topic);
             }
         }
     }
 
-    fn entry(&self, image: &TopicImage, config: Arc<TopicConfig>, earlier: Option<&Topic>) -> Topic {
+    fn entry(&self, image: &TopicImage, config: &Arc<TopicConfig>, earlier: Option<&Topic>) -> Topic {
         let kept = earlier.map(|topic| topic.partitions.clone()).unwrap_or_default();
         let new = image.partition_ids().skip(kept.len()).map(PartitionHandle::new);
         let partitions = kept.iter().cloned().chain(new).collect();
         let slot =
-            earlier.map_or_else(|| Arc::new(RwLock::new(Arc::clone(&config))), |t| Arc::clone(&t.config));
+            earlier.map_or_else(|| Arc::new(RwLock::new(Arc::clone(config))), |t| Arc::clone(&t.config));
         let meters = TopicMeters::new(&self.args.metrics, &image.name);
         let topic = Topic { id: image.id, name: image.name.clone(), meters, config: slot, partitions };
-        topic.set_config(config);
+        topic.set_config(Arc::clone(config));
         topic
     }
 
-    fn reconfigure(&self, topic: &Topic, config: Arc<TopicConfig>) {
-        if topic.config() == config {
+    fn reconfigure(&self, topic: &Topic, config: &Arc<TopicConfig>) {
+        if topic.config() == *config {
             return;
         }
-        topic.set_config(Arc::clone(&config));
+        topic.set_config(Arc::clone(config));
         for partition in &topic.partitions {
             let leader = self.done.running.get(&partition.id()).and_then(|running| running.leader.get());
             if let Some(leader) = leader {
                 // One that is restarting reads the configuration when it opens.
-                let _ = leader.cast(LeaderMessage::Configure(Arc::clone(&config)));
+                let _ = leader.cast(LeaderMessage::Configure(Arc::clone(config)));
             }
         }
     }

@@ -10,7 +10,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -21,7 +21,7 @@ use super::{core::Acks, error::AppendRefusal};
 use crate::{model::Offset, model::TimestampMs, record::BatchHeader};
 
 /// The most bytes of batches that wait for one replica. One batch may be larger: it then takes all.
-pub const QUEUE_BYTES: u32 = 16 << 20;
+pub(super) const QUEUE_BYTES: u32 = 16 << 20;
 
 /// Where a batch came to stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,35 +39,40 @@ pub type AppendReply = Result<Appended, AppendRefusal>;
 
 /// One validated batch on its way into a log.
 #[derive(Debug)]
-pub struct AppendRequest {
+pub(super) struct AppendRequest {
     /// The whole batch, as the producer sent it.
-    pub batch: Bytes,
+    pub(super) batch: Bytes,
     /// Its header, parsed.
-    pub header: BatchHeader,
+    pub(super) header: BatchHeader,
     /// When to answer.
-    pub acks: Acks,
+    pub(super) acks: Acks,
     /// Where to answer. Dropped without an answer when the replica dies: outcome unknown.
-    pub reply: oneshot::Sender<AppendReply>,
+    pub(super) reply: oneshot::Sender<AppendReply>,
     /// Room in the queue, and in whatever else bounds the batch's memory; released once appended.
-    pub permits: Permits,
+    pub(super) permits: Permits,
 }
 
 /// What a batch holds while its bytes are in memory; given back by dropping it.
-#[derive(Debug, Default)]
-pub struct Permits {
+#[derive(Debug)]
+pub(super) struct Permits {
     /// Of the replica's queue.
-    pub queue: Option<OwnedSemaphorePermit>,
+    _queue: OwnedSemaphorePermit,
     /// Of the node's budget of bytes in flight; shared by the batches of one request.
-    pub in_flight: Option<Arc<OwnedSemaphorePermit>>,
+    _in_flight: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Permits {
+    pub(super) fn new(queue: OwnedSemaphorePermit, in_flight: Option<Arc<OwnedSemaphorePermit>>) -> Self {
+        Self { _queue: queue, _in_flight: in_flight }
+    }
 }
 
 /// The queue of one incarnation of a replica.
 #[derive(Debug)]
-pub struct AppendQueue {
+pub(super) struct AppendQueue {
     waiting: Mutex<Waiting>,
     room: Arc<Semaphore>,
     ringing: AtomicBool,
-    depth: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +83,7 @@ struct Waiting {
 
 /// What a push has to be followed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
+pub(super) enum Pushed {
     /// Ring the replica.
     Ring,
     /// It has been rung and has not looked yet.
@@ -89,17 +94,16 @@ pub enum Pushed {
 
 impl AppendQueue {
     /// An empty queue.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             waiting: Mutex::default(),
             room: Arc::new(Semaphore::new(QUEUE_BYTES as usize)),
             ringing: AtomicBool::new(false),
-            depth: AtomicUsize::new(0),
         }
     }
 
     /// Waits for room for `bytes`, first come, first served; `None` once the queue is closed.
-    pub async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let wanted = u32::try_from(bytes).unwrap_or(QUEUE_BYTES).clamp(1, QUEUE_BYTES);
         // Almost always there is room; asking first spares the way through the waiters' list.
         match Arc::clone(&self.room).try_acquire_many_owned(wanted) {
@@ -109,32 +113,25 @@ impl AppendQueue {
     }
 
     /// Puts a batch at the end.
-    pub fn push(&self, request: AppendRequest) -> Pushed {
+    pub(super) fn push(&self, request: AppendRequest) -> Pushed {
         let mut waiting = self.lock();
         if waiting.closed {
             return Pushed::Closed;
         }
         waiting.batches.push_back(request);
-        self.depth.store(waiting.batches.len(), Ordering::Relaxed);
         drop(waiting);
         if self.ringing.swap(true, Ordering::AcqRel) { Pushed::AlreadyRinging } else { Pushed::Ring }
     }
 
     /// Takes all that waits, into `taken`, which must be empty; the doorbell may ring again from now on.
-    pub fn take_all(&self, taken: &mut VecDeque<AppendRequest>) {
+    pub(super) fn take_all(&self, taken: &mut VecDeque<AppendRequest>) {
         self.ringing.store(false, Ordering::Release);
         let mut waiting = self.lock();
         mem::swap(&mut waiting.batches, taken);
-        self.depth.store(0, Ordering::Relaxed);
-    }
-
-    /// How many batches wait.
-    pub fn depth(&self) -> usize {
-        self.depth.load(Ordering::Relaxed)
     }
 
     /// Drops what waits, unanswered, and refuses what comes.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.room.close();
         let mut waiting = self.lock();
         waiting.closed = true;

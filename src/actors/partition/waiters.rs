@@ -16,7 +16,7 @@ pub type Waiter = Arc<Notify>;
 
 /// Those who wait for one partition.
 #[derive(Debug, Default)]
-pub struct Waiters {
+pub(super) struct Waiters {
     count: AtomicUsize,
     list: Mutex<Vec<Waiter>>,
 }
@@ -24,7 +24,7 @@ pub struct Waiters {
 impl Waiters {
     /// Signs `waiter` in until the guard is dropped. Look at the partition again afterwards: what
     /// happened before is not told.
-    pub fn sign_in(self: &Arc<Self>, waiter: &Waiter) -> SignedIn {
+    pub(super) fn sign_in(self: &Arc<Self>, waiter: &Waiter) -> SignedIn {
         let mut list = self.lock();
         list.push(Arc::clone(waiter));
         self.count.store(list.len(), Ordering::SeqCst);
@@ -33,7 +33,7 @@ impl Waiters {
     }
 
     /// Wakes all that are signed in; one that is not waiting at this moment keeps the wake.
-    pub fn wake(&self) {
+    pub(super) fn wake(&self) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }

@@ -82,8 +82,6 @@ pub struct TopicConfig {
     pub flush_messages: Option<u64>,
     /// `flush.ms`; `None`: not by time.
     pub flush_time: Option<Duration>,
-    /// `file.delete.delay.ms`.
-    pub file_delete_delay: Duration,
 }
 
 impl TopicConfig {
@@ -153,7 +151,6 @@ impl Values<'_> {
             },
             flush_messages: self.limit(name::FLUSH_MESSAGES)?,
             flush_time: self.limit(name::FLUSH_MS)?.map(Duration::from_millis),
-            file_delete_delay: self.millis(name::FILE_DELETE_DELAY_MS)?,
         })
     }
 

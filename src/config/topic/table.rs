@@ -80,7 +80,6 @@ pub mod name {
     pub const CLEANUP_POLICY: &str = "cleanup.policy";
     pub const COMPRESSION_TYPE: &str = "compression.type";
     pub const DURABILITY: &str = "durability";
-    pub const FILE_DELETE_DELAY_MS: &str = "file.delete.delay.ms";
     pub const FLUSH_MESSAGES: &str = "flush.messages";
     pub const FLUSH_MS: &str = "flush.ms";
     pub const INDEX_INTERVAL_BYTES: &str = "index.interval.bytes";
@@ -153,14 +152,6 @@ pub const TABLE: &[TopicKey] = &[
         Rule::OneOf(&["disk", "replicated"]),
         "What an acknowledgement with acks=all says of each in-sync replica: \"disk\", it has the records \
          on disk; \"replicated\", it has them in memory, as in Kafka.",
-    ),
-    kafka(
-        name::FILE_DELETE_DELAY_MS,
-        "log.segment.delete.delay.ms",
-        ConfigKind::Long,
-        "60000",
-        range(0, LONG_MAX),
-        "Milliseconds, 0 or more, from the moment that a segment leaves the log until its files go.",
     ),
     kafka(
         name::FLUSH_MESSAGES,

@@ -8,7 +8,7 @@
 mod input;
 mod output;
 
-use std::{collections::VecDeque, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
@@ -39,10 +39,8 @@ const REST_AFTER: Duration = Duration::from_secs(5);
 const LEAST_PROGRESS: usize = 16 << 10;
 
 /// What one connection keeps between its requests.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Session {
-    /// Who is at the other end.
-    pub(crate) peer: SocketAddr,
     /// What a fetch reads into; kept while the connection is busy.
     pub(crate) buffer: ReadBuffer,
     /// What the buffer holds of the node's budget.
@@ -50,10 +48,6 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn new(peer: SocketAddr) -> Self {
-        Self { peer, buffer: ReadBuffer::new(), permit: None }
-    }
-
     /// How many bytes may be read, `most` if the budget has so much to spare. It is not waited for: a
     /// smaller answer is as good.
     pub(crate) fn make_room(&mut self, most: usize, budget: &Arc<Semaphore>) -> usize {
@@ -147,7 +141,7 @@ impl Connection {
         let now = Instant::now();
         Self {
             input: Input::new(limits.request_bytes, Arc::clone(&broker.in_flight)),
-            session: Session::new(context.peer),
+            session: Session::default(),
             stream,
             pending: VecDeque::new(),
             shutdown: context.shutdown.clone(),

@@ -53,12 +53,11 @@ async fn send_bytes(stream: &TcpStream, run: &mut Vec<&[u8]>, patience: Duration
     let mut sent = 0;
     let mut next = 0;
     while let Some(rest) = run.get_mut(next..).filter(|rest| !rest.is_empty()) {
-        let tried = match rest {
-            [one] => stream.try_write(one),
-            _ => {
-                let slices: Vec<_> = rest.iter().take(MOST_SLICES).map(|b| IoSlice::new(b)).collect();
-                stream.try_write_vectored(&slices)
-            }
+        let tried = if let [one] = rest {
+            stream.try_write(one)
+        } else {
+            let slices: Vec<_> = rest.iter().take(MOST_SLICES).map(|bytes| IoSlice::new(bytes)).collect();
+            stream.try_write_vectored(&slices)
         };
         match tried {
             Ok(0) if rest.iter().all(|bytes| bytes.is_empty()) => break,

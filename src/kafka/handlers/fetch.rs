@@ -14,16 +14,16 @@ use tokio::{
 
 use crate::{
     actors::partition::{
-        Leader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait, Waiter,
-        table::Topic,
+        Leader, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait, Waiter, table::Topic,
     },
     config::topic::VerifyOnRead,
     kafka::{
         Broker,
         connection::{Piece, Session},
         errors,
+        handlers::leaders,
     },
-    model::{LeaderEpoch, Offset, PartitionIndex},
+    model::{Offset, PartitionIndex},
     wire::{
         ApiKey, ErrorCode,
         api::fetch::{
@@ -37,7 +37,7 @@ use crate::{
 /// bounds the memory that a connection needs; a single larger batch is still served.
 const MOST_BYTES: usize = 4 << 20;
 /// The longest wait for more, whatever the client allows.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// An answer, and the records that it is written around.
 #[derive(Debug)]
 pub(crate) struct Fetched {
@@ -166,8 +166,8 @@ impl<'a> Pass<'a> {
         asked: &FetchPartition,
     ) -> Result<PartitionData, ErrorCode> {
         let topic = wanted.topic.as_ref().ok_or(wanted.unknown)?;
-        let partition = topic.partition(asked.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let leader = leader_of(partition, asked.current_leader_epoch)?;
+        let partition = leaders::partition(Some(topic), asked.partition)?;
+        let leader = leaders::leader(partition, asked.current_leader_epoch)?;
         let high_watermark = leader.high_watermark();
         let log_start_offset = leader.reader.log_start_offset();
         check_range(asked.fetch_offset, log_start_offset, leader.reader.log_end_offset())?;
@@ -232,7 +232,7 @@ impl<'a> Pass<'a> {
                 }
             }
             Ok(ReadOutcome::NeedsDisk) => {}
-            Err(error) => return Err(self.refused(topic, &error)),
+            Err(error) => return Err(refused(topic, &error)),
         }
         let end = self.session.buffer.len();
         if end > start {
@@ -271,16 +271,8 @@ impl<'a> Pass<'a> {
                 Ok(len)
             }
             Ok(None) => self.take_checked(leader, topic, read).await,
-            Err(error) => Err(self.refused(topic, &error)),
+            Err(error) => Err(refused(topic, &error)),
         }
-    }
-
-    fn refused(&self, topic: &Topic, error: &ReadError) -> ErrorCode {
-        let code = errors::of_read(error);
-        if code == ErrorCode::KafkaStorageError {
-            tracing::error!(topic = %topic.name, "fetch failed: {error}");
-        }
-        code
     }
 
     fn into_answer(self, wanted: &FetchRequest) -> Fetched {
@@ -303,21 +295,17 @@ fn verify(config: VerifyOnRead) -> Verify {
     }
 }
 
-/// The replica that leads, if the client's idea of its term is right (KIP-320).
-fn leader_of(partition: &PartitionHandle, known: LeaderEpoch) -> Result<Arc<Leader>, ErrorCode> {
-    let leader = partition.leader().ok_or(ErrorCode::NotLeaderOrFollower)?;
-    if known == LeaderEpoch::NONE || known == leader.epoch {
-        Ok(leader)
-    } else if known < leader.epoch {
-        Err(ErrorCode::FencedLeaderEpoch)
-    } else {
-        Err(ErrorCode::UnknownLeaderEpoch)
-    }
-}
-
 /// Between the high watermark and the log's end there is nothing to read, but nothing wrong (S5).
 fn check_range(asked: Offset, start: Offset, end: Offset) -> Result<(), ErrorCode> {
     if asked < start || asked > end { Err(ErrorCode::OffsetOutOfRange) } else { Ok(()) }
+}
+
+fn refused(topic: &Topic, error: &ReadError) -> ErrorCode {
+    let code = errors::of_read(error);
+    if code == ErrorCode::KafkaStorageError {
+        tracing::error!(topic = %topic.name, "fetch failed: {error}");
+    }
+    code
 }
 
 fn failed(partition_index: PartitionIndex, error_code: ErrorCode) -> PartitionData {

@@ -28,3 +28,5 @@ mod leaders;
 mod once_each;
 mod readiness;
 mod refusals;
+#[cfg(test)]
+mod tests;

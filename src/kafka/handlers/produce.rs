@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The longest that a producer's time-out may be; a client that asks for more gets this.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
+const LONGEST_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Why a partition's batch is not acknowledged.
 #[derive(Debug)]

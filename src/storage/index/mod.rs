@@ -78,6 +78,18 @@ impl SegmentIndex {
         self.offsets.get(after.checked_sub(1)?)
     }
 
+    /// The last entries at or before this offset, the nearest first.
+    pub(crate) fn before(&self, relative: u32, count: usize) -> Vec<OffsetEntry> {
+        let after = self.offsets.partition_point(|entry| entry.relative <= relative);
+        (0..after).rev().take(count).filter_map(|at| self.offsets.get(at)).collect()
+    }
+
+    /// The first entries behind this position, the nearest first.
+    pub(crate) fn behind(&self, position: u64, count: usize) -> Vec<OffsetEntry> {
+        let first = self.offsets.partition_point(|entry| u64::from(entry.position) <= position);
+        (first..self.offsets.len()).take(count).filter_map(|at| self.offsets.get(at)).collect()
+    }
+
     /// The first entry behind this position: no batch reaches over it.
     pub(crate) fn after(&self, position: u64) -> Option<OffsetEntry> {
         self.offsets.get(self.offsets.partition_point(|entry| u64::from(entry.position) <= position))

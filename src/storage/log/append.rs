@@ -121,9 +121,21 @@ impl Log {
         match written {
             Ok(()) => Ok(()),
             // Nothing that was written is published: the next append writes over it.
-            Err(error) if is_full(&error) => Err(AppendError::DiskFull),
+            Err(error) if is_full(&error) => {
+                self.active.has_remains = true;
+                Err(AppendError::DiskFull)
+            }
             Err(error) => Err(self.fail(error)),
         }
+    }
+
+    /// Removes what an append that found the disk full has left behind the published end.
+    pub(super) fn remove_remains(&mut self) -> io::Result<()> {
+        if self.active.has_remains {
+            self.active.file.set_len(self.active.segment.size())?;
+            self.active.has_remains = false;
+        }
+        Ok(())
     }
 
     fn fail(&self, error: io::Error) -> AppendError {
@@ -143,6 +155,7 @@ impl Log {
     /// next flush (S15).
     pub(super) fn roll(&mut self) -> Result<(), AppendError> {
         let base = self.shared.log_end();
+        self.remove_remains().map_err(|error| self.fail(error))?;
         let active = match begin_segment(self.shared.folder.clone(), base) {
             Ok(active) => active,
             Err(error) if is_full(&error) => return Err(AppendError::DiskFull),
@@ -164,7 +177,7 @@ pub(crate) fn begin_segment(folder: Arc<Folder>, base: Offset) -> io::Result<Act
     let path = folder.file(base, FileKind::Log);
     let file = folder.fs.open(&path, Open::CreateNew)?;
     let segment = Arc::new(Segment::created(folder, base, Arc::clone(&file)));
-    Ok(Active { segment, file, first_timestamp: None })
+    Ok(Active { segment, file, first_timestamp: None, has_remains: false })
 }
 
 pub(crate) fn sequence_of(header: &BatchHeader) -> BatchSequence {

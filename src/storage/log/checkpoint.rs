@@ -92,8 +92,16 @@ impl CheckpointJob {
         }
     }
 
+    /// The terms of batches are on disk before a checkpoint says that the batches are: recovery checks what
+    /// is flushed against them.
     pub(super) fn write(&self) -> io::Result<()> {
-        lock(&self.keeper).write(self.checkpoint)
+        let mut keeper = lock(&self.keeper);
+        if let Some(terms) = self.shared.take_unstored_terms() {
+            let folder = &self.shared.folder;
+            let stored = terms.epochs.store(&*folder.fs, &folder.named(EPOCHS_FILE));
+            stored.inspect_err(|_| self.shared.terms_not_stored())?;
+        }
+        keeper.write(self.checkpoint)
     }
 }
 
@@ -109,6 +117,7 @@ fn store_snapshot(shared: &Shared, snapshot: &Snapshot) -> io::Result<()> {
     }
     let path = folder.file(snapshot.end, FileKind::Snapshot);
     write_snapshot(&*folder.fs, &path, &snapshot.body)?;
+    shared.raise_snapshot_end(snapshot.end);
     remove_old_snapshots(folder)
 }
 
@@ -157,6 +166,20 @@ impl Log {
         self.checkpoint_with(None, None)
     }
 
+    /// A checkpoint with the producers' state at some offset up to which the log is on disk, if that is
+    /// above the one that is stored; what it will be once the job has run, and the job.
+    pub(super) fn snapshot_job(&mut self) -> (Offset, Option<CheckpointJob>) {
+        let (stored, flushed) = (self.shared.snapshot_end(), self.shared.flushed());
+        if stored >= flushed {
+            return (stored, None);
+        }
+        self.take_snapshot();
+        match self.snapshots.pending.take_if(|snapshot| snapshot.end <= flushed) {
+            Some(snapshot) => (stored.max(snapshot.end), Some(self.checkpoint_with(Some(snapshot), None))),
+            None => (stored, None),
+        }
+    }
+
     /// Takes the producers' state as of now, to be stored once all below it is flushed.
     pub(super) fn take_snapshot(&mut self) {
         // One that still waits is closer to being stored; the next one comes soon enough.
@@ -170,6 +193,7 @@ impl Log {
     /// Flushes, stores everything that saves recovery work, and marks the log as closed by this boot.
     /// Blocks.
     pub fn close_clean(mut self, boot: BootId) -> io::Result<()> {
+        self.remove_remains()?;
         let flushed = self.begin_flush().run();
         let end = self.finish_flush(flushed).map_err(|Poisoned| io::Error::other(Poisoned))?;
         if end < self.shared.log_end() {

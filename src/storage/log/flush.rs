@@ -1,6 +1,6 @@
 use std::{io, sync::Arc};
 
-use super::{Active, Log, Poisoned, append::is_full, checkpoint::EPOCHS_FILE, shared::Shared};
+use super::{Active, Log, Poisoned, shared::Shared};
 use crate::{
     model::Offset,
     storage::{
@@ -83,14 +83,7 @@ struct Mark {
 pub struct FlushDone {
     shared: Arc<Shared>,
     mark: Mark,
-    result: Result<(), FlushError>,
-}
-
-#[derive(Debug)]
-enum FlushError {
-    /// Nothing of the log's own is hurt; the next flush tries again.
-    Later(io::Error),
-    Failed,
+    result: Result<(), Poisoned>,
 }
 
 impl FlushJob {
@@ -101,34 +94,20 @@ impl FlushJob {
 
     /// Syncs. A failure poisons the log at once, before anybody is told (S13).
     pub fn run(self) -> FlushDone {
-        let result = self.store_epochs().and_then(|()| self.sync());
+        let result = self.sync();
         FlushDone { shared: self.shared, mark: self.mark, result }
-    }
-
-    /// The terms of batches are on disk before the batches are: what their epoch is checked against.
-    fn store_epochs(&self) -> Result<(), FlushError> {
-        let Some(terms) = self.shared.take_unstored_terms() else { return Ok(()) };
-        let folder = &self.shared.folder;
-        terms.epochs.store(&*folder.fs, &folder.named(EPOCHS_FILE)).map_err(|error| {
-            self.shared.terms_not_stored();
-            if is_full(&error) {
-                return FlushError::Later(error);
-            }
-            self.shared.poison(&error);
-            FlushError::Failed
-        })
     }
 
     /// One at a time: the system reports a failure to one of those who sync a file, and the others, who are
     /// told that all is well, must learn of it first.
-    fn sync(&self) -> Result<(), FlushError> {
+    fn sync(&self) -> Result<(), Poisoned> {
         let _alone = lock(&self.shared.flushing);
         if self.shared.is_poisoned() {
-            return Err(FlushError::Failed);
+            return Err(Poisoned);
         }
         sync_segments(&self.shared.folder, &self.segments).map_err(|error| {
             self.shared.poison(&error);
-            FlushError::Failed
+            Poisoned
         })
     }
 }
@@ -164,14 +143,11 @@ impl Log {
         if !Arc::ptr_eq(&shared, &self.shared) || mark.generation != self.unflushed.generation {
             return Ok(self.shared.flushed());
         }
-        match result {
-            Ok(()) | Err(FlushError::Later(_)) if self.shared.is_poisoned() => return Err(Poisoned),
-            Ok(()) => self.advance_flushed(&mark),
-            Err(FlushError::Later(error)) => {
-                tracing::warn!(partition = %self.shared.id, %error, "flush put off: no room for leader epochs");
-            }
-            Err(FlushError::Failed) => return Err(Poisoned),
+        result?;
+        if self.shared.is_poisoned() {
+            return Err(Poisoned);
         }
+        self.advance_flushed(&mark);
         Ok(self.shared.flushed())
     }
 

@@ -55,7 +55,6 @@ pub use time::AtTime;
 pub use super::segment::{CorruptBatch, CorruptReason, Wait};
 use super::{
     fs::{File, Fs, Lock},
-    leader_epochs::LeaderEpochs,
     producer_state::ProducerState,
     recovery::{self, RecoveryReport},
     segment::Segment,
@@ -73,7 +72,6 @@ pub struct Log {
     epoch: LeaderEpoch,
     active: Active,
     producers: ProducerState,
-    epochs: LeaderEpochs,
     unflushed: flush::Unflushed,
     keeper: Arc<Mutex<checkpoint::Keeper>>,
     snapshots: checkpoint::Snapshots,
@@ -87,6 +85,8 @@ pub(crate) struct Active {
     pub(crate) file: Arc<dyn File>,
     /// The highest timestamp of its first batch.
     pub(crate) first_timestamp: Option<i64>,
+    /// There may be a part of a batch behind the published end.
+    pub(crate) has_remains: bool,
 }
 
 impl Active {
@@ -121,7 +121,6 @@ impl Log {
             epoch,
             active: recovered.active,
             producers: recovered.producers,
-            epochs: recovered.epochs,
             _lock: recovered.lock,
         };
         Ok((log, report))

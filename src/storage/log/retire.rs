@@ -16,6 +16,8 @@ const LOOK_AHEAD: usize = 16;
 #[derive(Debug)]
 pub struct RetentionJob {
     shared: Arc<Shared>,
+    /// Producers' state, without which the batches that made it cannot go.
+    snapshot: Option<CheckpointJob>,
     checkpoint: Option<CheckpointJob>,
     doomed: Vec<Arc<Segment>>,
     /// Those whose age the next pass will want to know.
@@ -30,7 +32,10 @@ impl RetentionJob {
 
     /// Removes. Where the log starts is on disk before the first file goes, and the names are gone from the
     /// folder before any content is (S15): whatever a power cut leaves is either whole or below the start.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<()> {
+        if let Some(snapshot) = self.snapshot.take() {
+            snapshot.run()?;
+        }
         if !self.doomed.is_empty() {
             self.remove()?;
         }
@@ -61,25 +66,28 @@ impl Log {
         if self.is_poisoned() {
             return None;
         }
-        let limits = Limits {
+        self.producers.expire(now);
+        let mut limits = Limits {
             now,
             age: self.options.retention,
             bytes: self.options.retention_bytes,
             log_start: self.shared.log_start(),
             below: high_watermark.min(self.shared.flushed()),
         };
-        self.producers.expire(now);
         self.roll_if_expired(&limits);
+        let (remembered, snapshot) = self.snapshot_job();
+        limits.below = limits.below.min(remembered);
         let segments = self.shared.segments();
         let facts: Vec<SegmentFacts> = segments.iter().map(|segment| facts_of(segment)).collect();
         let count = expired(&facts, &limits);
         let (doomed, kept) = segments.split_at(count);
         let ask = self.unknown_ages(kept);
-        if doomed.is_empty() && ask.is_empty() {
+        if doomed.is_empty() && ask.is_empty() && snapshot.is_none() {
             return None;
         }
         let checkpoint = (!doomed.is_empty()).then(|| self.forget(doomed, kept));
-        Some(RetentionJob { shared: Arc::clone(&self.shared), checkpoint, doomed: doomed.to_vec(), ask })
+        let (shared, doomed) = (Arc::clone(&self.shared), doomed.to_vec());
+        Some(RetentionJob { shared, snapshot, checkpoint, doomed, ask })
     }
 
     fn roll_if_expired(&mut self, limits: &Limits) {
@@ -103,9 +111,6 @@ impl Log {
         self.shared.raise_log_start(start);
         self.shared.set_segments(kept.to_vec());
         self.shared.forget_open(doomed);
-        if self.epochs.truncate_to_start(self.shared.log_start()) {
-            self.shared.set_epochs(self.epochs.clone());
-        }
         self.checkpoint_now()
     }
 }

@@ -46,7 +46,7 @@ fn is_whole(shared: &Shared, segment: &Arc<Segment>) -> io::Result<bool> {
         match scanner.look()? {
             Step::Batch(header) => scanner.pass(&header),
             Step::Bad(reason) => {
-                let anchor = anchor_after(segment, scanner.position())?;
+                let anchor = anchor_after(shared, segment, scanner.position())?;
                 segment.note_corrupt(&scanner.skip(reason, anchor)?);
                 whole = false;
             }

@@ -19,6 +19,15 @@ use crate::{
 /// The mark of a poisoned log: it outlives the process, as the falsely clean pages do (S13).
 pub(crate) const POISONED_FILE: &str = "poisoned";
 
+/// Leaves the mark, as durable as a failing disk allows.
+pub(crate) fn mark_poisoned(folder: &Folder) -> io::Result<()> {
+    let file = folder.fs.open(&folder.named(POISONED_FILE), Open::Create)?;
+    // The folder first: a mark without content is a mark.
+    let in_folder = folder.fs.sync_dir(&folder.dir);
+    file.sync_data()?;
+    in_folder
+}
+
 const OPEN: u8 = 0;
 const POISONED: u8 = 1;
 const CLOSED: u8 = 2;
@@ -33,6 +42,8 @@ pub(crate) struct Shared {
     log_start: AtomicI64,
     log_end: AtomicI64,
     flushed: AtomicI64,
+    /// The end of the newest stored state of the producers.
+    snapshot_end: AtomicI64,
     state: AtomicU8,
     /// Held while segments are synced.
     pub(crate) flushing: Mutex<()>,
@@ -80,6 +91,7 @@ impl Shared {
             log_start: AtomicI64::new(ends.start.get()),
             log_end: AtomicI64::new(ends.end.get()),
             flushed: AtomicI64::new(ends.flushed.get()),
+            snapshot_end: AtomicI64::new(-1),
             state: AtomicU8::new(OPEN),
             flushing: Mutex::default(),
             terms_unstored: AtomicBool::new(true),
@@ -101,11 +113,6 @@ impl Shared {
         Arc::clone(&self.epochs.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn set_epochs(&self, epochs: LeaderEpochs) {
-        *self.epochs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Terms::new(epochs));
-        self.terms_not_stored();
-    }
-
     /// The terms, if the file may not hold them yet; whoever takes them stores them.
     pub(crate) fn take_unstored_terms(&self) -> Option<Arc<Terms>> {
         self.terms_unstored.swap(false, Ordering::AcqRel).then(|| self.terms())
@@ -116,7 +123,7 @@ impl Shared {
     }
 
     pub(crate) fn epoch_rule(&self) -> EpochRule {
-        EpochRule::Known(Arc::clone(&self.terms().starts))
+        EpochRule::known(Arc::clone(&self.terms().starts))
     }
 
     pub(crate) fn log_start(&self) -> Offset {
@@ -143,6 +150,15 @@ impl Shared {
         self.flushed.store(flushed.get(), Ordering::Release);
     }
 
+    /// The end of the newest stored state of the producers; below zero when there is none.
+    pub(crate) fn snapshot_end(&self) -> Offset {
+        Offset::new(self.snapshot_end.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn raise_snapshot_end(&self, to: Offset) {
+        self.snapshot_end.fetch_max(to.get(), Ordering::AcqRel);
+    }
+
     pub(crate) fn is_poisoned(&self) -> bool {
         self.state.load(Ordering::Acquire) == POISONED
     }
@@ -162,18 +178,9 @@ impl Shared {
             return;
         }
         tracing::error!(partition = %self.id, dir = %self.folder.dir.display(), %cause, "log poisoned");
-        if let Err(error) = self.write_poison_mark() {
+        if let Err(error) = mark_poisoned(&self.folder) {
             tracing::error!(partition = %self.id, %error, "mark of the poisoned log could not be written");
         }
-    }
-
-    fn write_poison_mark(&self) -> io::Result<()> {
-        let fs = &self.folder.fs;
-        let file = fs.open(&self.folder.named(POISONED_FILE), Open::Create)?;
-        // The folder first: a mark without content is a mark.
-        let in_folder = fs.sync_dir(&self.folder.dir);
-        file.sync_data()?;
-        in_folder
     }
 
     /// The segment that holds `offset`, or would.

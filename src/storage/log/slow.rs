@@ -5,7 +5,10 @@ use std::{io, sync::Arc};
 use super::{buffer::ReadSpace, read::ReadRequest, shared::Shared};
 use crate::{
     model::Offset,
-    storage::segment::{CorruptBatch, Scanner, Segment, Source, Step, Wait},
+    storage::{
+        index::OffsetEntry,
+        segment::{CorruptBatch, Scanner, Segment, Source, Step, Wait},
+    },
 };
 
 /// What a slow read has found.
@@ -43,8 +46,10 @@ pub(super) fn read_slow(
             }
             Step::Bad(_) if scanner.expected() >= request.upto => break,
             Step::Bad(reason) => {
-                let anchor = anchor_after(segment, scanner.position())?;
-                let hole = scanner.skip(reason, anchor)?;
+                let anchor = anchor_after(shared, segment, scanner.position())?;
+                let mut hole = scanner.skip(reason, anchor)?;
+                // What lies above may not be served, so nothing is said about it either.
+                hole.next = hole.next.min(request.upto);
                 let corrupt = segment.note_corrupt(&hole);
                 if corrupt.next > request.from {
                     slow.skipped.push(corrupt);
@@ -52,7 +57,7 @@ pub(super) fn read_slow(
             }
             Step::End => break,
         }
-        slow.next = scanner.expected().max(request.from);
+        slow.next = scanner.expected().max(request.from).min(request.upto);
     }
     Ok(slow)
 }
@@ -65,41 +70,81 @@ pub(super) fn scanner(shared: &Shared, segment: &Arc<Segment>, start: (u64, Offs
     Ok(Scanner::new(source, start, (segment.size(), Some(end)), shared.epoch_rule()))
 }
 
-/// The first batch behind `position` that the index knows.
-pub(crate) fn anchor_after(segment: &Segment, position: u64) -> io::Result<Option<(u64, Offset)>> {
-    let entry = segment.ask(Wait::MayBlock, |index| index.after(position))?.flatten();
-    Ok(entry.map(|entry| (u64::from(entry.position), segment.base().plus(i64::from(entry.relative)))))
+/// How many entries in a row are looked at before the index as a whole is doubted.
+const NEIGHBOURS: usize = 8;
+
+/// Whether an index entry is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// Its batch stands there.
+    Right,
+    /// Another batch does.
+    Wrong,
+    /// No whole batch does: either of them may be hit.
+    Unclear,
 }
 
-fn anchor_at(segment: &Segment, offset: Offset) -> io::Result<(u64, Offset)> {
-    let relative = segment.relative(offset).unwrap_or(0);
-    let entry = segment.ask(Wait::MayBlock, |index| index.floor(relative))?.flatten();
-    let found =
-        entry.map(|entry| (u64::from(entry.position), segment.base().plus(i64::from(entry.relative))));
-    Ok(found.unwrap_or((0, segment.base())))
+fn look_up(shared: &Shared, segment: &Arc<Segment>, entry: (u64, Offset)) -> io::Result<Entry> {
+    Ok(match scanner(shared, segment, entry)?.look_at_any()? {
+        Step::Batch(header) if header.base_offset == entry.1 => Entry::Right,
+        Step::Batch(_) => Entry::Wrong,
+        Step::Bad(_) | Step::End => Entry::Unclear,
+    })
 }
 
-/// Where to begin to read so as to come upon the batch of `offset`. An index entry is believed when the
-/// batch there is whole, or the one at the next entry is: then it is the batch that is hit. Otherwise
-/// the index is built anew before any batch is called corrupt.
+/// The first of these entries whose batch stands where it says. Before a batch is called corrupt the index
+/// is built anew if it may be what is wrong; `None` means that this has happened.
+fn first_right(
+    shared: &Shared,
+    segment: &Arc<Segment>,
+    entries: Vec<OffsetEntry>,
+) -> io::Result<Option<Option<(u64, Offset)>>> {
+    let is_right = segment.index_is_right();
+    for entry in entries {
+        let entry = (u64::from(entry.position), segment.base().plus(i64::from(entry.relative)));
+        match look_up(shared, segment, entry)? {
+            Entry::Right => return Ok(Some(Some(entry))),
+            Entry::Wrong if !is_right => {
+                segment.rebuild_index()?;
+                return Ok(None);
+            }
+            Entry::Wrong | Entry::Unclear => {}
+        }
+    }
+    Ok(Some(None))
+}
+
+/// The first whole batch behind `position` that the index knows.
+pub(crate) fn anchor_after(
+    shared: &Shared,
+    segment: &Arc<Segment>,
+    position: u64,
+) -> io::Result<Option<(u64, Offset)>> {
+    loop {
+        let entries = segment.ask(Wait::MayBlock, |index| index.behind(position, NEIGHBOURS))?;
+        if let Some(found) = first_right(shared, segment, entries.unwrap_or_default())? {
+            return Ok(found);
+        }
+    }
+}
+
+/// Where to begin to read so as to come upon the batch of `offset`: at the nearest whole batch before it
+/// that the index knows.
 pub(super) fn trusted_start(
     shared: &Shared,
     segment: &Arc<Segment>,
     offset: Offset,
 ) -> io::Result<(u64, Offset)> {
-    let anchor = anchor_at(segment, offset)?;
-    if anchor.0 == 0 || segment.index_is_right() || stands(shared, segment, anchor)? {
-        return Ok(anchor);
+    let relative = segment.relative(offset).unwrap_or(0);
+    loop {
+        let entries = segment.ask(Wait::MayBlock, |index| index.before(relative, NEIGHBOURS))?;
+        let entries = entries.unwrap_or_default();
+        let reaches_the_start = entries.len() < NEIGHBOURS;
+        match first_right(shared, segment, entries)? {
+            Some(Some(found)) => return Ok(found),
+            Some(None) if reaches_the_start || segment.index_is_right() => return Ok((0, segment.base())),
+            Some(None) => segment.rebuild_index()?,
+            None => {}
+        }
     }
-    if let Some(next) = anchor_after(segment, anchor.0)?
-        && stands(shared, segment, next)?
-    {
-        return Ok(anchor);
-    }
-    segment.rebuild_index()?;
-    anchor_at(segment, offset)
-}
-
-fn stands(shared: &Shared, segment: &Arc<Segment>, anchor: (u64, Offset)) -> io::Result<bool> {
-    Ok(matches!(scanner(shared, segment, anchor)?.look()?, Step::Batch(_)))
 }

@@ -104,7 +104,7 @@ impl LogReader {
                     scanner.pass(&header);
                 }
                 Step::Bad(reason) => {
-                    let anchor = anchor_after(segment, scanner.position())?;
+                    let anchor = anchor_after(&self.shared, segment, scanner.position())?;
                     segment.note_corrupt(&scanner.skip(reason, anchor)?);
                 }
                 Step::End => return Ok(None),

@@ -26,7 +26,7 @@ impl Recovery<'_> {
         if let Some(segment) = self.segments.get(at) {
             let file = self.folder.fs.open(&segment.path(), Open::ReadWrite)?;
             file.set_len(position)?;
-            file.sync_data()?;
+            self.or_mark(file.sync_data())?;
             segment.cut(position);
         }
         self.folder.fs.sync_dir(&self.folder.dir)

@@ -41,6 +41,10 @@ impl Contents {
         after.checked_sub(1).and_then(|at| self.logs.get(at)).map_or(Offset::ZERO, |(base, _)| *base)
     }
 
+    pub(super) fn has_snapshot(&self, end: Offset) -> bool {
+        self.snapshots.binary_search(&end).is_ok()
+    }
+
     /// The segments, none of them opened.
     pub(super) fn segments(&self, folder: &Arc<Folder>) -> Vec<Arc<Segment>> {
         let ends = self.logs.iter().skip(1).map(|(base, _)| *base).chain([Offset::MAX]);
@@ -102,7 +106,9 @@ pub(super) fn newest_snapshot(
         Found::Blank => Offset::ZERO,
         Found::Damaged(_) => Offset::MAX,
     };
-    for end in contents.snapshots.iter().rev().filter(|end| **end <= flushed) {
+    // One below the log's beginning lacks the batches in between, and would refuse what follows them.
+    let usable = contents.first_base()..=flushed;
+    for end in contents.snapshots.iter().rev().filter(|end| usable.contains(end)) {
         let path = folder.file(*end, FileKind::Snapshot);
         match ProducerState::load(&*folder.fs, &path, options.producers) {
             Ok(Some((producers, stored))) if stored == *end => return Ok((*end, producers)),

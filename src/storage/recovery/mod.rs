@@ -28,7 +28,7 @@ use super::{
         append::begin_segment,
         checkpoint::{CHECKPOINT_FILE, Keeper},
         flush::sync_segments,
-        shared::{Ends, POISONED_FILE, Shared},
+        shared::{Ends, POISONED_FILE, Shared, mark_poisoned},
     },
     producer_state::ProducerState,
     segment::{Folder, Hole, Segment},
@@ -90,12 +90,22 @@ impl Place<'_> {
 
 /// Makes the folder if need be and becomes its one writer.
 fn enter(place: &Place<'_>) -> io::Result<(Arc<Folder>, Box<dyn Lock>)> {
-    if !place.fs.exists(place.dir)? {
-        place.fs.create_dir_all(place.dir)?;
-        place.fs.sync_dir(&super::fs::folder_of(place.dir))?;
-    }
+    make_durably(&*place.fs, place.dir)?;
     let lock = place.fs.lock(&place.dir.join(LOCK_FILE), LockWait::Block)?;
     Ok((Arc::new(Folder::new(Arc::clone(&place.fs), place.dir)), lock))
+}
+
+/// Makes a folder and those above it that are missing, each on disk in the one above it (S15).
+fn make_durably(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    if fs.exists(dir)? {
+        return Ok(());
+    }
+    let above = super::fs::folder_of(dir);
+    if above != dir {
+        make_durably(fs, &above)?;
+    }
+    fs.create_dir_all(dir)?;
+    fs.sync_dir(&above)
 }
 
 /// A recovery under way.
@@ -153,8 +163,22 @@ impl<'a> Recovery<'a> {
         if start < first {
             recovery.report_missing(start, first);
         }
+        recovery.remove_what_expired()?;
         recovery.load_epochs()?;
         Ok(recovery)
+    }
+
+    /// Segments that retention had taken out of the log when it was interrupted.
+    fn remove_what_expired(&mut self) -> io::Result<()> {
+        let below = self.checkpoint.log_start.min(self.snapshot_end);
+        let last = self.segments.len().saturating_sub(1);
+        let gone = self.segments.iter().take(last).take_while(|segment| segment.end() <= below).count();
+        for segment in self.segments.drain(..gone) {
+            segment.rename_deleted()?;
+            segment.remove_deleted()?;
+            self.contents.logs.remove(0);
+        }
+        Ok(())
     }
 
     fn refuse_old_epoch(&self, place: &Place<'_>, given: LeaderEpoch) -> Result<(), OpenError> {
@@ -194,6 +218,9 @@ impl<'a> Recovery<'a> {
         self.report.clean = self.checkpoint.clean.filter(|_| is_as_left);
         self.report.log_end = end;
         let start = self.checkpoint.log_start.max(self.contents.first_base()).min(end);
+        // Only now that the start is durable, and by whole segments: a batch may reach over it.
+        let first = self.segments.first().map_or(end, |segment| segment.base());
+        self.epochs.truncate_to_start(first.min(start));
         let ends = Ends { start, flushed: end, end };
         let written = Checkpoint { clean: None, ..self.checkpoint };
         let shared = Shared::new(
@@ -204,6 +231,9 @@ impl<'a> Recovery<'a> {
             ends,
             self.options.open_segments_max,
         );
+        if self.contents.has_snapshot(self.snapshot_end) {
+            shared.raise_snapshot_end(self.snapshot_end);
+        }
         Ok(Recovered {
             shared,
             active,
@@ -254,7 +284,18 @@ impl<'a> Recovery<'a> {
         if let Some(index) = self.replay.last_index.take() {
             segment.reopen(Arc::clone(&file), index, segment.size(), self.replay.end);
         }
-        Ok(Active { segment, file, first_timestamp: self.replay.first_timestamp })
+        let first_timestamp = self.replay.first_timestamp;
+        Ok(Active { segment, file, first_timestamp, has_remains: false })
+    }
+
+    /// A sync that fails here poisons as any other does: the next opening reads the disk (S13).
+    fn or_mark(&self, synced: io::Result<()>) -> io::Result<()> {
+        if synced.is_err()
+            && let Err(error) = mark_poisoned(&self.folder)
+        {
+            tracing::error!(dir = %self.folder.dir.display(), %error, "poisoned log could not be marked");
+        }
+        synced
     }
 
     /// All that was read above the flushed position is made durable: nobody has to flush what they have not
@@ -271,6 +312,6 @@ impl<'a> Recovery<'a> {
         for segment in self.segments.iter().filter(|s| s.base() >= flushed_in && s.base() < last) {
             dirty.push((Arc::clone(segment), segment.open_file()?));
         }
-        sync_segments(&self.folder, &dirty)
+        self.or_mark(sync_segments(&self.folder, &dirty))
     }
 }

@@ -65,6 +65,7 @@ impl Recovery<'_> {
             self.remove_beside(segment)?;
         }
         self.remove_beside(old)?;
+        self.remove_beside(&Segment::unopened(Arc::clone(&self.folder), base, 0, base))?;
         if old.base() == base {
             self.segments.truncate(first);
         } else {

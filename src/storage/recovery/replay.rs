@@ -7,6 +7,7 @@ use crate::{
     model::{LeaderEpoch, Offset},
     record::{BATCH_HEADER_LEN, BatchHeader},
     storage::{
+        fs::Open,
         index::SegmentIndex,
         log::append::sequence_of,
         segment::{CorruptReason, EpochRule, FileKind, Scanner, Segment, Source, Step},
@@ -105,7 +106,7 @@ impl Recovery<'_> {
         (epoch, is_last): (LeaderEpoch, bool),
     ) -> io::Result<Passed> {
         let end = (!is_last).then(|| segment.end());
-        let rule = EpochRule::Known(self.known_starts());
+        let rule = EpochRule::known(self.known_starts());
         let mut scanner = Scanner::new(self.source(segment)?, start, (segment.size(), end), rule);
         self.replay.first_timestamp = self.first_timestamp(segment, start)?;
         let mut in_tail = false;
@@ -114,12 +115,15 @@ impl Recovery<'_> {
             if here >= self.checkpoint.flushed && !in_tail {
                 in_tail = true;
                 self.replay.flushed_at.get_or_insert((at, scanner.position()));
-                let latest = self.epochs.latest().map_or(LeaderEpoch::new(0), |latest| latest.epoch);
-                scanner.set_rule(EpochRule::Rising(latest, epoch));
+                scanner.set_rule(EpochRule::open_ended(self.known_starts(), epoch));
             }
             match scanner.look()? {
                 Step::Batch(header) => {
                     self.take_batch(segment, &mut index, scanner.position(), &header);
+                    if in_tail {
+                        // The file of the terms holds all that a checkpoint covers, and maybe not the last.
+                        let _ = self.epochs.assign(header.partition_leader_epoch, header.base_offset);
+                    }
                     scanner.pass(&header);
                 }
                 Step::Bad(_) if scanner.position() == start.0 && start.0 > 0 => return Ok(Passed::Astray),
@@ -134,10 +138,27 @@ impl Recovery<'_> {
                 Step::End => break Passed::Whole,
             }
         };
+        if let Passed::Whole = passed {
+            self.cut_remains(segment, scanner.position())?;
+        }
         self.report.bytes_read += scanner.bytes_read();
         self.replay.end = scanner.expected();
         self.keep_index(segment, index, is_last || matches!(passed, Passed::CutHere));
         Ok(passed)
+    }
+
+    /// What an append left that found the disk full, behind a segment's last batch.
+    fn cut_remains(&self, segment: &Segment, size: u64) -> io::Result<()> {
+        if size >= segment.size() {
+            return Ok(());
+        }
+        segment.cut(size);
+        if self.contents.is_poisoned {
+            return Ok(()); // Nothing of the old files is touched before the new one is there.
+        }
+        let file = self.folder.fs.open(&segment.path(), Open::ReadWrite)?;
+        file.set_len(size)?;
+        self.or_mark(file.sync_data())
     }
 
     /// The index of the segment that will be written goes on; the others' is complete.
@@ -172,8 +193,6 @@ impl Recovery<'_> {
         if position == 0 {
             self.replay.first_timestamp = Some(header.max_timestamp.get());
         }
-        // The file of the terms may be older than the last batches, never newer than its first one.
-        let _ = self.epochs.assign(header.partition_leader_epoch, header.base_offset);
         if header.base_offset >= self.snapshot_end {
             self.replay.bytes_since_snapshot += header.total_len() as u64;
             if header.is_idempotent() {

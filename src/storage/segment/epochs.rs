@@ -1,39 +1,53 @@
+use std::sync::Arc;
+
 use crate::model::{LeaderEpoch, Offset};
 
 /// What the leader epoch of a batch, which its checksum does not cover, is checked against.
 #[derive(Clone, Debug)]
-pub(crate) enum EpochRule {
-    /// The terms of the log are known: (first offset, term), ascending.
-    Known(std::sync::Arc<[(Offset, LeaderEpoch)]>),
-    /// They are what is being found out: never lower than the one before, never above the second.
-    Rising(LeaderEpoch, LeaderEpoch),
+pub(crate) struct EpochRule {
+    /// The first offset and the number of each known term, ascending.
+    starts: Arc<[(Offset, LeaderEpoch)]>,
+    /// While a log is recovered terms may follow the last known one: from the lowest to the highest that the
+    /// next batch may have.
+    beyond: Option<(LeaderEpoch, LeaderEpoch)>,
 }
 
 impl EpochRule {
     /// Any term will do.
     pub(crate) fn any() -> Self {
-        Self::Known(std::sync::Arc::new([]))
+        Self::known(Arc::new([]))
+    }
+
+    /// These are all there are; before the first one there is nothing to compare with.
+    pub(crate) const fn known(starts: Arc<[(Offset, LeaderEpoch)]>) -> Self {
+        Self { starts, beyond: None }
+    }
+
+    /// After these there may be others, up to `highest`.
+    pub(crate) fn open_ended(starts: Arc<[(Offset, LeaderEpoch)]>, highest: LeaderEpoch) -> Self {
+        let lowest = starts.last().map_or(LeaderEpoch::new(0), |(_, epoch)| *epoch);
+        Self { starts, beyond: Some((lowest, highest)) }
     }
 
     /// Whether a batch at this offset may carry this term.
     pub(crate) fn allows(&self, offset: Offset, epoch: LeaderEpoch) -> bool {
-        match self {
-            Self::Known(starts) => {
-                let after = match starts.last() {
-                    Some((start, _)) if *start <= offset => starts.len(),
-                    _ => starts.partition_point(|(start, _)| *start <= offset),
-                };
-                // Before the first known term there is nothing to compare with.
-                after.checked_sub(1).and_then(|at| starts.get(at)).is_none_or(|(_, known)| *known == epoch)
-            }
-            Self::Rising(least, most) => (*least..=*most).contains(&epoch),
+        let in_last = self.starts.last().is_none_or(|(start, _)| *start <= offset);
+        if let Some((lowest, highest)) = self.beyond.filter(|_| in_last) {
+            return (lowest..=highest).contains(&epoch);
         }
+        let after = if in_last {
+            self.starts.len()
+        } else {
+            self.starts.partition_point(|(start, _)| *start <= offset)
+        };
+        let known = after.checked_sub(1).and_then(|at| self.starts.get(at));
+        known.is_none_or(|(_, known)| *known == epoch)
     }
 
-    /// A batch of this term has been passed.
+    /// A batch of this term has been passed: no lower one follows.
     pub(crate) fn passed(&mut self, epoch: LeaderEpoch) {
-        if let Self::Rising(least, _) = self {
-            *least = (*least).max(epoch);
+        if let Some((lowest, _)) = &mut self.beyond {
+            *lowest = (*lowest).max(epoch);
         }
     }
 }

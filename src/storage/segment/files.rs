@@ -105,11 +105,13 @@ impl Segment {
         }
         tracing::info!(file = %self.path().display(), "index rebuilt from the batches");
         self.replace_index(index, scanner.position());
-        if !self.is_sealed() {
-            return Ok(());
+        if self.is_sealed()
+            && let Err(error) = self.write_index(self.end())
+        {
+            // Whoever reads has what is needed in memory.
+            tracing::warn!(file = %self.path().display(), %error, "rebuilt index could not be written");
         }
-        self.write_index(self.end())?;
-        self.folder.fs.sync_dir(&self.folder.dir)
+        Ok(())
     }
 
     /// Puts a rebuilt index, which covers the batches below `position`, in the place of the one there is.

@@ -169,6 +169,11 @@ impl Scanner {
         self.epochs = epochs;
     }
 
+    /// What stands here, whatever should.
+    pub(crate) fn look_at_any(&mut self) -> io::Result<Step> {
+        self.judge(self.position, None)
+    }
+
     /// Whether any batch from here on is whole, wherever it may belong.
     pub(crate) fn holds_whole_batch(&mut self) -> io::Result<bool> {
         if let Step::Batch(_) = self.judge(self.position, None)? {

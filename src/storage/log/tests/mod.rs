@@ -1,5 +1,7 @@
 //! The log over the machine's own disk.
 
+mod model;
+
 use std::sync::Arc;
 
 use super::{Appended, Log, LogOptions, ReadBuffer, ReadOutcome, ReadRequest};
@@ -22,7 +24,7 @@ pub(super) fn batch(records: usize, timestamp: i64, value: &[u8], producer: Prod
 
 pub(super) fn append(log: &mut Log, mut batch: Vec<u8>) -> Appended {
     let header = BatchHeader::parse(&batch).unwrap();
-    log.append(&mut batch, &header, TimestampMs::new(1)).unwrap()
+    log.append(&batch, &header, TimestampMs::new(1)).unwrap()
 }
 
 pub(super) const PARTITION: PartitionId =

@@ -1,0 +1,539 @@
+//! The real code on a disk that fails, beside a plain list of what must be in the log.
+//!
+//! Everything is decided by the seed. Kept after every step: what was acknowledged as flushed survives a
+//! power cut, what was appended survives a kill, offsets have no gap but what is reported as corrupt, a
+//! retry is a duplicate exactly when the original is there, and a reader never sees anything else than what
+//! was appended.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+
+use fastrand::Rng;
+
+use super::{PARTITION, batch};
+use crate::{
+    clock::ManualClock,
+    model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs},
+    record::{BatchHeader, Producer},
+    storage::{
+        fs::faulty::{AfterFailedSync, CachedReads, Fault, SimulatedDisk},
+        log::{
+            AppendError, Appended, CheckpointJob, FlushDone, Log, LogOptions, ReadBuffer, ReadError,
+            ReadOutcome, ReadRequest, Verify, Wait,
+        },
+        producer_state::ProducerError,
+        recovery::RecoveryReport,
+        scrub::Scrubber,
+    },
+};
+
+const DIR: &str = "/data/logs/t-0";
+
+/// One batch that was appended.
+#[derive(Clone, Debug)]
+struct Kept {
+    base: i64,
+    next: i64,
+    bytes: Vec<u8>,
+    producer: Option<(i64, i32)>,
+    /// A bit was flipped in it.
+    hit: bool,
+}
+
+struct World {
+    seed: u64,
+    rng: Rng,
+    disk: SimulatedDisk,
+    log: Option<Log>,
+    epoch: i32,
+    options: LogOptions,
+    batches: Vec<Kept>,
+    /// Ranges of offsets that a recovery has reported as lost.
+    lost: Vec<(i64, i64)>,
+    /// What finish_flush has said.
+    flushed: i64,
+    /// Up to where a checkpoint that was written says that all is on disk.
+    checkpointed: i64,
+    log_start: i64,
+    /// The highest that a job has made durable.
+    start_on_disk: i64,
+    next_sequence: [i32; 3],
+    flushes: Vec<FlushDone>,
+    checkpoints: Vec<(CheckpointJob, i64)>,
+    /// An append died in the middle: it may be there, as the next one.
+    doubtful: Option<Kept>,
+    clock_ms: i64,
+    trace: Vec<String>,
+}
+
+fn options(rng: &mut Rng) -> LogOptions {
+    LogOptions {
+        segment_bytes: 600 + rng.u64(0..3000),
+        index_interval_bytes: rng.u64(0..400),
+        snapshot_bytes: 500 + rng.u64(0..4000),
+        open_segments_max: rng.usize(1..4),
+        retention: Some(Duration::from_secs(3600)),
+        ..LogOptions::default()
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let disk = SimulatedDisk::new(rng.u64(..));
+        let options = options(&mut rng);
+        let mut world = Self {
+            seed,
+            rng,
+            disk,
+            log: None,
+            epoch: 0,
+            options,
+            batches: Vec::new(),
+            lost: Vec::new(),
+            flushed: 0,
+            checkpointed: 0,
+            log_start: 0,
+            start_on_disk: 0,
+            next_sequence: [0; 3],
+            flushes: Vec::new(),
+            checkpoints: Vec::new(),
+            doubtful: None,
+            clock_ms: 1_000_000,
+            trace: Vec::new(),
+        };
+        world.disk.set_cached_reads(CachedReads::Any);
+        world.open();
+        world
+    }
+
+    fn say(&mut self, what: impl Into<String>) {
+        self.trace.push(what.into());
+    }
+
+    fn end(&self) -> i64 {
+        let kept = self.batches.last().map_or(0, |batch| batch.next);
+        kept.max(self.lost.iter().map(|(_, next)| *next).max().unwrap_or(0)).max(self.log_start)
+    }
+
+    fn open(&mut self) -> RecoveryReport {
+        self.log = None;
+        self.flushes.clear();
+        self.checkpoints.clear();
+        let fs = self.disk.mount();
+        loop {
+            self.epoch += 1;
+            let clock = Arc::new(ManualClock::default());
+            let epoch = LeaderEpoch::new(self.epoch);
+            match Log::open(fs.clone(), Path::new(DIR), PARTITION, epoch, self.options, clock) {
+                Ok((log, report)) => {
+                    self.say(format!("opened: {report:?}"));
+                    self.log = Some(log);
+                    return report;
+                }
+                // A fault that waited for this sync; it has struck now.
+                Err(error) => {
+                    self.say(format!("not opened: {error}"));
+                    self.disk.clear_faults();
+                    self.disk.set_capacity(None);
+                    assert!(self.epoch < 1000);
+                }
+            }
+        }
+    }
+
+    /// Opens again after `lowest` at least was to survive, and follows what the log says it has.
+    fn reopen(&mut self, lowest: i64, why: &str) {
+        self.say(format!("reopen after {why}, at least {lowest}, had {}", self.end()));
+        let tries = self.epoch;
+        let report = self.open();
+        // A sync that failed meanwhile has taken what it takes.
+        let lowest = if self.epoch > tries + 1 { self.survivors(self.flushed).min(lowest) } else { lowest };
+        if let Some(doubtful) = self.doubtful.take()
+            && report.log_end.get() >= doubtful.next
+        {
+            self.batches.push(doubtful);
+        }
+        let end = report.log_end.get();
+        assert!(end >= lowest, "{why}: {end} < {lowest}");
+        assert!(end <= self.end(), "{why}: {end} > {}", self.end());
+        self.batches.retain(|batch| batch.next <= end);
+        let known: BTreeSet<i64> = self.batches.iter().filter(|batch| batch.hit).map(|b| b.base).collect();
+        for corrupt in &report.corrupt {
+            assert!(known.contains(&corrupt.first.get()), "{why}: nobody hurt {corrupt:?}");
+        }
+        assert_eq!(end, self.end(), "{why}: the log ends within a batch");
+        let start = self.log.as_ref().unwrap().log_start_offset().get();
+        assert!(start >= self.start_on_disk && start <= self.log_start, "{why}: start {start}");
+        self.log_start = start;
+        self.flushed = end;
+        let segments = self.log.as_ref().unwrap().reader().segments();
+        self.say(format!("segments {segments:?}"));
+        self.resume_producers();
+        self.check_readers();
+    }
+
+    fn resume_producers(&mut self) {
+        for (id, next) in self.next_sequence.iter_mut().enumerate() {
+            let last = self.batches.iter().rev().find_map(|b| b.producer.filter(|(p, _)| *p == id as i64));
+            // One whose batches are all gone may go on with any sequence.
+            *next = last.map_or(*next, |(_, sequence)| sequence + 1);
+        }
+    }
+
+    fn next_batch(&mut self) -> (Vec<u8>, Option<usize>) {
+        let records = self.rng.usize(1..4);
+        let value = vec![self.rng.u8(..); self.rng.usize(0..150)];
+        let time = self.clock_ms + self.rng.i64(-500..500);
+        let id = self.rng.usize(0..4);
+        let Some(sequence) = self.next_sequence.get(id).copied() else {
+            return (batch(records, time, &value, Producer::NONE), None);
+        };
+        let producer = Producer {
+            id: ProducerId::new(id as i64),
+            epoch: ProducerEpoch::new(0),
+            base_sequence: Sequence::new(sequence),
+        };
+        (batch(records, time, &value, producer), Some(id))
+    }
+
+    fn append(&mut self) {
+        let (mut bytes, id) = self.next_batch();
+        let header = BatchHeader::parse(&bytes).unwrap();
+        let base = self.end();
+        let next = base + i64::from(header.last_offset_delta) + 1;
+        let log = self.log.as_mut().unwrap();
+        let answer = log.append(&mut bytes, &header, TimestampMs::new(self.clock_ms));
+        self.trace.push(format!("append {} bytes at {base}: {answer:?}", bytes.len()));
+        let last_sequence = header.last_sequence().get();
+        let producer = id.map(|id| (id as i64, last_sequence));
+        let kept = Kept { base, next, bytes, producer, hit: false };
+        match answer {
+            Ok(Appended::New { base: at, last }) => {
+                assert_eq!((at.get(), last.get()), (base, next - 1));
+                self.batches.push(kept);
+                if let Some(id) = id {
+                    self.next_sequence[id] = last_sequence + 1;
+                }
+            }
+            Ok(Appended::Duplicate { .. }) => panic!("a new batch is no duplicate"),
+            Err(AppendError::DiskFull) => {
+                assert_eq!(self.log.as_ref().unwrap().log_end_offset().get(), base);
+            }
+            // What a hit batch said of its producer is gone with it: refused rather than written twice.
+            Err(AppendError::Producer(ProducerError::OutOfOrderSequence { expected, .. })) => {
+                let id = id.unwrap();
+                assert!(
+                    self.batches.iter().any(|b| b.hit && b.producer.is_some_and(|(p, _)| p == id as i64))
+                );
+                self.next_sequence[id] = expected.get();
+            }
+            Err(AppendError::Io(_) | AppendError::Poisoned(_)) => {
+                self.doubtful = Some(kept);
+                self.after_failure("a failed append");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// A retry of any producer's last batch is a duplicate, with the original's offsets.
+    fn retry(&mut self) {
+        let idempotent: Vec<&Kept> = self.batches.iter().filter(|batch| batch.producer.is_some()).collect();
+        let Some(kept) = idempotent.last().map(|kept| (*kept).clone()) else { return };
+        if kept.hit || kept.base < self.log_start {
+            return;
+        }
+        let mut bytes = kept.bytes.clone();
+        let header = BatchHeader::parse(&bytes).unwrap();
+        let log = self.log.as_mut().unwrap();
+        if log.is_poisoned() {
+            return;
+        }
+        let answer = log.append(&mut bytes, &header, TimestampMs::new(self.clock_ms)).unwrap();
+        let original = Appended::Duplicate { base: Offset::new(kept.base), last: Offset::new(kept.next - 1) };
+        assert_eq!(answer, original, "s09: the original is in the log");
+    }
+
+    fn after_failure(&mut self, why: &str) {
+        self.disk.clear_faults();
+        self.disk.set_cached_reads(CachedReads::Any);
+        self.check_readers();
+        match self.rng.u8(0..3) {
+            0 => self.disk.power_cut(),
+            1 => self.disk.kill(),
+            _ => {}
+        }
+        self.reopen(self.flushed, why);
+    }
+
+    fn flush(&mut self) {
+        let done = self.log.as_ref().unwrap().begin_flush().run();
+        self.flushes.push(done);
+    }
+
+    fn finish_flush(&mut self) {
+        if self.flushes.is_empty() {
+            return;
+        }
+        let done = self.flushes.swap_remove(self.rng.usize(0..self.flushes.len()));
+        match self.log.as_mut().unwrap().finish_flush(done) {
+            Ok(flushed) => {
+                self.say(format!("flushed {flushed}"));
+                assert!(flushed.get() >= self.flushed && flushed.get() <= self.end());
+                self.flushed = flushed.get();
+            }
+            Err(_) => self.after_failure("a failed flush"),
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        let job = self.log.as_mut().unwrap().checkpoint_job();
+        if let Some(job) = job {
+            self.checkpoints.push((job, self.flushed));
+        }
+        if self.rng.bool() && !self.checkpoints.is_empty() {
+            let (job, flushed) = self.checkpoints.swap_remove(self.rng.usize(0..self.checkpoints.len()));
+            if job.run().is_ok() {
+                self.say(format!("checkpointed {flushed}"));
+                self.checkpointed = self.checkpointed.max(flushed);
+            }
+        }
+    }
+
+    fn delete(&mut self) {
+        let before = self.log_start + self.rng.i64(0..=(self.flushed - self.log_start).max(0).min(20));
+        let Some(job) = self.log.as_mut().unwrap().delete_records(Offset::new(before)) else { return };
+        self.log_start = before;
+        let done = job.run();
+        self.say(format!("deleted below {before}: {done:?}"));
+        if done.is_ok() {
+            self.start_on_disk = before;
+        }
+    }
+
+    fn retain(&mut self) {
+        self.clock_ms += 1000;
+        let keep = self.rng.u64(500..6000);
+        self.options.retention_bytes = self.rng.bool().then_some(keep);
+        let log = self.log.as_mut().unwrap();
+        log.set_options(self.options);
+        let job = log.retention_pass(TimestampMs::new(self.clock_ms), Offset::new(self.flushed));
+        let start = log.log_start_offset().get();
+        assert!(start <= self.flushed && start >= self.log_start);
+        self.log_start = start;
+        let removes = job.as_ref().is_some_and(|job| job.removes().0 > 0);
+        let ran = job.map(super::super::RetentionJob::run);
+        if removes && matches!(ran, Some(Ok(()))) {
+            self.start_on_disk = start;
+        }
+        self.say(format!("retention {keep}: start {start} {ran:?}"));
+    }
+
+    fn kill(&mut self) {
+        self.disk.kill();
+        let lowest = if self.log.as_ref().unwrap().is_poisoned() { self.flushed } else { self.end() };
+        self.reopen(self.survivors(lowest), "a kill");
+    }
+
+    fn power_cut(&mut self) {
+        self.disk.power_cut();
+        self.reopen(self.survivors(self.flushed), "a power cut");
+    }
+
+    /// A hit batch above the checkpointed position looks like a torn one: the log is cut there (S14).
+    fn survivors(&self, lowest: i64) -> i64 {
+        let hit = self.batches.iter().find(|batch| batch.hit && batch.next > self.checkpointed);
+        hit.map_or(lowest, |hit| hit.base.min(lowest))
+    }
+
+    /// Flips a bit of a batch that is checkpointed, none of its neighbours being hit.
+    fn flip(&mut self) {
+        let flippable: Vec<usize> = (0..self.batches.len())
+            .filter(|at| {
+                let near = self.batches.iter().take(at + 2).skip(at.saturating_sub(1));
+                let kept = &self.batches[*at];
+                kept.base >= self.log_start
+                    && kept.next <= self.checkpointed
+                    && !near.into_iter().any(|b| b.hit)
+            })
+            .collect();
+        let Some(at) = self.rng.choice(flippable) else { return };
+        let segments = self.log.as_ref().unwrap().reader().segments();
+        let kept = &mut self.batches[at];
+        let Some(segment) = segments.iter().rev().find(|s| s.base.get() <= kept.base) else { return };
+        let path = format!("{DIR}/{:020}.log", segment.base.get());
+        let bytes = self.disk.visible(&path).unwrap();
+        let Some(position) = bytes.windows(kept.bytes.len()).position(|window| window == kept.bytes) else {
+            return;
+        };
+        let byte = if self.rng.bool() { self.rng.usize(0..21) } else { self.rng.usize(0..kept.bytes.len()) };
+        assert!(self.disk.flip(&path, (position + byte) as u64, 1 << self.rng.u8(0..8)));
+        kept.hit = true;
+        let base = kept.base;
+        self.say(format!("flipped byte {byte} of batch {base}"));
+    }
+
+    /// Hurts a file from which nothing can be lost.
+    fn hurt_index(&mut self) {
+        let segments = self.log.as_ref().unwrap().reader().segments();
+        let Some(segment) = self.rng.choice(segments) else { return };
+        let kind = self.rng.choice(["index", "timeindex"]).unwrap();
+        let path = format!("{DIR}/{:020}.{kind}", segment.base.get());
+        let len = self.disk.visible(&path).map_or(0, |bytes| bytes.len());
+        if len > 0 {
+            let at = self.rng.usize(0..len) as u64;
+            self.disk.flip(&path, at, 1 << self.rng.u8(0..8));
+            self.say(format!("flipped {at} of {path}"));
+        }
+    }
+
+    fn fault(&mut self) {
+        let fault = match self.rng.u8(0..4) {
+            0 => Fault::SyncFails(AfterFailedSync::FalselyClean),
+            1 => Fault::SyncFails(AfterFailedSync::Dropped),
+            2 => Fault::SyncDirFails,
+            _ => Fault::WriteFails { after_bytes: self.rng.usize(0..300) },
+        };
+        let segments = self.log.as_ref().unwrap().reader().segments();
+        let active = segments.last().unwrap().base.get();
+        let path = if fault == Fault::SyncDirFails { DIR.into() } else { format!("{DIR}/{active:020}.log") };
+        self.say(format!("fault {fault:?}"));
+        self.disk.inject(path, fault);
+    }
+
+    fn disk_full(&mut self) {
+        self.disk.set_free_bytes(self.rng.u64(0..500));
+        for _ in 0..4 {
+            self.append();
+        }
+        self.disk.set_capacity(None);
+        self.say("room again");
+    }
+
+    fn request(&mut self, from: i64, wait: Wait) -> ReadRequest {
+        ReadRequest {
+            from: Offset::new(from),
+            upto: Offset::MAX,
+            max_bytes: self.rng.usize(1..1500),
+            at_least_one: true,
+            verify: Verify::Always,
+            wait,
+        }
+    }
+
+    /// Reads everything in random pieces and compares.
+    fn check_readers(&mut self) {
+        let log = self.log.as_ref().unwrap();
+        let (reader, poisoned) = (log.reader(), log.is_poisoned());
+        let top = if poisoned { self.flushed } else { self.end() };
+        assert_eq!(reader.log_start_offset().get(), self.log_start);
+        let mut from = self.log_start + self.rng.i64(0..=(top - self.log_start).max(0));
+        let mut out = ReadBuffer::new();
+        while from < top {
+            out.clear();
+            let request = self.request(from, Wait::OnlyCached);
+            let answer = match reader.read(&request, &mut out).unwrap() {
+                ReadOutcome::NeedsDisk => {
+                    assert!(out.is_empty());
+                    reader.read(&ReadRequest { wait: Wait::MayBlock, ..request }, &mut out).unwrap()
+                }
+                read @ ReadOutcome::Read { .. } => read,
+            };
+            let ReadOutcome::Read { next, skipped, .. } = answer else { panic!("may block") };
+            from = self.compare(from, next.get(), out.as_slice(), &skipped);
+        }
+        if poisoned && self.end() > self.flushed {
+            let request = self.request(self.flushed, Wait::MayBlock);
+            assert!(matches!(reader.read(&request, &mut out), Err(ReadError::Poisoned(_))), "s13");
+        }
+    }
+
+    fn compare(&self, from: i64, next: i64, mut bytes: &[u8], skipped: &[super::super::CorruptBatch]) -> i64 {
+        assert!(next > from, "no progress at {from}");
+        for kept in self.batches.iter().filter(|kept| kept.next > from && kept.base < next) {
+            let is_skipped = skipped.iter().any(|c| c.first.get() <= kept.base && kept.next <= c.next.get());
+            assert_eq!(is_skipped, kept.hit, "batch {} of {from}..{next}, skipped {skipped:?}", kept.base);
+            if !kept.hit {
+                let (head, rest) = bytes.split_at_checked(kept.bytes.len()).expect("whole batches");
+                assert!(head == kept.bytes, "batch {} has changed", kept.base);
+                bytes = rest;
+            }
+        }
+        assert!(bytes.is_empty(), "bytes that nobody appended");
+        next
+    }
+
+    fn scrub(&mut self) {
+        let reader = self.log.as_ref().unwrap().reader();
+        let mut scrubber = Scrubber::new(reader.clone());
+        for _ in 0..1000 {
+            let step = scrubber.step(self.rng.u64(1..2000)).unwrap();
+            for found in &step.found {
+                let kept = self.batches.iter().find(|kept| kept.base == found.first.get()).unwrap();
+                assert!(kept.hit && kept.next == found.next.get(), "{found:?} is not {kept:?}");
+            }
+            if step.round_ended {
+                break;
+            }
+        }
+        let known = reader.known_corrupt();
+        for kept in
+            self.batches.iter().filter(|b| b.hit && b.base >= self.log_start && b.next <= self.flushed)
+        {
+            assert!(known.iter().any(|c| c.first.get() == kept.base), "{} was not found", kept.base);
+        }
+    }
+
+    fn step(&mut self) {
+        match self.rng.u8(0..100) {
+            0..45 => self.append(),
+            45..52 => self.flush(),
+            52..62 => self.finish_flush(),
+            62..68 => self.checkpoint(),
+            68..72 => self.retry(),
+            72..75 => self.delete(),
+            75..78 => self.retain(),
+            78..81 => self.flip(),
+            81..83 => self.hurt_index(),
+            83..85 => self.disk_full(),
+            85..87 => self.fault(),
+            87..89 => drop(self.log.as_ref().unwrap().seal_job().map(super::super::SealJob::run)),
+            89..91 => self.scrub(),
+            91..94 => self.kill(),
+            94..97 => self.power_cut(),
+            _ => self.check_readers(),
+        }
+    }
+}
+
+fn run(seed: u64, steps: usize) -> Vec<String> {
+    let mut world = World::new(seed);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        for _ in 0..steps {
+            world.step();
+        }
+        world.disk.clear_faults();
+        world.check_readers();
+    }));
+    if let Err(panic) = result {
+        for line in world.trace.iter().rev().take(200).rev() {
+            eprintln!("{line}");
+        }
+        eprintln!("seed {} failed", world.seed);
+        std::panic::resume_unwind(panic);
+    }
+    world.trace
+}
+
+#[test]
+fn the_log_keeps_what_it_promised_whatever_the_disk_does() {
+    let seeds = std::env::var("POLYLOGUE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    let first = std::env::var("POLYLOGUE_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    for seed in first..first + seeds {
+        run(seed, 150);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    assert_eq!(run(7, 200), run(7, 200));
+}
