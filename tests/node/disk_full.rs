@@ -137,8 +137,17 @@ fn a_node_killed_on_a_full_disk_loses_nothing_when_there_is_space_again() {
     let mut peer = Peer::connect(&full.node);
     peer.create("full", 1, &[]);
     let mut kept = fill(&mut peer, "full");
+    full.node.kill().unwrap();
+    // Not a byte is left.
+    let _ = fs::write(full.disk.0.join("more"), vec![1; 24 << 20]);
+    full.node.start_again().unwrap();
+    println!("{:?}", full.node.wait_until_ready(std::time::Duration::from_secs(8)));
+    println!("{}", full.node.log_tail());
+    println!("{}", full.node.get("/tree?format=text").map(|a| a.body).unwrap_or_default());
+    println!("{:?}", full.node.get("/ready"));
     fs::remove_file(full.disk.ballast()).unwrap();
-    kill_and_start(&mut full.node);
+    full.node.wait_until_ready(WITHIN).unwrap();
+    println!("{}", full.node.log_tail());
     let mut peer = Peer::connect(&full.node);
     wait_for_metric(&full.node, "polylogue_recoveries_total", |recovered| recovered >= 1.0);
     assert!(peer.read_all("full") == kept);

@@ -16,6 +16,7 @@ use polylogue::{
     clock::{Clock, SystemClock},
     local_cluster::LocalNode,
     model::Offset,
+    record::{Compression, Producer},
     wire::{
         ApiKey, ErrorCode, Str,
         api::{
@@ -32,7 +33,7 @@ use polylogue::{
 };
 
 use crate::{
-    batches::{batch, batch_of, headers},
+    batches::{batch, batch_of, build, headers, now},
     nodes::{labelled, log, metric, start_with},
     peer::{FETCH, LIST, METADATA, PRODUCE, Peer, fetch_request, produce_request, versions},
     support::{WITHIN, eventually, start_node},
@@ -536,4 +537,35 @@ fn pipelined_requests_of_all_kinds_are_answered_in_their_order() {
         }
     }
     assert_eq!(metric(&node, "polylogue_in_flight_bytes"), 0.0);
+}
+
+#[test]
+fn records_that_unpack_to_a_thousand_times_their_size_take_no_memory_and_delay_nobody() {
+    const AT_ONCE: usize = 8;
+    let node = start_node();
+    let mut peer = Peer::connect(&node);
+    peer.create("good", 1, &[]);
+    peer.append("good", batch_of(10));
+    for (codec, mebibytes) in [(Compression::Zstd, 60), (Compression::Gzip, 60)] {
+        let bomb = build(&[vec![0; mebibytes << 20]], now(), codec, Producer::NONE);
+        assert!(bomb.len() < 100_000, "{codec:?}: {}", bomb.len());
+        let before = node.resident_bytes().unwrap();
+        let mut bombers: Vec<Peer> = (0..AT_ONCE).map(|_| Peer::connect(&node)).collect();
+        let request = produce_request(1, "good", 0, bomb);
+        let sent: Vec<i32> = bombers.iter_mut().map(|bomber| bomber.send(PRODUCE, &request)).collect();
+        let (clock, mut slowest, mut most) = (SystemClock::new(), Duration::ZERO, 0);
+        for _ in 0..20 {
+            let began = clock.monotonic();
+            Peer::connect(&node).append("good", batch_of(10));
+            slowest = slowest.max(clock.monotonic().saturating_sub(began));
+            most = most.max(node.resident_bytes().unwrap());
+        }
+        for (bomber, id) in bombers.iter_mut().zip(sent) {
+            bomber.receive::<ProduceRequest>(PRODUCE, id);
+        }
+        let grown = most.max(node.resident_bytes().unwrap()).saturating_sub(before);
+        println!("{codec:?}: {AT_ONCE} at once, a good client {slowest:?}, memory +{grown} bytes");
+        assert!(slowest < SLOWEST, "{codec:?}: a good client waited {slowest:?}");
+        assert!(grown < MEMORY, "{codec:?}: memory grew by {grown} bytes");
+    }
 }

@@ -53,8 +53,9 @@ fn sigterm_ends_with_0_and_the_next_start_has_nothing_to_recover() {
     stop(&mut node);
     start_again(&mut node);
     assert_eq!(metric(&node, "polylogue_recoveries_total"), 0.0);
+    // The last batch of each log, to see that it is the one that was left.
     let read = metric(&node, "polylogue_recovery_bytes_total");
-    assert!(read < 65_536.0, "{read} bytes of 2 MB were read again");
+    assert!(read < 4.0 * 51_000.0, "{read} bytes of 2 MB were read again");
     let mut peer = Peer::connect(&node);
     assert!((peer.read_all("disk"), peer.read_all("memory")) == before);
     // Also when nothing was done in between.

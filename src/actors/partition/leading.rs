@@ -121,7 +121,7 @@ impl Leading {
     ) -> Result<Self, LeaderFault> {
         let (log, report) = opened.result?;
         let config = args.config();
-        report_recovery(args, &report);
+        report_recovery(args, &report, opened.took);
         let core = LeaderCore::new(config.durability, log.log_end_offset(), log.flushed_end());
         let leader = Leader::new(opened.epoch, log.reader(), me.clone(), core.high_watermark());
         let published = args.partition.slot.publish(Arc::new(leader));
@@ -481,10 +481,12 @@ impl Leading {
     }
 }
 
-fn report_recovery(args: &LeaderArgs, report: &RecoveryReport) {
+fn report_recovery(args: &LeaderArgs, report: &RecoveryReport, took: Duration) {
     args.metrics.recovery_bytes.inc_by(report.bytes_read);
     args.metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
     if report.clean.is_none() && report.log_end > Offset::ZERO {
+        args.metrics.recoveries.inc();
+        args.metrics.recovery_seconds.inc_by(took.as_secs_f64());
         tracing::info!(partition = %args.label, "recovered: {report}");
     }
     for batch in &report.corrupt {

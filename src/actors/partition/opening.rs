@@ -1,6 +1,6 @@
 //! From a folder to a leader: a new epoch, then the log, on a thread that may block.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use super::LeaderArgs;
 use crate::{
@@ -22,6 +22,8 @@ const FIRST_EPOCH: LeaderEpoch = LeaderEpoch::new(0);
 pub struct Opened {
     /// The epoch that was taken for it, where one was to be had.
     pub epoch: LeaderEpoch,
+    /// How long the log's opening took, recovery and all.
+    pub took: Duration,
     /// The log and what recovery did to it, or why there is none.
     pub result: Result<(Log, RecoveryReport), OpeningError>,
 }
@@ -47,8 +49,12 @@ pub enum OpeningError {
 pub(super) async fn open(args: LeaderArgs) -> Opened {
     let epoch = match args.membership.open_epoch(args.partition.id()).await {
         Ok(epoch) => epoch,
-        Err(error) => return Opened { epoch: LeaderEpoch::NONE, result: Err(error.into()) },
+        Err(error) => {
+            return Opened { epoch: LeaderEpoch::NONE, took: Duration::ZERO, result: Err(error.into()) };
+        }
     };
+    let clock = Arc::clone(&args.clock);
+    let began = clock.monotonic();
     let config = args.config();
     let io = args.io.clone();
     let opening = io.spawn_blocking(move || open_log(&args, epoch, &config));
@@ -56,7 +62,7 @@ pub(super) async fn open(args: LeaderArgs) -> Opened {
         Ok(opened) => opened,
         Err(join) => Err(OpeningError::Thread(io::Error::other(join))),
     };
-    Opened { epoch, result }
+    Opened { epoch, took: clock.monotonic().saturating_sub(began), result }
 }
 
 fn open_log(

@@ -118,7 +118,7 @@ fn the_nodes_own_defaults_hold_for_topics_that_set_nothing() {
 fn retention_by_size_deletes_the_oldest_segments_and_keeps_the_rest_readable() {
     let node = start_with(&[("storage.retention-check-interval", "100ms")]);
     let mut peer = Peer::connect(&node);
-    let configs = [("segment.bytes", "10000"), ("retention.bytes", "30000"), ("file.delete.delay.ms", "0")];
+    let configs = [("segment.bytes", "10000"), ("retention.bytes", "30000")];
     peer.create("bounded", 1, &configs);
     for number in 0..200 {
         peer.append("bounded", batch(&[vec![number as u8; 900]]));
@@ -133,14 +133,14 @@ fn retention_by_size_deletes_the_oldest_segments_and_keeps_the_rest_readable() {
     let expected: Vec<_> = (earliest..200).map(|offset| (offset, vec![offset as u8; 900])).collect();
     assert!(read == expected, "{} records from {earliest}", read.len());
     assert!(stored_bytes(&node, "bounded", 0) >= 20_000, "no more than it has to");
-    assert!(files(&node, "bounded", "deleted").is_empty());
+    eventually("no remains", WITHIN, || files(&node, "bounded", "deleted").is_empty().then_some(()));
 }
 
 #[test]
 fn retention_by_time_deletes_segments_whose_newest_record_is_too_old_also_after_a_change() {
     let mut node = start_with(&[("storage.retention-check-interval", "100ms")]);
     let mut peer = Peer::connect(&node);
-    let configs = [("segment.bytes", "5000"), ("file.delete.delay.ms", "0")];
+    let configs = [("segment.bytes", "5000")];
     peer.create("aging", 1, &configs);
     let old = now().get() - 3_600_000;
     for _ in 0..20 {
@@ -156,5 +156,7 @@ fn retention_by_time_deletes_segments_whose_newest_record_is_too_old_also_after_
     assert!(peer.earliest("aging") <= 20, "and no new one");
     let start = peer.earliest("aging");
     kill_and_start(&mut node);
-    assert!(Peer::connect(&node).earliest("aging") >= start, "what is gone stays gone");
+    // Retention may have to do again what it did just before the kill.
+    let mut peer = Peer::connect(&node);
+    eventually("they do not come back", WITHIN, || (peer.earliest("aging") >= start).then_some(()));
 }
