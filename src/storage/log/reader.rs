@@ -11,7 +11,7 @@ use crate::{
     model::{LeaderEpoch, Offset, PartitionId},
     storage::{
         fs::File,
-        segment::{CorruptBatch, Segment, Wait},
+        segment::{CorruptBatch, Segment, Wait, is_unreadable},
     },
 };
 
@@ -142,7 +142,11 @@ impl LogReader {
         if request.wait == Wait::MayBlock {
             self.shared.make_room_for(segment);
         }
-        match read_quick(&self.shared, segment, request, out)? {
+        let quick = match read_quick(&self.shared, segment, request, out) {
+            Err(error) if is_unreadable(&error) => Quick::Astray,
+            quick => quick?,
+        };
+        match quick {
             Quick::Read(bytes, next) => Ok(Some((bytes, next))),
             Quick::NeedsDisk => Ok(None),
             Quick::Astray if request.wait == Wait::OnlyCached => Ok(None),

@@ -26,7 +26,7 @@ pub(crate) use files::with_suffix;
 pub(crate) use folder::{DELETED_SUFFIX, FileKind, Folder, UNFINISHED_SUFFIX, parse_name};
 pub(crate) use locate::{Located, read_with};
 pub use scan::CorruptReason;
-pub(crate) use scan::{Hole, Scanner, Source, Step};
+pub(crate) use scan::{Hole, Scanner, Source, Step, is_unreadable};
 
 use super::{fs::File, index::SegmentIndex};
 use crate::model::Offset;
