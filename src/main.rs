@@ -2,26 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use polylogue::cli;
+use clap::Parser;
+use polylogue::cli::{self, Program};
 
-#[derive(Parser)]
-#[command(name = "polylogue", version)]
-struct Program {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Runs a node.
-    Serve(cli::serve::Flags),
-}
-
+/// 0: done. 1: failed. 2: not understood, which is clap's own.
 fn main() -> ExitCode {
-    let Command::Serve(flags) = Program::parse().command;
-    match cli::serve::run(flags) {
+    match cli::run(Program::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if cli::is_closed_output(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("polylogue: {error:#}");
             ExitCode::FAILURE

@@ -134,7 +134,7 @@ fn a_consumer_that_waits_at_the_end_is_given_what_comes_at_once_and_in_order() {
     let consumer = client::consumer(&bootstrap);
     client::assign(&consumer, "tail", &[(0, 0)]);
     assert!(consumer.poll(Duration::from_millis(200)).is_none(), "there is nothing yet");
-    let sent = samples(9, 200);
+    let sent = samples(9, 40);
     for (number, record) in sent.iter().enumerate() {
         let offsets = produce(&bootstrap, "tail", &[("linger.ms", "0")], std::slice::from_ref(record));
         assert_eq!(offsets, [number as i64]);

@@ -148,10 +148,12 @@ fn at_most_once(bootstrap: &str, name: &str, history: &Arc<HistoryWriter>) -> Se
     Sender::new(&config, profile(name, false, false, 1), history)
 }
 
-/// Stores records of a kilobyte until `records` are acknowledged.
-pub(crate) fn fill(bootstrap: &str, history: &Arc<HistoryWriter>, records: u32) {
+/// Stores a given number of bytes, all of them acknowledged.
+pub(crate) fn fill(bootstrap: &str, history: &Arc<HistoryWriter>, bytes: usize) {
     let mut sender = idempotent(bootstrap, "filler", history);
-    assert!((0..records).all(|sent| sender.send(sent as i32 % PARTITIONS, &[b'f'; 1024])));
+    let payload = [b'f'; 8192];
+    let records = bytes.div_ceil(payload.len());
+    assert!((0..records).all(|sent| sender.send(sent as i32 % PARTITIONS, &payload)));
     sender.flush();
     assert_eq!(sender.given_up.load(Ordering::SeqCst), 0, "the node was not killed yet");
 }

@@ -144,6 +144,8 @@ impl Leading {
         };
         this.after_change();
         this.configure(&config);
+        // At once: a node that dies again and again before its first turn would recover more each time.
+        this.checkpoint();
         Ok(this)
     }
 

@@ -50,8 +50,11 @@ use super::{
 pub use crate::storage::log::{
     AtTime, CorruptBatch, FileRange, LogReader, ReadBuffer, ReadError, ReadOutcome, ReadRequest, Verify, Wait,
 };
-pub use crate::storage::producer_state::ProducerError;
-use crate::{clock::Clock, config::topic::TopicConfig, metrics::Metrics, storage::fs::Fs};
+pub use crate::storage::{
+    fs::{Fs, real::RealFs},
+    producer_state::ProducerError,
+};
+use crate::{clock::Clock, config::topic::TopicConfig, metrics::Metrics};
 
 /// When what was appended to a `replicated` topic is flushed in the background. It bounds what a start
 /// after a crash has to read again.

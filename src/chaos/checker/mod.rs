@@ -185,8 +185,11 @@ impl Checker {
             return self.unsound(Some(&acknowledged.record.partition), text);
         };
         let slot = partition.slots.at(index);
-        let other = slot.acknowledged.replace(record);
-        slot.acknowledged_at = now;
+        let other = slot.acknowledged;
+        // The first one was promised the place, and is looked for there.
+        if other.is_none() {
+            (slot.acknowledged, slot.acknowledged_at) = (Some(record), now);
+        }
         self.record_mut(record).has_offset = true;
         if let Some(other) = other {
             let text = format!("{} and {}", self.name(other), acknowledged.record);

@@ -100,6 +100,7 @@ impl Log {
     }
 
     fn write(&mut self, batch: &[u8], base: Offset, now: TimestampMs) -> Result<(), AppendError> {
+        self.remove_remains().map_err(|error| self.fail(error))?;
         let position = self.active.segment.size();
         let Some((head, records)) = batch.split_first_chunk::<BATCH_HEADER_LEN>() else {
             return Err(AppendError::Malformed);
@@ -122,7 +123,10 @@ impl Log {
             Ok(()) => Ok(()),
             // Nothing that was written is published: the next append writes over it.
             Err(error) if is_full(&error) => {
+                // All but its last zeros may be there, and a power cut may leave zeros: what was refused would
+                // be whole. Where it cannot be removed now, the next append tries again.
                 self.active.has_remains = true;
+                let _ = self.remove_remains();
                 Err(AppendError::DiskFull)
             }
             Err(error) => Err(self.fail(error)),

@@ -130,6 +130,9 @@ pub(super) fn read_quick(
     };
     let Some(file) = segment.file(request.wait)? else { return Ok(Quick::NeedsDisk) };
     let left = usize::try_from(segment.size().saturating_sub(position)).unwrap_or(usize::MAX);
+    if left == 0 {
+        return Ok(Quick::Astray);
+    }
     let rule = shared.epoch_rule();
     let mut want = request.max_bytes.max(BATCH_HEADER_LEN).min(left);
     for _attempt in 0..2 {
@@ -173,6 +176,3 @@ fn may_be(segment: &Segment, position: u64, len: usize, left: usize) -> io::Resu
     let room = anchor.map_or(left as u64, |anchor| u64::from(anchor.position) - position);
     Ok(len as u64 <= room.min(left as u64))
 }
-
-#[cfg(test)]
-mod tests;

@@ -92,26 +92,30 @@ fn look_up(shared: &Shared, segment: &Arc<Segment>, entry: (u64, Offset)) -> io:
     })
 }
 
+/// What came of looking for a right entry.
+enum Search {
+    Found((u64, Offset)),
+    NoneIsRight,
+    /// The index was wrong and has been built anew: look again.
+    Rebuilt,
+}
+
 /// The first of these entries whose batch stands where it says. Before a batch is called corrupt the index
-/// is built anew if it may be what is wrong; `None` means that this has happened.
-fn first_right(
-    shared: &Shared,
-    segment: &Arc<Segment>,
-    entries: Vec<OffsetEntry>,
-) -> io::Result<Option<Option<(u64, Offset)>>> {
+/// is built anew if it may be what is wrong.
+fn first_right(shared: &Shared, segment: &Arc<Segment>, entries: Vec<OffsetEntry>) -> io::Result<Search> {
     let is_right = segment.index_is_right();
     for entry in entries {
         let entry = (u64::from(entry.position), segment.base().plus(i64::from(entry.relative)));
         match look_up(shared, segment, entry)? {
-            Entry::Right => return Ok(Some(Some(entry))),
+            Entry::Right => return Ok(Search::Found(entry)),
             Entry::Wrong if !is_right => {
                 segment.rebuild_index()?;
-                return Ok(None);
+                return Ok(Search::Rebuilt);
             }
             Entry::Wrong | Entry::Unclear => {}
         }
     }
-    Ok(Some(None))
+    Ok(Search::NoneIsRight)
 }
 
 /// The first whole batch behind `position` that the index knows.
@@ -122,8 +126,10 @@ pub(crate) fn anchor_after(
 ) -> io::Result<Option<(u64, Offset)>> {
     loop {
         let entries = segment.ask(Wait::MayBlock, |index| index.behind(position, NEIGHBOURS))?;
-        if let Some(found) = first_right(shared, segment, entries.unwrap_or_default())? {
-            return Ok(found);
+        match first_right(shared, segment, entries.unwrap_or_default())? {
+            Search::Found(found) => return Ok(Some(found)),
+            Search::NoneIsRight => return Ok(None),
+            Search::Rebuilt => {}
         }
     }
 }
@@ -141,10 +147,12 @@ pub(super) fn trusted_start(
         let entries = entries.unwrap_or_default();
         let reaches_the_start = entries.len() < NEIGHBOURS;
         match first_right(shared, segment, entries)? {
-            Some(Some(found)) => return Ok(found),
-            Some(None) if reaches_the_start || segment.index_is_right() => return Ok((0, segment.base())),
-            Some(None) => segment.rebuild_index()?,
-            None => {}
+            Search::Found(found) => return Ok(found),
+            Search::NoneIsRight if reaches_the_start || segment.index_is_right() => {
+                return Ok((0, segment.base()));
+            }
+            Search::NoneIsRight => segment.rebuild_index()?,
+            Search::Rebuilt => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use super::Recovery;
 use crate::{
-    model::Offset,
+    model::{LeaderEpoch, Offset},
     storage::{
         checkpoint::Found,
         leader_epochs::LeaderEpochs,
@@ -124,7 +124,7 @@ pub(super) fn newest_snapshot(
 
 impl Recovery<'_> {
     /// The terms from their file, or from the batches where that is missing or wrong.
-    pub(super) fn load_epochs(&mut self) -> io::Result<()> {
+    pub(super) fn load_epochs(&mut self, highest: LeaderEpoch) -> io::Result<()> {
         let path = self.folder.named(EPOCHS_FILE);
         match LeaderEpochs::load(&*self.folder.fs, &path) {
             Ok(Some(epochs)) => {
@@ -139,12 +139,13 @@ impl Recovery<'_> {
             }
         }
         self.report.epochs_rebuilt = true;
-        self.epochs_from_batches()
+        self.epochs_from_batches(highest)
     }
 
     /// Reads every batch that is known to be on disk: rare, and the only other place where the terms are.
-    fn epochs_from_batches(&mut self) -> io::Result<()> {
+    fn epochs_from_batches(&mut self, highest: LeaderEpoch) -> io::Result<()> {
         let flushed = self.checkpoint.flushed;
+        let mut terms = Vec::new();
         for segment in self.segments.iter().filter(|segment| segment.base() < flushed) {
             let source = Source::Cached(segment.open_file()?);
             let limits = (segment.size(), Some(segment.end().min(flushed)));
@@ -152,8 +153,9 @@ impl Recovery<'_> {
             loop {
                 match scanner.look()? {
                     Step::Batch(header) => {
-                        // One that goes back is not the term that led there.
-                        let _ = self.epochs.assign(header.partition_leader_epoch, header.base_offset);
+                        if header.partition_leader_epoch <= highest {
+                            note_term(&mut terms, header.partition_leader_epoch, header.base_offset);
+                        }
                         scanner.pass(&header);
                     }
                     Step::Bad(reason) => {
@@ -164,6 +166,51 @@ impl Recovery<'_> {
             }
             self.report.bytes_read += scanner.bytes_read();
         }
+        for term in terms {
+            let _ = self.epochs.assign(term.epoch, term.start);
+        }
         Ok(())
+    }
+}
+
+/// A term as the batches tell of it.
+#[derive(Debug)]
+struct Term {
+    epoch: LeaderEpoch,
+    start: Offset,
+    batches: u64,
+}
+
+/// Terms only rise. One that a single batch has told of and the next one contradicts was a flipped bit; one
+/// that many have told of makes the one that contradicts it a flipped bit.
+fn note_term(terms: &mut Vec<Term>, epoch: LeaderEpoch, start: Offset) {
+    while terms.pop_if(|last| last.epoch > epoch && last.batches == 1).is_some() {}
+    match terms.last_mut() {
+        Some(last) if last.epoch > epoch => {}
+        Some(last) if last.epoch == epoch => last.batches += 1,
+        Some(_) | None => terms.push(Term { epoch, start, batches: 1 }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::note_term;
+    use crate::model::{LeaderEpoch, Offset};
+
+    #[test]
+    fn a_flipped_bit_in_one_batch_makes_no_term() {
+        for (told, expected) in [
+            (&[1, 1, 2, 2, 3][..], &[(1, 0), (2, 2), (3, 4)][..]),
+            (&[1, 1, 9, 1, 2], &[(1, 0), (2, 4)]),
+            (&[5, 5, 1, 5, 6], &[(5, 0), (6, 4)]),
+            (&[9, 1, 1, 2], &[(1, 1), (2, 3)]),
+        ] {
+            let mut terms = Vec::new();
+            for (offset, epoch) in told.iter().enumerate() {
+                note_term(&mut terms, LeaderEpoch::new(*epoch), Offset::new(offset as i64));
+            }
+            let found: Vec<_> = terms.iter().map(|term| (term.epoch.get(), term.start.get())).collect();
+            assert_eq!(found, expected, "{told:?}");
+        }
     }
 }

@@ -58,7 +58,6 @@ pub(crate) struct Recovered {
     pub(crate) shared: Shared,
     pub(crate) active: Active,
     pub(crate) producers: ProducerState,
-    pub(crate) epochs: LeaderEpochs,
     pub(crate) keeper: Keeper,
     pub(crate) ends: Ends,
     /// Bytes of the log above the newest snapshot.
@@ -75,7 +74,8 @@ pub(crate) fn recover(
     clock: &dyn Clock,
 ) -> Result<Recovered, OpenError> {
     let (folder, lock) = enter(place).map_err(|source| place.failed(source))?;
-    let mut recovery = Recovery::begin(folder, options, clock).map_err(|source| place.failed(source))?;
+    let mut recovery =
+        Recovery::begin(folder, epoch, options, clock).map_err(|source| place.failed(source))?;
     recovery.refuse_old_epoch(place, epoch)?;
     recovery.replay(epoch).map_err(|source| place.failed(source))?;
     recovery.refuse_old_epoch(place, epoch)?;
@@ -126,7 +126,12 @@ struct Recovery<'a> {
 }
 
 impl<'a> Recovery<'a> {
-    fn begin(folder: Arc<Folder>, options: &'a LogOptions, clock: &'a dyn Clock) -> io::Result<Self> {
+    fn begin(
+        folder: Arc<Folder>,
+        epoch: LeaderEpoch,
+        options: &'a LogOptions,
+        clock: &'a dyn Clock,
+    ) -> io::Result<Self> {
         let contents = folder::look(&folder)?;
         let (file, found) = CheckpointFile::open(&*folder.fs, &folder.named(CHECKPOINT_FILE))?;
         let (snapshot_end, producers) = folder::newest_snapshot(&folder, &contents, &found, options)?;
@@ -164,7 +169,7 @@ impl<'a> Recovery<'a> {
             recovery.report_missing(start, first);
         }
         recovery.remove_what_expired()?;
-        recovery.load_epochs()?;
+        recovery.load_epochs(epoch)?;
         Ok(recovery)
     }
 
@@ -227,7 +232,7 @@ impl<'a> Recovery<'a> {
             self.folder,
             place.id,
             self.segments,
-            self.epochs.clone(),
+            self.epochs,
             ends,
             self.options.open_segments_max,
         );
@@ -238,7 +243,6 @@ impl<'a> Recovery<'a> {
             shared,
             active,
             producers: self.producers,
-            epochs: self.epochs,
             keeper: Keeper::new(self.file, Some(written)),
             ends,
             since_snapshot: self.replay.bytes_since_snapshot,

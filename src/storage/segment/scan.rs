@@ -10,7 +10,7 @@ use std::{io, path::PathBuf, sync::Arc};
 use super::epochs::EpochRule;
 use crate::{
     model::Offset,
-    record::{BATCH_HEADER_LEN, BatchHeader, crc_is_right},
+    record::{BATCH_HEADER_LEN, BatchHeader, LENGTH_PREFIX_LEN, MAGIC, crc_is_right},
     storage::fs::{File, Fs},
 };
 
@@ -76,6 +76,10 @@ pub(crate) struct Hole {
     pub(crate) next: Offset,
     pub(crate) reason: CorruptReason,
 }
+
+/// Where a batch has its length and its magic.
+const LENGTH_AT: usize = 8;
+const MAGIC_AT: usize = 16;
 
 /// How much is read at once.
 const CHUNK: usize = 256 * 1024;
@@ -228,7 +232,7 @@ impl Scanner {
     /// its own records say which offset is next, and the next batch may be found to be bad as well.
     fn behind_own_length(&mut self, upper: u64) -> io::Result<Option<(u64, Offset)>> {
         let (at, first) = (self.position, self.expected);
-        let Ok(header) = BatchHeader::parse(self.bytes(at, BATCH_HEADER_LEN)?) else { return Ok(None) };
+        let Some(header) = self.header_but_for_magic(at)? else { return Ok(None) };
         let behind = at + header.total_len() as u64;
         if behind >= upper {
             return Ok(None);
@@ -265,7 +269,7 @@ impl Scanner {
     fn candidate(&mut self, position: u64, after: Offset) -> io::Result<Option<BatchHeader>> {
         let end = self.end.unwrap_or(Offset::MAX);
         let bytes = self.bytes(position, BATCH_HEADER_LEN)?;
-        if bytes.get(16) != Some(&2) {
+        if bytes.get(MAGIC_AT) != Some(&(MAGIC as u8)) {
             return Ok(None);
         }
         let header = BatchHeader::parse(bytes).ok();
@@ -274,10 +278,24 @@ impl Scanner {
 
     /// Whether the batch at `at` is whole but for its length, and ends at `position`.
     fn ends_at(&mut self, at: u64, position: u64) -> io::Result<bool> {
+        let Some(mut header) = self.header_but_for_magic(at)? else { return Ok(false) };
+        header.batch_length = (position - at) as i32 - LENGTH_PREFIX_LEN as i32;
         let bytes = self.bytes(at, (position - at) as usize)?;
-        let Ok(mut header) = BatchHeader::parse(bytes) else { return Ok(false) };
-        header.batch_length = (position - at) as i32 - 12;
         Ok(header.batch_length > 0 && crc_is_right(bytes, &header))
+    }
+
+    /// The header that stands there if only its magic, or its length, may be wrong.
+    fn header_but_for_magic(&mut self, at: u64) -> io::Result<Option<BatchHeader>> {
+        let Some(head) = self.bytes(at, BATCH_HEADER_LEN)?.first_chunk::<BATCH_HEADER_LEN>() else {
+            return Ok(None);
+        };
+        let mut head = *head;
+        head[MAGIC_AT] = MAGIC as u8;
+        if let Ok(header) = BatchHeader::parse(&head) {
+            return Ok(Some(header));
+        }
+        head[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&(BATCH_HEADER_LEN as i32).to_be_bytes());
+        Ok(BatchHeader::parse(&head).ok())
     }
 
     fn leads_on(&mut self, position: u64, header: &BatchHeader, upper: u64) -> io::Result<bool> {
@@ -285,8 +303,11 @@ impl Scanner {
         if behind == upper {
             return Ok(true);
         }
-        let next = BatchHeader::parse(self.bytes(behind, BATCH_HEADER_LEN)?);
-        Ok(next.is_ok_and(|next| next.base_offset == header.next_offset()))
+        let Some(next) = self.header_but_for_magic(behind)? else { return Ok(false) };
+        if next.base_offset == header.next_offset() {
+            return Ok(true);
+        }
+        Ok(crc_is_right(self.bytes(behind, next.total_len())?, &next))
     }
 
     /// Up to `len` bytes from `position`, fewer where the segment ends.

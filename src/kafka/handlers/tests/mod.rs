@@ -22,7 +22,7 @@ use crate::{
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
         membership::{Endpoint, LOGS_DIR, MembershipArgs, Registration, Rules, membership},
         partition::{
-            BackgroundFlush,
+            BackgroundFlush, Fs, RealFs,
             partitions::{PartitionsArgs, Reconciler},
             scrubber::ScrubPace,
             table::TopicTable,
@@ -35,7 +35,6 @@ use crate::{
     metrics::Metrics,
     model::{BootId, NodeId, PartitionIndex, TimestampMs},
     record::{BatchBuilder, Compression, NewRecord, Producer},
-    storage::fs::{Fs, real::RealFs},
     wire::{
         ErrorCode, Message, Reader, Request, Str,
         api::{

@@ -1,6 +1,8 @@
 //! The log over the machine's own disk.
 
 mod model;
+mod reading;
+mod rules;
 
 use std::sync::Arc;
 

@@ -15,7 +15,8 @@ use crate::{
     model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs},
     record::{BatchHeader, Producer},
     storage::{
-        fs::faulty::{AfterFailedSync, CachedReads, Fault, SimulatedDisk},
+        fs::Fs as _,
+        fs::faulty::{AfterFailedSync, CachedReads, Fault, FaultRates, FaultyFs, SimulatedDisk},
         log::{
             AppendError, Appended, CheckpointJob, FlushDone, Log, LogOptions, ReadBuffer, ReadError,
             ReadOutcome, ReadRequest, Verify, Wait,
@@ -41,6 +42,11 @@ struct Kept {
 
 struct World {
     seed: u64,
+    /// Syncs lie now and then: what was flushed may go, and then has to be reported.
+    lies: bool,
+    process: Arc<FaultyFs>,
+    /// Whether the log was poisoned before the step that failed.
+    was_poisoned: bool,
     rng: Rng,
     disk: SimulatedDisk,
     log: Option<Log>,
@@ -49,7 +55,7 @@ struct World {
     batches: Vec<Kept>,
     /// Ranges of offsets that a recovery has reported as lost.
     lost: Vec<(i64, i64)>,
-    /// What finish_flush has said.
+    /// What the last flush that was finished has said.
     flushed: i64,
     /// Up to where a checkpoint that was written says that all is on disk.
     checkpointed: i64,
@@ -71,18 +77,21 @@ fn options(rng: &mut Rng) -> LogOptions {
         index_interval_bytes: rng.u64(0..400),
         snapshot_bytes: 500 + rng.u64(0..4000),
         open_segments_max: rng.usize(1..4),
-        retention: Some(Duration::from_secs(3600)),
+        retention: Some(Duration::from_hours(1)),
         ..LogOptions::default()
     }
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, lies: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let disk = SimulatedDisk::new(rng.u64(..));
         let options = options(&mut rng);
         let mut world = Self {
             seed,
+            lies,
+            process: disk.mount(),
+            was_poisoned: false,
             rng,
             disk,
             log: None,
@@ -103,7 +112,17 @@ impl World {
         };
         world.disk.set_cached_reads(CachedReads::Any);
         world.open();
+        world.expect_lies();
         world
+    }
+
+    fn expect_lies(&self) {
+        let sync_lies = if self.lies { 0.2 } else { 0.0 };
+        self.disk.set_fault_rates(FaultRates { sync_lies, ..FaultRates::default() });
+    }
+
+    fn is_dead(&self) -> bool {
+        self.process.exists(Path::new("/")).is_err()
     }
 
     fn say(&mut self, what: impl Into<String>) {
@@ -119,7 +138,9 @@ impl World {
         self.log = None;
         self.flushes.clear();
         self.checkpoints.clear();
+        self.disk.die_after(None);
         let fs = self.disk.mount();
+        self.process = Arc::clone(&fs);
         loop {
             self.epoch += 1;
             let clock = Arc::new(ManualClock::default());
@@ -153,6 +174,10 @@ impl World {
         {
             self.batches.push(doubtful);
         }
+        if self.lies {
+            self.accept_losses(&report);
+            return;
+        }
         let end = report.log_end.get();
         assert!(end >= lowest, "{why}: {end} < {lowest}");
         assert!(end <= self.end(), "{why}: {end} > {}", self.end());
@@ -172,6 +197,25 @@ impl World {
         self.check_readers();
     }
 
+    /// After lies anything may be gone, but nothing else than what was appended may be there, and what was
+    /// known to be flushed is reported.
+    fn accept_losses(&mut self, report: &RecoveryReport) {
+        let end = report.log_end.get();
+        assert!(end <= self.end());
+        self.batches.retain(|batch| batch.next <= end);
+        let kept = self.batches.last().map_or(0, |batch| batch.next);
+        if kept < end {
+            self.lost.retain(|(_, next)| *next <= kept);
+            self.lost.push((kept, end));
+        }
+        self.log_start = self.log.as_ref().unwrap().log_start_offset().get();
+        self.start_on_disk = 0;
+        (self.flushed, self.checkpointed) = (end, 0);
+        self.next_sequence = [-1; 3];
+        self.expect_lies();
+        self.check_readers();
+    }
+
     fn resume_producers(&mut self) {
         for (id, next) in self.next_sequence.iter_mut().enumerate() {
             let last = self.batches.iter().rev().find_map(|b| b.producer.filter(|(p, _)| *p == id as i64));
@@ -185,7 +229,8 @@ impl World {
         let value = vec![self.rng.u8(..); self.rng.usize(0..150)];
         let time = self.clock_ms + self.rng.i64(-500..500);
         let id = self.rng.usize(0..4);
-        let Some(sequence) = self.next_sequence.get(id).copied() else {
+        let known = self.next_sequence.get(id).copied().filter(|sequence| *sequence >= 0);
+        let Some(sequence) = known else {
             return (batch(records, time, &value, Producer::NONE), None);
         };
         let producer = Producer {
@@ -239,7 +284,7 @@ impl World {
     fn retry(&mut self) {
         let idempotent: Vec<&Kept> = self.batches.iter().filter(|batch| batch.producer.is_some()).collect();
         let Some(kept) = idempotent.last().map(|kept| (*kept).clone()) else { return };
-        if kept.hit || kept.base < self.log_start {
+        if kept.hit || kept.base < self.log_start || self.next_sequence[0] < 0 {
             return;
         }
         let mut bytes = kept.bytes.clone();
@@ -256,13 +301,19 @@ impl World {
     fn after_failure(&mut self, why: &str) {
         self.disk.clear_faults();
         self.disk.set_cached_reads(CachedReads::Any);
-        self.check_readers();
+        self.expect_lies();
+        let died = self.is_dead();
+        if !died {
+            self.check_readers();
+        }
+        let mut lowest = self.flushed;
         match self.rng.u8(0..3) {
             0 => self.disk.power_cut(),
             1 => self.disk.kill(),
+            _ if died && !self.was_poisoned => lowest = self.survivors(self.end()),
             _ => {}
         }
-        self.reopen(self.flushed, why);
+        self.reopen(lowest, why);
     }
 
     fn flush(&mut self) {
@@ -300,7 +351,7 @@ impl World {
     }
 
     fn delete(&mut self) {
-        let before = self.log_start + self.rng.i64(0..=(self.flushed - self.log_start).max(0).min(20));
+        let before = self.log_start + self.rng.i64(0..=(self.flushed - self.log_start).clamp(0, 20));
         let Some(job) = self.log.as_mut().unwrap().delete_records(Offset::new(before)) else { return };
         self.log_start = before;
         let done = job.run();
@@ -431,13 +482,15 @@ impl World {
         while from < top {
             out.clear();
             let request = self.request(from, Wait::OnlyCached);
-            let answer = match reader.read(&request, &mut out).unwrap() {
-                ReadOutcome::NeedsDisk => {
-                    assert!(out.is_empty());
-                    reader.read(&ReadRequest { wait: Wait::MayBlock, ..request }, &mut out).unwrap()
-                }
-                read @ ReadOutcome::Read { .. } => read,
-            };
+            let mut answer = reader.read(&request, &mut out);
+            if let Ok(ReadOutcome::NeedsDisk) = answer {
+                assert!(out.is_empty());
+                answer = reader.read(&ReadRequest { wait: Wait::MayBlock, ..request }, &mut out);
+            }
+            if answer.is_err() && self.is_dead() {
+                return;
+            }
+            let answer = answer.unwrap();
             let ReadOutcome::Read { next, skipped, .. } = answer else { panic!("may block") };
             from = self.compare(from, next.get(), out.as_slice(), &skipped);
         }
@@ -451,8 +504,13 @@ impl World {
         assert!(next > from, "no progress at {from}");
         for kept in self.batches.iter().filter(|kept| kept.next > from && kept.base < next) {
             let is_skipped = skipped.iter().any(|c| c.first.get() <= kept.base && kept.next <= c.next.get());
-            assert_eq!(is_skipped, kept.hit, "batch {} of {from}..{next}, skipped {skipped:?}", kept.base);
-            if !kept.hit {
+            assert!(is_skipped || !kept.hit, "hit batch {} is served", kept.base);
+            assert!(
+                !is_skipped || kept.hit || self.lies,
+                "batch {} of {from}..{next}, skipped {skipped:?}",
+                kept.base
+            );
+            if !is_skipped {
                 let (head, rest) = bytes.split_at_checked(kept.bytes.len()).expect("whole batches");
                 assert!(head == kept.bytes, "batch {} has changed", kept.base);
                 bytes = rest;
@@ -466,7 +524,14 @@ impl World {
         let reader = self.log.as_ref().unwrap().reader();
         let mut scrubber = Scrubber::new(reader.clone());
         for _ in 0..1000 {
-            let step = scrubber.step(self.rng.u64(1..2000)).unwrap();
+            let step = scrubber.step(self.rng.u64(1..2000));
+            if self.is_dead() {
+                return;
+            }
+            let step = step.unwrap();
+            if self.lies {
+                continue;
+            }
             for found in &step.found {
                 let kept = self.batches.iter().find(|kept| kept.base == found.first.get()).unwrap();
                 assert!(kept.hit && kept.next == found.next.get(), "{found:?} is not {kept:?}");
@@ -474,6 +539,9 @@ impl World {
             if step.round_ended {
                 break;
             }
+        }
+        if self.lies {
+            return;
         }
         let known = reader.known_corrupt();
         for kept in
@@ -484,6 +552,10 @@ impl World {
     }
 
     fn step(&mut self) {
+        if self.is_dead() {
+            return self.after_failure("a death");
+        }
+        self.was_poisoned = self.log.as_ref().unwrap().is_poisoned();
         match self.rng.u8(0..100) {
             0..45 => self.append(),
             45..52 => self.flush(),
@@ -498,15 +570,16 @@ impl World {
             85..87 => self.fault(),
             87..89 => drop(self.log.as_ref().unwrap().seal_job().map(super::super::SealJob::run)),
             89..91 => self.scrub(),
-            91..94 => self.kill(),
+            91..92 => self.disk.die_after(Some(self.rng.u64(0..20))),
+            92..94 => self.kill(),
             94..97 => self.power_cut(),
             _ => self.check_readers(),
         }
     }
 }
 
-fn run(seed: u64, steps: usize) -> Vec<String> {
-    let mut world = World::new(seed);
+fn run(seed: u64, steps: usize, lies: bool) -> Vec<String> {
+    let mut world = World::new(seed, lies);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         for _ in 0..steps {
             world.step();
@@ -524,16 +597,24 @@ fn run(seed: u64, steps: usize) -> Vec<String> {
     world.trace
 }
 
+/// More seeds by `POLYLOGUE_SEEDS`, from `POLYLOGUE_SEED` on.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    let first = number("POLYLOGUE_SEED").unwrap_or(0);
+    first..first + number("POLYLOGUE_SEEDS").unwrap_or(count)
+}
+
 #[test]
 fn the_log_keeps_what_it_promised_whatever_the_disk_does() {
-    let seeds = std::env::var("POLYLOGUE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
-    let first = std::env::var("POLYLOGUE_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    for seed in first..first + seeds {
-        run(seed, 150);
-    }
+    seeds(300).for_each(|seed| drop(run(seed, 150, false)));
+}
+
+#[test]
+fn a_disk_that_lies_may_lose_what_it_was_given_but_nothing_else_is_ever_served() {
+    seeds(200).for_each(|seed| drop(run(seed, 150, true)));
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    assert_eq!(run(7, 200), run(7, 200));
+    assert_eq!(run(7, 200, false), run(7, 200, false));
 }
