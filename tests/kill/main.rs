@@ -31,9 +31,9 @@ const ROUNDS: usize = if cfg!(feature = "long") { 200 } else { 20 };
 const DELAY_MS: std::ops::Range<u64> = 50..1800;
 /// Recovery begins at the newest snapshot of the producers' state, and one is taken for so many bytes of
 /// each partition.
-const SNAPSHOT_BYTES: u64 = 64 << 20;
+const SNAPSHOT_BYTES: u64 = 4 << 20;
 /// Stored before the first kill: so much more than recovery may read that reading it all would show.
-const FILLED_BYTES: usize = 5 * SNAPSHOT_BYTES as usize;
+const FILLED_BYTES: usize = 20 * SNAPSHOT_BYTES as usize;
 
 /// How many bytes this process's recoveries read.
 const RECOVERY_BYTES: &str = "polylogue_recovery_bytes_total";
