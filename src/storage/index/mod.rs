@@ -74,25 +74,32 @@ impl SegmentIndex {
 
     /// The last entry at or before this offset.
     pub(crate) fn floor(&self, relative: u32) -> Option<OffsetEntry> {
-        let after = self.offsets.partition_point(|entry| entry.relative <= relative);
-        self.offsets.get(after.checked_sub(1)?)
+        let is_before = |entry: &OffsetEntry| entry.relative <= relative;
+        let after = self.offsets.partition_point(is_before);
+        self.offsets.get(after.checked_sub(1)?).filter(is_before)
     }
 
     /// The last entries at or before this offset, the nearest first.
+    ///
+    /// A mapped file may be hit at any time: whatever comes out of a search is looked at again.
     pub(crate) fn before(&self, relative: u32, count: usize) -> Vec<OffsetEntry> {
-        let after = self.offsets.partition_point(|entry| entry.relative <= relative);
-        (0..after).rev().take(count).filter_map(|at| self.offsets.get(at)).collect()
-    }
-
-    /// The first entries behind this position, the nearest first.
-    pub(crate) fn behind(&self, position: u64, count: usize) -> Vec<OffsetEntry> {
-        let first = self.offsets.partition_point(|entry| u64::from(entry.position) <= position);
-        (first..self.offsets.len()).take(count).filter_map(|at| self.offsets.get(at)).collect()
+        let is_before = |entry: &OffsetEntry| entry.relative <= relative;
+        let after = self.offsets.partition_point(is_before);
+        (0..after).rev().take(count).filter_map(|at| self.offsets.get(at)).filter(is_before).collect()
     }
 
     /// The first entry behind this position: no batch reaches over it.
     pub(crate) fn after(&self, position: u64) -> Option<OffsetEntry> {
-        self.offsets.get(self.offsets.partition_point(|entry| u64::from(entry.position) <= position))
+        let is_behind = |entry: &OffsetEntry| u64::from(entry.position) > position;
+        self.offsets.get(self.offsets.partition_point(|entry| !is_behind(entry))).filter(is_behind)
+    }
+
+    /// The first entries behind this position, the nearest first.
+    pub(crate) fn behind(&self, position: u64, count: usize) -> Vec<OffsetEntry> {
+        let is_behind = |entry: &OffsetEntry| u64::from(entry.position) > position;
+        let first = self.offsets.partition_point(|entry| !is_behind(entry));
+        let entries = (first..self.offsets.len()).take(count);
+        entries.filter_map(|at| self.offsets.get(at)).filter(is_behind).collect()
     }
 
     /// The last entry at or before this position.

@@ -14,7 +14,9 @@ impl Mapped for Bytes {
 
 fn mapped<E: Entry>(entries: &[E]) -> Option<Entries<E>> {
     let mut bytes = Vec::new();
-    entries.iter().for_each(|entry| entry.encode(&mut bytes));
+    for entry in entries {
+        entry.encode(&mut bytes);
+    }
     Entries::mapped(Box::new(Bytes(bytes)))
 }
 

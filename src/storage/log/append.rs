@@ -169,8 +169,9 @@ impl Log {
         let mut segments = self.shared.segments().to_vec();
         segments.push(Arc::clone(&active.segment));
         self.unflushed.rolled(&active);
-        self.active = active;
+        let sealed = std::mem::replace(&mut self.active, active).segment;
         self.shared.set_segments(segments);
+        self.shared.count_as_open(&sealed);
         self.take_snapshot();
         Ok(())
     }

@@ -111,6 +111,9 @@ fn store_snapshot(shared: &Shared, snapshot: &Snapshot) -> io::Result<()> {
     let mut made = false;
     for segment in shared.segments().iter().filter(|segment| segment.base() < snapshot.end) {
         made |= segment.write_index(snapshot.end)?;
+        if !segment.is_open() {
+            segment.close(); // The index was kept only because it was not written.
+        }
     }
     if made {
         folder.fs.sync_dir(&folder.dir)?;

@@ -8,7 +8,10 @@ use super::{
 use crate::{
     model::Offset,
     record::{BATCH_HEADER_LEN, BatchHeader},
-    storage::segment::{Located, Segment, Wait, read_with},
+    storage::{
+        fs::File,
+        segment::{Located, Segment, Wait, read_with},
+    },
 };
 
 /// Finds whole batches by the index and a look at two heads; see [`super::LogReader::file_range`].
@@ -37,13 +40,24 @@ pub(super) fn file_range(
     }
     let behind_first = (position + header.total_len() as u64, header.next_offset());
     let wanted = last_boundary(segment, request, position, (end, size))?;
-    let (to, next) = wanted.filter(|(to, _)| *to > behind_first.0).unwrap_or(behind_first);
+    let wanted = wanted.filter(|(to, _)| *to > behind_first.0);
+    let (to, next) = match wanted {
+        Some((to, next)) if to == size || begins_at(&*file, to, next, request.wait)? => (to, next),
+        Some(_) | None => behind_first,
+    };
     if request.verify != Verify::Never && !segment.is_verified(to) {
         return Ok(None);
     }
     segment.remember(next, to);
     let len = usize::try_from(to - position).unwrap_or(usize::MAX);
     Ok(Some(FileRange { file, position, len, next }))
+}
+
+/// Whether the batch of this offset begins there: an index is never the truth.
+fn begins_at(file: &dyn File, position: u64, base: Offset, wait: Wait) -> io::Result<bool> {
+    let mut head = [0; BATCH_HEADER_LEN];
+    let Some(BATCH_HEADER_LEN) = read_with(file, &mut head, position, wait)? else { return Ok(false) };
+    Ok(BatchHeader::parse(&head).is_ok_and(|header| header.base_offset == base))
 }
 
 /// The furthest place that the request reaches to and at which a batch is known to begin.

@@ -190,9 +190,13 @@ impl Shared {
 
     /// A sealed segment is about to be opened: if that makes too many, the one opened first is closed.
     pub(crate) fn make_room_for(&self, segment: &Arc<Segment>) {
-        if !segment.is_sealed() || segment.is_open() {
-            return;
+        if segment.is_sealed() && !segment.is_open() {
+            self.count_as_open(segment);
         }
+    }
+
+    /// A sealed segment is open, or is about to be.
+    pub(crate) fn count_as_open(&self, segment: &Arc<Segment>) {
         let mut open = lock(&self.open_segments);
         if !open.iter().any(|known| Arc::ptr_eq(known, segment)) {
             open.push_back(Arc::clone(segment));

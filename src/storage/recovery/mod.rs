@@ -4,7 +4,8 @@
 //! where it is and is never served. Above it the log is cut at the first batch that is not whole, because
 //! a power cut leaves holes, and what lies behind a hole was never acknowledged (S14); whole batches among
 //! what is cut are set aside. After a failed sync the page cache is not to be believed: the disk itself is
-//! read, and what it holds is written into a new file (S13).
+//! read, and what it holds is written into a new file (S13). Where the process died before it could leave
+//! the mark of that, disk and cache no longer hold the same.
 //!
 //! The work is bounded by what was not flushed: reading begins at the newest snapshot of the producers'
 //! state, which is at most `snapshot_bytes` below the flushed position.
@@ -74,11 +75,24 @@ pub(crate) fn recover(
     clock: &dyn Clock,
 ) -> Result<Recovered, OpenError> {
     let (folder, lock) = enter(place).map_err(|source| place.failed(source))?;
-    let mut recovery =
-        Recovery::begin(folder, epoch, options, clock).map_err(|source| place.failed(source))?;
-    recovery.refuse_old_epoch(place, epoch)?;
-    recovery.replay(epoch).map_err(|source| place.failed(source))?;
-    recovery.refuse_old_epoch(place, epoch)?;
+    let begin = || {
+        let folder = Arc::clone(&folder);
+        let recovery = Recovery::begin(folder, epoch, options, clock);
+        let mut recovery = recovery.map_err(|source| place.failed(source))?;
+        recovery.refuse_old_epoch(place, epoch)?;
+        recovery.replay(epoch).map_err(|source| place.failed(source))?;
+        recovery.refuse_old_epoch(place, epoch)?;
+        Ok(recovery)
+    };
+    let mut recovery = begin()?;
+    if recovery.is_falsely_clean().map_err(|source| place.failed(source))? {
+        mark_poisoned(&folder).map_err(|source| place.failed(source))?;
+        let first = recovery.report;
+        recovery = begin()?;
+        recovery.report.bytes_read += first.bytes_read;
+        recovery.report.set_aside.splice(0..0, first.set_aside);
+        recovery.report.cut = recovery.report.cut.or(first.cut);
+    }
     recovery.finish(place, epoch, lock).map_err(|source| place.failed(source))
 }
 
@@ -222,6 +236,7 @@ impl<'a> Recovery<'a> {
         let is_as_left = self.report.cut.is_none() && end == self.checkpoint.flushed;
         self.report.clean = self.checkpoint.clean.filter(|_| is_as_left);
         self.report.log_end = end;
+        self.segments.iter().for_each(|segment| segment.close());
         let start = self.checkpoint.log_start.max(self.contents.first_base()).min(end);
         // Only now that the start is durable, and by whole segments: a batch may reach over it.
         let first = self.segments.first().map_or(end, |segment| segment.base());

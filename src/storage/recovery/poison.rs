@@ -2,7 +2,7 @@
 //! above the flushed position is read from the disk itself and written into a new file. Until that is
 //! durable the mark stays, and this can be done again.
 
-use std::{io, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use super::{Recovery, cut::copy_range};
 use crate::{
@@ -10,11 +10,29 @@ use crate::{
     storage::{
         fs::Open,
         index::SegmentIndex,
-        segment::{EpochRule, FileKind, Scanner, Segment, Source, Step, UNFINISHED_SUFFIX},
+        segment::{EpochRule, FileKind, Scanner, Segment, Source, Step, UNFINISHED_SUFFIX, is_unreadable},
     },
 };
 
 impl Recovery<'_> {
+    /// Whether the disk does not hold what the cache does above the flushed position. The process may have
+    /// died between the failed sync and its mark, and a disk that fails to sync may fail to take a mark.
+    pub(super) fn is_falsely_clean(&mut self) -> io::Result<bool> {
+        if self.contents.is_poisoned {
+            return Ok(false);
+        }
+        let (flushed_in, position) = (self.checkpoint.segment_base, self.checkpoint.position);
+        for segment in self.segments.clone().iter().filter(|segment| segment.base() >= flushed_in) {
+            let from = if segment.base() == flushed_in { position } else { 0 };
+            let range = from..segment.size();
+            self.report.bytes_read += range.end.saturating_sub(range.start);
+            if !is_same(segment, range)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Moves what the disk holds above the flushed position into a new segment that begins there.
     pub(super) fn rewrite_tail(&mut self) -> io::Result<()> {
         let Some((first, position)) = self.replay.flushed_at else { return Ok(()) };
@@ -96,4 +114,27 @@ impl Recovery<'_> {
         }
         Ok(index)
     }
+}
+
+/// Whether disk and cache hold the same. What the disk cannot read is not the same.
+fn is_same(segment: &Arc<Segment>, range: Range<u64>) -> io::Result<bool> {
+    const CHUNK: usize = 256 * 1024;
+    let disk = Source::Disk(Arc::clone(&segment.folder().fs), segment.path());
+    let cache = Source::Cached(segment.open_file()?);
+    let (mut on_disk, mut in_cache) = (Vec::new(), Vec::new());
+    let mut at = range.start;
+    while at < range.end {
+        let len = usize::try_from(range.end - at).unwrap_or(CHUNK).min(CHUNK);
+        on_disk.resize(len, 0);
+        in_cache.resize(len, 0);
+        let read = match disk.read_at(&mut on_disk, at) {
+            Err(error) if is_unreadable(&error) => return Ok(false),
+            read => read?,
+        };
+        if read < len || cache.read_at(&mut in_cache, at)? < len || on_disk != in_cache {
+            return Ok(false);
+        }
+        at += len as u64;
+    }
+    Ok(true)
 }

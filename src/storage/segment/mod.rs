@@ -148,6 +148,10 @@ impl Segment {
         self.folder.file(self.base, FileKind::Log)
     }
 
+    pub(crate) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
+    }
+
     /// Whether its creation is durable (S15).
     pub(crate) fn is_in_folder(&self) -> bool {
         self.in_folder.load(Ordering::Acquire)

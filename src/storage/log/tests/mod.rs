@@ -24,7 +24,7 @@ pub(super) fn batch(records: usize, timestamp: i64, value: &[u8], producer: Prod
     builder.finish(Compression::None, None, producer).unwrap().to_vec()
 }
 
-pub(super) fn append(log: &mut Log, mut batch: Vec<u8>) -> Appended {
+pub(super) fn append(log: &mut Log, batch: Vec<u8>) -> Appended {
     let header = BatchHeader::parse(&batch).unwrap();
     log.append(&batch, &header, TimestampMs::new(1)).unwrap()
 }

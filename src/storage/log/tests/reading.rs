@@ -130,24 +130,58 @@ fn a_range_to_send_is_whole_batches_and_the_same_bytes_as_a_read() {
     }
 }
 
+/// How many files of this process lie in a folder.
+fn open_files(dir: &std::path::Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+        .filter(|file| file.starts_with(dir))
+        .count()
+}
+
+#[test]
+fn only_so_many_segments_are_open_however_many_there_are_and_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = filled(dir.path(), 1500);
+    let segments = log.reader().segments().len();
+    let bound = log.options().open_segments_max + 5;
+    assert!(segments > 4 * bound);
+    let done = log.begin_flush().run();
+    log.finish_flush(done).unwrap();
+    log.checkpoint_job().unwrap().run().unwrap();
+    for from in (0..4500).step_by(3) {
+        let request = ReadRequest { from: Offset::new(from), max_bytes: 1, ..ReadRequest::default() };
+        assert_eq!(read(&log, &request), (vec![from], from + 3));
+    }
+    assert!(open_files(dir.path()) <= bound, "{} of {segments}", open_files(dir.path()));
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let maps = maps.lines().filter(|line| line.contains(dir.path().to_str().unwrap())).count();
+    assert!(maps <= 2 * bound, "{maps} of {segments}");
+    drop(log);
+    assert_eq!(open_files(dir.path()), 0);
+}
+
 #[test]
 fn what_was_checked_once_is_sent_unchecked_and_nothing_else_is() {
     let dir = tempfile::tempdir().unwrap();
     let log = filled(dir.path(), 30);
     let reader = log.reader();
-    let request = |from, upto| ReadRequest {
+    let request = |from| ReadRequest {
         from: Offset::new(from),
-        upto: Offset::new(upto),
         max_bytes: 1 << 20,
         verify: Verify::First,
         ..ReadRequest::default()
     };
-    assert!(reader.file_range(&request(0, 45)).unwrap().is_none(), "nobody has checked it");
-    reader.read(&request(0, 45), &mut ReadBuffer::new()).unwrap();
-    assert!(reader.file_range(&request(0, 45)).unwrap().is_some());
-    assert!(reader.file_range(&request(0, 90)).unwrap().is_none(), "its second half is unchecked");
-    reader.read(&request(60, 90), &mut ReadBuffer::new()).unwrap();
-    assert!(reader.file_range(&request(60, 90)).unwrap().is_none(), "between 45 and 60 it is unchecked");
+    let is_sent = |from| reader.file_range(&request(from)).unwrap().is_some();
+    let check = |from| match reader.read(&request(from), &mut ReadBuffer::new()).unwrap() {
+        ReadOutcome::Read { next, .. } => next.get(),
+        ReadOutcome::NeedsDisk => panic!("the request may wait"),
+    };
+    assert!(!is_sent(0), "nobody has checked it");
+    let next = check(0);
+    assert!(is_sent(0) && is_sent(3), "to the end of its segment it was checked");
+    assert!(!is_sent(next), "the next segment is unchecked");
+    check(next + 3);
+    assert!(!is_sent(next) && !is_sent(next + 3), "what stands before it in its segment is unchecked");
 }
 
 #[test]

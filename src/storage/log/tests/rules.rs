@@ -223,6 +223,31 @@ fn s13_the_mark_outlives_the_process_and_recovery_believes_the_disk_and_not_the_
 }
 
 #[test]
+fn s13_without_a_mark_recovery_still_finds_that_the_disk_does_not_hold_what_the_cache_does() {
+    for seed in 0..30 {
+        let mut machine = Machine::new();
+        machine.disk = SimulatedDisk::new(seed);
+        let (mut log, _) = machine.open();
+        for _ in 0..20 {
+            one(&mut log, &[7; 300]);
+        }
+        machine.disk.inject(Machine::path(0), Fault::SyncFails(AfterFailedSync::FalselyClean));
+        // The process dies before it can leave its mark.
+        machine.disk.die_after(Some(1));
+        let done = log.begin_flush().run();
+        assert!(log.finish_flush(done).is_err());
+        drop(log);
+        machine.disk.clear_faults();
+        let (log, _) = machine.open();
+        let end = log.log_end_offset();
+        drop(log);
+        machine.disk.power_cut();
+        let (log, _) = machine.open();
+        assert_eq!(log.log_end_offset(), end, "seed {seed}: what recovery called flushed is on disk");
+    }
+}
+
+#[test]
 fn s13_a_sync_that_fails_during_recovery_poisons_too() {
     let mut machine = Machine::new();
     let (mut log, _) = machine.open();

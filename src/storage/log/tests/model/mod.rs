@@ -5,7 +5,15 @@
 //! retry is a duplicate exactly when the original is there, and a reader never sees anything else than what
 //! was appended.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+mod checks;
+mod faults;
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use fastrand::Rng;
 
@@ -13,17 +21,13 @@ use super::{PARTITION, batch};
 use crate::{
     clock::ManualClock,
     model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs},
-    record::{BatchHeader, Producer},
+    record::{BatchHeader, Producer, assign},
     storage::{
         fs::Fs as _,
-        fs::faulty::{AfterFailedSync, CachedReads, Fault, FaultRates, FaultyFs, SimulatedDisk},
-        log::{
-            AppendError, Appended, CheckpointJob, FlushDone, Log, LogOptions, ReadBuffer, ReadError,
-            ReadOutcome, ReadRequest, Verify, Wait,
-        },
+        fs::faulty::{CachedReads, FaultRates, FaultyFs, SimulatedDisk},
+        log::{AppendError, Appended, CheckpointJob, FlushDone, Log, LogOptions, RetentionJob, SealJob},
         producer_state::ProducerError,
         recovery::RecoveryReport,
-        scrub::Scrubber,
     },
 };
 
@@ -53,6 +57,8 @@ struct World {
     epoch: i32,
     options: LogOptions,
     batches: Vec<Kept>,
+    /// Every batch that was ever appended: a disk that lies may bring back what had been cut.
+    ever: HashSet<Vec<u8>>,
     /// Ranges of offsets that a recovery has reported as lost.
     lost: Vec<(i64, i64)>,
     /// What the last flush that was finished has said.
@@ -98,6 +104,7 @@ impl World {
             epoch: 0,
             options,
             batches: Vec::new(),
+            ever: HashSet::new(),
             lost: Vec::new(),
             flushed: 0,
             checkpointed: 0,
@@ -251,10 +258,15 @@ impl World {
         let base = self.end();
         let next = base + i64::from(header.last_offset_delta) + 1;
         let log = self.log.as_mut().unwrap();
-        let answer = log.append(&mut bytes, &header, TimestampMs::new(self.clock_ms));
+        let answer = log.append(&bytes, &header, TimestampMs::new(self.clock_ms));
+        // What is to stand in the file: the log writes offset and term itself, and leaves ours alone.
+        assign(&mut bytes, Offset::new(base), log.leader_epoch());
         self.trace.push(format!("append {} bytes at {base}: {answer:?}", bytes.len()));
         let last_sequence = header.last_sequence().get();
         let producer = id.map(|id| (id as i64, last_sequence));
+        if self.lies {
+            self.ever.insert(bytes.clone());
+        }
         let kept = Kept { base, next, bytes, producer, hit: false };
         match answer {
             Ok(Appended::New { base: at, last }) => {
@@ -282,24 +294,6 @@ impl World {
             }
             Err(other) => panic!("{other}"),
         }
-    }
-
-    /// A retry of any producer's last batch is a duplicate, with the original's offsets.
-    fn retry(&mut self) {
-        let idempotent: Vec<&Kept> = self.batches.iter().filter(|batch| batch.producer.is_some()).collect();
-        let Some(kept) = idempotent.last().map(|kept| (*kept).clone()) else { return };
-        if kept.hit || kept.base < self.log_start || self.next_sequence[0] < 0 {
-            return;
-        }
-        let mut bytes = kept.bytes.clone();
-        let header = BatchHeader::parse(&bytes).unwrap();
-        let log = self.log.as_mut().unwrap();
-        if log.is_poisoned() {
-            return;
-        }
-        let answer = log.append(&mut bytes, &header, TimestampMs::new(self.clock_ms)).unwrap();
-        let original = Appended::Duplicate { base: Offset::new(kept.base), last: Offset::new(kept.next - 1) };
-        assert_eq!(answer, original, "s09: the original is in the log");
     }
 
     fn after_failure(&mut self, why: &str) {
@@ -376,7 +370,7 @@ impl World {
         assert!(start <= self.flushed && start >= self.log_start);
         self.log_start = start;
         let removes = job.as_ref().is_some_and(|job| job.removes().0 > 0);
-        let ran = job.map(super::super::RetentionJob::run);
+        let ran = job.map(RetentionJob::run);
         if removes && matches!(ran, Some(Ok(()))) {
             self.start_on_disk = start;
         }
@@ -400,163 +394,6 @@ impl World {
         hit.map_or(lowest, |hit| hit.base.min(lowest))
     }
 
-    /// Flips a bit of a batch that is checkpointed, none of its neighbours being hit.
-    fn flip(&mut self) {
-        let flippable: Vec<usize> = (0..self.batches.len())
-            .filter(|at| {
-                let near = self.batches.iter().take(at + 2).skip(at.saturating_sub(1));
-                let kept = &self.batches[*at];
-                kept.base >= self.log_start
-                    && kept.next <= self.checkpointed
-                    && !near.into_iter().any(|b| b.hit)
-            })
-            .collect();
-        let Some(at) = self.rng.choice(flippable) else { return };
-        let segments = self.log.as_ref().unwrap().reader().segments();
-        let kept = &mut self.batches[at];
-        let Some(segment) = segments.iter().rev().find(|s| s.base.get() <= kept.base) else { return };
-        let path = format!("{DIR}/{:020}.log", segment.base.get());
-        let bytes = self.disk.visible(&path).unwrap();
-        let Some(position) = bytes.windows(kept.bytes.len()).position(|window| window == kept.bytes) else {
-            return;
-        };
-        let byte = if self.rng.bool() { self.rng.usize(0..21) } else { self.rng.usize(0..kept.bytes.len()) };
-        // After a lie the terms may be gone with which epochs are compared.
-        let byte = if self.lies { byte.max(21) } else { byte };
-        assert!(self.disk.flip(&path, (position + byte) as u64, 1 << self.rng.u8(0..8)));
-        kept.hit = true;
-        let base = kept.base;
-        self.say(format!("flipped byte {byte} of batch {base}"));
-    }
-
-    /// Hurts a file from which nothing can be lost.
-    fn hurt_index(&mut self) {
-        let segments = self.log.as_ref().unwrap().reader().segments();
-        let Some(segment) = self.rng.choice(segments) else { return };
-        let kind = self.rng.choice(["index", "timeindex"]).unwrap();
-        let path = format!("{DIR}/{:020}.{kind}", segment.base.get());
-        let len = self.disk.visible(&path).map_or(0, |bytes| bytes.len());
-        if len > 0 {
-            let at = self.rng.usize(0..len) as u64;
-            self.disk.flip(&path, at, 1 << self.rng.u8(0..8));
-            self.say(format!("flipped {at} of {path}"));
-        }
-    }
-
-    fn fault(&mut self) {
-        let fault = match self.rng.u8(0..4) {
-            0 => Fault::SyncFails(AfterFailedSync::FalselyClean),
-            1 => Fault::SyncFails(AfterFailedSync::Dropped),
-            2 => Fault::SyncDirFails,
-            _ => Fault::WriteFails { after_bytes: self.rng.usize(0..300) },
-        };
-        let segments = self.log.as_ref().unwrap().reader().segments();
-        let active = segments.last().unwrap().base.get();
-        let path = if fault == Fault::SyncDirFails { DIR.into() } else { format!("{DIR}/{active:020}.log") };
-        self.say(format!("fault {fault:?}"));
-        self.disk.inject(path, fault);
-    }
-
-    fn disk_full(&mut self) {
-        self.disk.set_free_bytes(self.rng.u64(0..500));
-        for _ in 0..4 {
-            self.append();
-        }
-        self.disk.set_capacity(None);
-        self.say("room again");
-    }
-
-    fn request(&mut self, from: i64, wait: Wait) -> ReadRequest {
-        ReadRequest {
-            from: Offset::new(from),
-            upto: Offset::MAX,
-            max_bytes: self.rng.usize(1..1500),
-            at_least_one: true,
-            verify: Verify::Always,
-            wait,
-        }
-    }
-
-    /// Reads everything in random pieces and compares.
-    fn check_readers(&mut self) {
-        let log = self.log.as_ref().unwrap();
-        let (reader, poisoned) = (log.reader(), log.is_poisoned());
-        let top = if poisoned { self.flushed } else { self.end() };
-        assert_eq!(reader.log_start_offset().get(), self.log_start);
-        let mut from = self.log_start + self.rng.i64(0..=(top - self.log_start).max(0));
-        let mut out = ReadBuffer::new();
-        while from < top {
-            out.clear();
-            let request = self.request(from, Wait::OnlyCached);
-            let mut answer = reader.read(&request, &mut out);
-            if let Ok(ReadOutcome::NeedsDisk) = answer {
-                assert!(out.is_empty());
-                answer = reader.read(&ReadRequest { wait: Wait::MayBlock, ..request }, &mut out);
-            }
-            if answer.is_err() && self.is_dead() {
-                return;
-            }
-            let answer = answer.unwrap();
-            let ReadOutcome::Read { next, skipped, .. } = answer else { panic!("may block") };
-            from = self.compare(from, next.get(), out.as_slice(), &skipped);
-        }
-        if poisoned && self.end() > self.flushed {
-            let request = self.request(self.flushed, Wait::MayBlock);
-            assert!(matches!(reader.read(&request, &mut out), Err(ReadError::Poisoned(_))), "s13");
-        }
-    }
-
-    fn compare(&self, from: i64, next: i64, mut bytes: &[u8], skipped: &[super::super::CorruptBatch]) -> i64 {
-        assert!(next > from, "no progress at {from}");
-        for kept in self.batches.iter().filter(|kept| kept.next > from && kept.base < next) {
-            let is_skipped = skipped.iter().any(|c| c.first.get() <= kept.base && kept.next <= c.next.get());
-            assert!(is_skipped || !kept.hit, "hit batch {} is served", kept.base);
-            assert!(
-                !is_skipped || kept.hit || self.lies,
-                "batch {} of {from}..{next}, skipped {skipped:?}",
-                kept.base
-            );
-            if !is_skipped {
-                let (head, rest) = bytes.split_at_checked(kept.bytes.len()).expect("whole batches");
-                assert!(head == kept.bytes, "batch {} has changed", kept.base);
-                bytes = rest;
-            }
-        }
-        assert!(bytes.is_empty(), "bytes that nobody appended");
-        next
-    }
-
-    fn scrub(&mut self) {
-        let reader = self.log.as_ref().unwrap().reader();
-        let mut scrubber = Scrubber::new(reader.clone());
-        for _ in 0..1000 {
-            let step = scrubber.step(self.rng.u64(1..2000));
-            if self.is_dead() {
-                return;
-            }
-            let step = step.unwrap();
-            if self.lies {
-                continue;
-            }
-            for found in &step.found {
-                let kept = self.batches.iter().find(|kept| kept.base == found.first.get()).unwrap();
-                assert!(kept.hit && kept.next == found.next.get(), "{found:?} is not {kept:?}");
-            }
-            if step.round_ended {
-                break;
-            }
-        }
-        if self.lies {
-            return;
-        }
-        let known = reader.known_corrupt();
-        for kept in
-            self.batches.iter().filter(|b| b.hit && b.base >= self.log_start && b.next <= self.flushed)
-        {
-            assert!(known.iter().any(|c| c.first.get() == kept.base), "{} was not found", kept.base);
-        }
-    }
-
     fn step(&mut self) {
         if self.is_dead() {
             return self.after_failure("a death");
@@ -571,10 +408,11 @@ impl World {
             72..75 => self.delete(),
             75..78 => self.retain(),
             78..81 => self.flip(),
-            81..83 => self.hurt_index(),
+            81..82 => self.hurt_index(),
+            82..83 => self.hurt_own_file(),
             83..85 => self.disk_full(),
             85..87 => self.fault(),
-            87..89 => drop(self.log.as_ref().unwrap().seal_job().map(super::super::SealJob::run)),
+            87..89 => drop(self.log.as_ref().unwrap().seal_job().map(SealJob::run)),
             89..91 => self.scrub(),
             91..92 => self.disk.die_after(Some(self.rng.u64(0..20))),
             92..94 => self.kill(),
