@@ -206,6 +206,30 @@ fn the_first_the_last_and_neighbouring_batches_may_be_hit() {
 }
 
 #[test]
+fn a_reader_gets_past_a_bad_head_also_where_checksums_are_not_checked() {
+    let node = start_node();
+    let mut peer = Peer::connect(&node);
+    for verify in ["first", "never"] {
+        // What the checksum does not cover.
+        for (name, place, bits) in &PLACES[..8] {
+            if verify == "never" && ["length-low", "length-middle"].contains(name) {
+                // Nothing but the checksum tells that this length is wrong.
+                continue;
+            }
+            let topic = format!("{verify}-{name}");
+            fill(&mut peer, &topic, &[("verify.on.read", verify)]);
+            hit(&node, &topic, &[HIT], (*place, *bits));
+            for from in HIT * RECORDS..(HIT + 1) * RECORDS {
+                let found = headers(&peer.fetch(&topic, from).records.into_bytes());
+                let next = found.first().map(|header| header.base_offset.get());
+                assert_eq!(next, Some((HIT + 1) * RECORDS), "{topic} from {from}");
+            }
+            assert_reported_once(&node, &topic);
+        }
+    }
+}
+
+#[test]
 fn a_real_consumer_reads_past_a_batch_that_is_hit() {
     let node = start_node();
     let mut peer = Peer::connect(&node);

@@ -1,6 +1,14 @@
 //! Starts, stops and the starts that must be refused; what a node shows of itself.
 
-use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use polylogue::{
     clock::{Clock, SystemClock},
@@ -257,7 +265,9 @@ fn s12_a_folder_that_belongs_to_no_partition_is_put_aside_and_never_deleted() {
     peer.append("known", batch(&["kept"]));
     stop(&mut node);
     let logs = node.data_folder().join("logs");
-    for stray in ["stray-0", "known-7", "no partition at all"] {
+    // As long as a topic's name may be, and a name that only looks like a deletion's.
+    let long = format!("{}-0", "l".repeat(249));
+    for stray in ["stray-0", "known-7", "no partition at all", "mine.deleted", &long] {
         fs::create_dir(logs.join(stray)).unwrap();
         fs::write(logs.join(stray).join("00000000000000000000.log"), b"precious").unwrap();
     }
@@ -266,8 +276,9 @@ fn s12_a_folder_that_belongs_to_no_partition_is_put_aside_and_never_deleted() {
     let left: Vec<_> = fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["known-0"]);
     let aside = files_below(&node.data_folder().join("put-aside"));
-    for stray in ["stray-0", "known-7", "no partition at all"] {
-        assert!(aside.iter().any(|(path, len)| path.contains(stray) && *len == 8), "{stray}: {aside:?}");
+    for stray in ["stray-0", "known-7", "no partition at all", "mine.deleted", &long] {
+        let kept = &stray[..stray.len().min(200)];
+        assert!(aside.iter().any(|(path, len)| path.contains(kept) && *len == 8), "{stray}: {aside:?}");
         assert_says(&log(&node), &[stray, "moved"]);
     }
 }
@@ -398,4 +409,48 @@ fn health_and_readiness_are_told_over_http() {
     assert!(node.get("/metrics").unwrap().body.ends_with("# EOF\n"));
     let resident = metric(&node, "polylogue_process_resident_memory_bytes");
     assert!(resident > 1e6, "{resident}");
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a-file");
+    fs::write(&file, b"mine").unwrap();
+    let output = serve_by_hand(&file, &[]);
+    assert!(!output.status.success());
+    assert_says(
+        &String::from_utf8_lossy(&[output.stdout, output.stderr].concat()),
+        &["cannot work in", "a-file"],
+    );
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[test]
+fn the_admin_port_answers_beside_half_open_connections_and_garbage() {
+    let clock = SystemClock::new();
+    let node = start_node();
+    let mut held = Vec::new();
+    for number in 0..300 {
+        let mut stream = TcpStream::connect(node.admin_address()).unwrap();
+        let sent: &[u8] = match number % 3 {
+            0 => b"",
+            1 => b"GET /metrics HT",
+            _ => &[0xff; 3000],
+        };
+        stream.write_all(sent).unwrap();
+        held.push(stream);
+    }
+    let began = clock.monotonic();
+    assert_eq!(node.get("/health").unwrap().status, 200);
+    let took = clock.monotonic().saturating_sub(began);
+    println!("/health beside {} half-open connections: {took:?}", held.len());
+    assert!(took < Duration::from_secs(2), "took {took:?}");
+    for stream in &mut held {
+        stream.set_read_timeout(Some(WITHIN)).unwrap();
+        // Whatever it says first, it closes.
+        let mut said = Vec::new();
+        let closed = stream.read_to_end(&mut said);
+        let reset = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionReset;
+        assert!(closed.is_ok() || closed.is_err_and(reset), "still open");
+    }
 }
