@@ -142,8 +142,6 @@ metrics! {
         "Bytes of requests received";
     response_bytes: Counter = Counter::default(), Counter "polylogue_response_bytes_total",
         "Bytes of responses sent";
-    in_flight_bytes: Gauge = Gauge::default(), Gauge "polylogue_in_flight_bytes",
-        "Bytes of requests held in memory now";
     topic_bytes_in: CounterBy<1> = By::new(["topic"]), Counter "polylogue_topic_bytes_in_total",
         "Bytes of record batches appended, by topic";
     topic_bytes_out: CounterBy<1> = By::new(["topic"]), Counter "polylogue_topic_bytes_out_total",

@@ -78,15 +78,16 @@ fn advice(error: &ClientError) -> Option<String> {
 
 fn unreachable_advice(last: &ConnectionError) -> Option<String> {
     let ConnectionError::Connect { address, source } = last else { return None };
-    let advice = match source.kind() {
-        io::ErrorKind::ConnectionRefused => format!(
+    let kind = source.kind();
+    let advice = if kind == io::ErrorKind::ConnectionRefused {
+        format!(
             "nobody listens at {address}: is the node running? start one with `polylogue serve`, or name \
              another address with --bootstrap HOST:PORT"
-        ),
-        io::ErrorKind::ConnectionReset => {
-            format!("who listens at {address} hangs up: is it the Kafka port of a node?")
-        }
-        _ => format!("is {address} the right address? name another with --bootstrap HOST:PORT"),
+        )
+    } else if kind == io::ErrorKind::ConnectionReset {
+        format!("who listens at {address} hangs up: is it the Kafka port of a node?")
+    } else {
+        format!("is {address} the right address? name another with --bootstrap HOST:PORT")
     };
     Some(advice)
 }

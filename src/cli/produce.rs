@@ -237,9 +237,9 @@ fn read_lines() -> mpsc::Receiver<io::Result<Vec<u8>>> {
         let mut rest = Vec::new();
         loop {
             let chunk = next_lines(&mut rest);
-            let ended = !matches!(&chunk, Ok(chunk) if !chunk.is_empty());
+            let ended = matches!(&chunk, Ok(chunk) if chunk.is_empty());
             let failed = chunk.is_err();
-            if (failed || !ended) && sender.blocking_send(chunk).is_err() || ended {
+            if ended || sender.blocking_send(chunk).is_err() || failed {
                 return;
             }
         }

@@ -44,7 +44,7 @@ pub struct Flags {
     /// Any setting by its full name, may be given several times; goes before the file.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     settings: Vec<(String, String)>,
-    /// What is logged, by target and level, such as info,polylogue::kafka=debug [default: info]
+    /// What is logged, by target and level, such as `info,polylogue::kafka=debug` [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
     /// How log lines look on standard error.

@@ -10,7 +10,7 @@ use super::{
     block_checksums::BlockChecksums,
     log::{LogReader, ReadError, slow::anchor_after},
     own_file::OwnFileError,
-    segment::{CorruptBatch, FileKind, Scanner, Segment, Source, Step},
+    segment::{CorruptBatch, FileKind, Scanner, Segment, Source, Step, is_unreadable},
 };
 use crate::model::Offset;
 
@@ -88,7 +88,8 @@ impl Scrubber {
             Source::Cached(segment.open_file()?)
         };
         let (end, size) = segment.published();
-        let mut scanner = Scanner::new(source, start, (size, Some(end)), shared.epoch_rule());
+        let scanner = Scanner::new(source, start, (size, Some(end)), shared.epoch_rule());
+        let mut scanner = scanner.over_bad_sectors();
         let flushed = shared.flushed();
         let mut holes: Vec<Range<u64>> = Vec::new();
         let go_on = loop {
@@ -126,7 +127,11 @@ impl Scrubber {
         }
         match BlockChecksums::load(&*folder.fs, &folder.file(segment.base(), FileKind::Checksums)) {
             Ok(Some(checksums)) if checksums.file_len() == segment.size() => {
-                checksums.mismatches(&*segment.open_file()?, range)
+                match checksums.mismatches(&*segment.open_file()?, range) {
+                    // The batches there have been reported.
+                    Err(error) if is_unreadable(&error) => Ok(Vec::new()),
+                    changed => changed,
+                }
             }
             Err(OwnFileError::Io(error)) => Err(error),
             // None yet, or hit themselves: the batches have their own.

@@ -40,6 +40,26 @@ impl ProducerContext for Offsets {
     }
 }
 
+fn connect(bootstrap: &str, settings: &[(&str, &str)], offsets: &Offsets) -> ThreadedProducer<Offsets> {
+    let mut config = client::producer(bootstrap);
+    config.set("linger.ms", "20");
+    for (key, value) in settings {
+        config.set(*key, *value);
+    }
+    config.create_with_context(offsets.clone()).unwrap()
+}
+
+fn send(producer: &ThreadedProducer<Offsets>, topic: &str, number: usize, record: &Received) {
+    let mut message = BaseRecord::with_opaque_to(topic, number).partition(0);
+    message.timestamp = record.timestamp;
+    message.key = record.key.as_ref();
+    message.payload = record.value.as_ref();
+    if !record.headers.is_empty() {
+        message = message.headers(owned_headers(&record.headers));
+    }
+    producer.send(message).map_err(|(error, _)| error).unwrap();
+}
+
 /// Sends records to partition 0 and gives the offset of each.
 pub(crate) fn produce(
     bootstrap: &str,
@@ -48,21 +68,9 @@ pub(crate) fn produce(
     records: &[Received],
 ) -> Vec<i64> {
     let offsets = Offsets::default();
-    let mut config = client::producer(bootstrap);
-    config.set("linger.ms", "20");
-    for (key, value) in settings {
-        config.set(*key, *value);
-    }
-    let producer: ThreadedProducer<Offsets> = config.create_with_context(offsets.clone()).unwrap();
+    let producer = connect(bootstrap, settings, &offsets);
     for (number, record) in records.iter().enumerate() {
-        let mut message = BaseRecord::with_opaque_to(topic, number).partition(0);
-        message.timestamp = record.timestamp;
-        message.key = record.key.as_ref();
-        message.payload = record.value.as_ref();
-        if !record.headers.is_empty() {
-            message = message.headers(owned_headers(&record.headers));
-        }
-        producer.send(message).map_err(|(error, _)| error).unwrap();
+        send(&producer, topic, number, record);
     }
     producer.flush(WITHIN).unwrap();
     let mut acknowledged = offsets.0.lock().unwrap().clone();
@@ -134,10 +142,9 @@ fn a_consumer_that_waits_at_the_end_is_given_what_comes_at_once_and_in_order() {
     let consumer = client::consumer(&bootstrap);
     client::assign(&consumer, "tail", &[(0, 0)]);
     assert!(consumer.poll(Duration::from_millis(200)).is_none(), "there is nothing yet");
-    let sent = samples(9, 40);
-    for (number, record) in sent.iter().enumerate() {
-        let offsets = produce(&bootstrap, "tail", &[("linger.ms", "0")], std::slice::from_ref(record));
-        assert_eq!(offsets, [number as i64]);
+    let producer = connect(&bootstrap, &[("linger.ms", "0")], &Offsets::default());
+    for (number, record) in samples(9, 200).iter().enumerate() {
+        send(&producer, "tail", number, record);
         let message = consumer.poll(WITHIN).unwrap().unwrap();
         assert_eq!(message.offset(), number as i64);
         assert_eq!(&Received::of(&message), record);

@@ -144,7 +144,8 @@ fn text(bytes: Option<&[u8]>) -> Value {
     if let Ok(text) = str::from_utf8(bytes) {
         return Value::from(text);
     }
-    let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+    let hex = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect::<String>();
     Value::Object(Map::from_iter([("hex".to_owned(), Value::from(hex))]))
 }
 

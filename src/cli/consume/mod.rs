@@ -31,6 +31,7 @@ const QUIET: Duration = Duration::from_millis(20);
 const POLL: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct Flags {
     /// The topic to read.
     #[arg(value_parser = topic_name)]
@@ -208,16 +209,11 @@ struct Reading<W: Write> {
 impl<W: Write> Reading<W> {
     async fn read(&mut self, consumer: &mut Consumer) -> anyhow::Result<()> {
         while self.left > 0 && !(self.until_end && self.ends.is_empty()) {
-            let polled = match consumer.poll(QUIET).await? {
-                Some(polled) => Some(polled),
-                None => {
-                    self.out.flush()?;
-                    if let Some(progress) = &mut self.progress {
-                        progress.tick();
-                    }
-                    consumer.poll(POLL).await?
-                }
-            };
+            let mut polled = consumer.poll(QUIET).await?;
+            if polled.is_none() {
+                self.show()?;
+                polled = consumer.poll(POLL).await?;
+            }
             match polled {
                 Some(Polled::Batch(batch)) => self.print(&batch)?,
                 Some(Polled::EndOfPartition { partition, offset, .. }) => self.reached(partition, offset),
@@ -225,6 +221,14 @@ impl<W: Write> Reading<W> {
             }
         }
         Ok(())
+    }
+
+    /// Shows what was printed, as nothing comes for now.
+    fn show(&mut self) -> io::Result<()> {
+        if let Some(progress) = &mut self.progress {
+            progress.tick();
+        }
+        self.out.flush()
     }
 
     fn print(&mut self, batch: &ConsumedBatch) -> anyhow::Result<()> {

@@ -64,33 +64,27 @@ impl Day {
         let customer = skewed(&mut rng, CUSTOMERS);
         // Writing into a string does not fail.
         let _ = write!(event.key, "customer-{customer:05}");
-        let _ = self.write_value(number, customer, event, &mut rng);
+        let _ = write_value(number, customer, event, &mut rng);
     }
+}
 
-    fn write_value(
-        self,
-        number: u64,
-        customer: u64,
-        event: &mut Event,
-        rng: &mut fastrand::Rng,
-    ) -> std::fmt::Result {
-        let kind = event.kind;
-        let product = skewed(rng, PRODUCTS);
-        let cents = 199 + product * 7919 % 29_800;
-        let quantity = 1 + skewed(rng, 9);
-        let out = &mut event.value;
-        write!(out, r#"{{"event":{number},"type":"{kind}","customer":{customer}"#)?;
-        match kind {
-            "search" => {
-                let (first, second) = (rng.choice(WORDS), rng.choice(WORDS));
-                write!(out, r#","query":"{} {}""#, first.unwrap_or_default(), second.unwrap_or_default())?;
-            }
-            "page_view" => write!(out, r#","product":{product},"seconds":{}"#, rng.u32(1..240))?,
-            "payment" => write!(out, r#","amount_cents":{},"method":"card""#, cents * quantity)?,
-            _ => write!(out, r#","product":{product},"quantity":{quantity},"price_cents":{cents}"#)?,
+fn write_value(number: u64, customer: u64, event: &mut Event, rng: &mut fastrand::Rng) -> std::fmt::Result {
+    let kind = event.kind;
+    let product = skewed(rng, PRODUCTS);
+    let cents = 199 + product * 7919 % 29_800;
+    let quantity = 1 + skewed(rng, 9);
+    let out = &mut event.value;
+    write!(out, r#"{{"event":{number},"type":"{kind}","customer":{customer}"#)?;
+    match kind {
+        "search" => {
+            let (first, second) = (rng.choice(WORDS), rng.choice(WORDS));
+            write!(out, r#","query":"{} {}""#, first.unwrap_or_default(), second.unwrap_or_default())?;
         }
-        write!(out, r#","session":"{:016x}"}}"#, rng.u64(..))
+        "page_view" => write!(out, r#","product":{product},"seconds":{}"#, rng.u32(1..240))?,
+        "payment" => write!(out, r#","amount_cents":{},"method":"card""#, cents * quantity)?,
+        _ => write!(out, r#","product":{product},"quantity":{quantity},"price_cents":{cents}"#)?,
     }
+    write!(out, r#","session":"{:016x}"}}"#, rng.u64(..))
 }
 
 /// Spreads neighbouring seeds apart (splitmix64's finaliser, by Sebastiano Vigna).

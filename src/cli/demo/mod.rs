@@ -28,9 +28,9 @@ use crate::{
 };
 
 /// How long a node may take to start or to stop.
-const NODE_TIME: Duration = Duration::from_secs(60);
+const NODE_TIME: Duration = Duration::from_mins(1);
 /// How long nothing may come before something is wrong.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Flags {

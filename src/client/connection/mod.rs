@@ -77,13 +77,15 @@ impl Connection {
         let stream = TcpStream::connect(address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let mut connection = Self::over(stream, address, config);
-        connection.versions = connection.negotiate().await.map_err(|error| match error {
-            // Nothing but a handshake was sent.
-            ConnectionError::Closed { .. } => failed(io::ErrorKind::ConnectionReset.into()),
-            ConnectionError::Io { source, .. } => {
-                ConnectionError::Connect { address: address.to_owned(), source }
+        // Nothing but a handshake was sent: whatever broke, there is no connection.
+        connection.versions = connection.negotiate().await.map_err(|error| {
+            if matches!(error, ConnectionError::Closed { .. }) {
+                return failed(io::ErrorKind::ConnectionReset.into());
             }
-            other => other,
+            if let ConnectionError::Io { source, .. } = error {
+                return ConnectionError::Connect { address: address.to_owned(), source };
+            }
+            error
         })?;
         Ok(connection)
     }
@@ -164,7 +166,7 @@ impl Connection {
 
     /// Ends it. Requests on their way fail with [`ConnectionError::Closed`].
     pub fn close(&self) {
-        self.queue.close(ConnectionError::Closed { address: self.queue.address.clone() });
+        self.queue.close(&ConnectionError::Closed { address: self.queue.address.clone() });
     }
 
     /// Sends a request in the highest common version and waits for its answer.
@@ -256,7 +258,7 @@ impl<M: Message> Pending<M> {
         let frame = self.frame().await?;
         decode(frame, version).map_err(|source| {
             let error = ConnectionError::Decode { address: queue.address.clone(), api: M::API, source };
-            queue.close(error.clone());
+            queue.close(&error);
             error
         })
     }
@@ -268,7 +270,7 @@ impl<M: Message> Pending<M> {
             Ok(Err(_)) => Err(ConnectionError::Closed { address: address() }),
             Err(_) => {
                 let error = ConnectionError::RequestTimedOut { address: address(), after: self.within };
-                self.queue.close(error.clone());
+                self.queue.close(&error);
                 Err(error)
             }
         }
@@ -296,7 +298,7 @@ async fn read(queue: Arc<Queue>, mut stream: OwnedReadHalf, limit: usize) {
             Err(source) => break io_error(&queue, source),
         }
     };
-    queue.close(error);
+    queue.close(&error);
 }
 
 fn hand_out(queue: &Queue, buffer: &mut BytesMut, limit: usize) -> Result<(), ConnectionError> {
@@ -325,9 +327,9 @@ async fn write(queue: Arc<Queue>, mut stream: OwnedWriteHalf, within: Duration) 
         }
         match timeout(within, stream.write_all_buf(&mut chunks)).await {
             Ok(Ok(())) => {}
-            Ok(Err(source)) => queue.close(io_error(&queue, source)),
+            Ok(Err(source)) => queue.close(&io_error(&queue, source)),
             Err(_) => queue
-                .close(ConnectionError::RequestTimedOut { address: queue.address.clone(), after: within }),
+                .close(&ConnectionError::RequestTimedOut { address: queue.address.clone(), after: within }),
         }
     }
     // The reader's half may still be open: the other side is to see the end now.

@@ -101,7 +101,7 @@ impl Queue {
 
     /// Ends the connection: every request that waits gets the error, later ones are not
     /// taken. The first call counts.
-    pub(super) fn close(&self, error: ConnectionError) {
+    pub(super) fn close(&self, error: &ConnectionError) {
         let waiting = {
             let mut state = self.lock();
             if state.closed.is_some() {

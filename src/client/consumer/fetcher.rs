@@ -182,16 +182,19 @@ impl Fetcher {
     }
 
     async fn on_partition(&self, placed: Placed, answer: PartitionData) -> Result<After, Gone> {
-        match answer.error_code {
-            ErrorCode::None => self.on_records(placed, answer).await,
-            ErrorCode::OffsetOutOfRange => self.on_out_of_range(placed, answer.log_start_offset).await,
-            code if code.is_retriable() => Ok(After::Return(placed)),
-            code => {
-                let source = ClientError::refused(ApiKey::Fetch, code, None);
-                let (topic, partition) = (placed.assigned.topic, placed.assigned.partition);
-                self.fail(ConsumeError::Partition { topic, partition, source }).await
-            }
+        let code = answer.error_code;
+        if code.is_none() {
+            return self.on_records(placed, answer).await;
         }
+        if code == ErrorCode::OffsetOutOfRange {
+            return self.on_out_of_range(placed, answer.log_start_offset).await;
+        }
+        if code.is_retriable() {
+            return Ok(After::Return(placed));
+        }
+        let source = ClientError::refused(ApiKey::Fetch, code, None);
+        let (topic, partition) = (placed.assigned.topic, placed.assigned.partition);
+        self.fail(ConsumeError::Partition { topic, partition, source }).await
     }
 
     async fn on_out_of_range(&self, mut placed: Placed, log_start: Offset) -> Result<After, Gone> {

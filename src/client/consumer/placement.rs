@@ -58,7 +58,9 @@ impl Placement {
     /// The channels between the tasks hold each partition at most once, which bounds them.
     pub(super) async fn run(mut self, assigned: Vec<Assigned>) {
         let (returned, mut returns) = mpsc::unbounded_channel();
-        assigned.into_iter().for_each(|assigned| self.place(assigned));
+        for assigned in assigned {
+            self.place(assigned);
+        }
         loop {
             select! {
                 Some(assigned) = returns.recv() => self.place(assigned),

@@ -63,7 +63,7 @@ impl Default for ProducerConfig {
             buffer_bytes: 32 << 20,
             request_bytes: 1 << 20,
             max_in_flight: MAX_IN_FLIGHT_IDEMPOTENT,
-            delivery_timeout: Duration::from_secs(120),
+            delivery_timeout: Duration::from_mins(2),
         }
     }
 }

@@ -122,9 +122,11 @@ impl Drop for Producer {
 
 impl Producer {
     /// A producer with connections of its own. It must be made within a tokio runtime.
-    pub fn new(client: &Client, config: ProducerConfig) -> Self {
+    pub fn new(client: &Client, mut config: ProducerConfig) -> Self {
         let room = config.buffer_bytes.clamp(1, u32::MAX as usize).min(Semaphore::MAX_PERMITS);
+        config.buffer_bytes = room;
         let shared = Arc::new(Shared {
+            config,
             client: client.with_own_connections(),
             clock: SystemClock::new(),
             topics: Topics::default(),
@@ -132,7 +134,6 @@ impl Producer {
             wake: Notify::new(),
             hurrying: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
-            config: ProducerConfig { buffer_bytes: room, ..config },
         });
         let task = tokio::spawn(Sender::new(Arc::clone(&shared)).run());
         Self { shared, task: Mutex::new(Some(task)) }

@@ -237,7 +237,7 @@ impl Sender {
         let (items, cap, message) = request.finish(&shared.config, shared.client.config().request_timeout);
         if shared.config.acks == Acks::None {
             let told = connection.tell(&message, cap);
-            return self.on_told(items, told);
+            return self.on_told(items, &told);
         }
         match connection.start_now(&message, cap) {
             Ok(pending) => {
@@ -247,9 +247,9 @@ impl Sender {
         }
     }
 
-    fn on_told(&self, items: Vec<Item>, told: Result<(), ConnectionError>) {
+    fn on_told(&self, items: Vec<Item>, told: &Result<(), ConnectionError>) {
         for item in items {
-            let attempt = match &told {
+            let attempt = match told {
                 Ok(()) => Attempt::Written { base: None, log_append_time: None },
                 Err(error) => Attempt::Failed(error.clone()),
             };

@@ -37,13 +37,7 @@ impl Call {
     }
 
     pub(super) fn answer<M: Message>(&self, message: &M) -> Reply {
-        self.answer_as(self.header.correlation_id, self.header.api_version, message)
-    }
-
-    pub(super) fn answer_as<M: Message>(&self, correlation_id: i32, version: i16, message: &M) -> Reply {
-        let mut out = BytesMut::new();
-        frame::encode_response(&mut out, version, correlation_id, message).unwrap();
-        Reply::Frame(out.freeze())
+        Reply::to(self.header.correlation_id, self.header.api_version, message)
     }
 }
 
@@ -59,11 +53,15 @@ pub(super) enum Reply {
 }
 
 impl Reply {
+    /// An answer to the request of this id, whichever that is.
+    pub(super) fn to<M: Message>(correlation_id: i32, version: i16, message: &M) -> Self {
+        let mut out = BytesMut::new();
+        frame::encode_response(&mut out, version, correlation_id, message).unwrap();
+        Self::Frame(out.freeze())
+    }
+
     pub(super) fn when(self, released: oneshot::Receiver<()>) -> Self {
-        match self {
-            Self::Frame(bytes) => Self::When(released, bytes),
-            other => other,
-        }
+        if let Self::Frame(bytes) = self { Self::When(released, bytes) } else { self }
     }
 }
 

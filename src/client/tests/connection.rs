@@ -30,16 +30,13 @@ fn versions(ranges: &[(ApiKey, i16, i16)]) -> ApiVersionsResponse {
 
 #[tokio::test]
 async fn the_highest_version_that_both_sides_have_is_used() {
-    let broker = FakeBroker::start_raw(|call| match call.api() {
-        ApiKey::ApiVersions => call.answer(&versions(&[
-            (ApiKey::Metadata, 4, 8),
-            (ApiKey::Fetch, 90, 95),
-            (ApiKey::Produce, 0, 99),
-        ])),
-        _ => {
-            assert_eq!(call.header.api_version, 8);
-            call.answer(&MetadataResponse::default())
+    let broker = FakeBroker::start_raw(|call| {
+        if call.api() == ApiKey::ApiVersions {
+            let ranges = [(ApiKey::Metadata, 4, 8), (ApiKey::Fetch, 90, 95), (ApiKey::Produce, 0, 99)];
+            return call.answer(&versions(&ranges));
         }
+        assert_eq!(call.header.api_version, 8);
+        call.answer(&MetadataResponse::default())
     })
     .await;
     let connection = Connection::open(&broker.address(), &config(&broker)).await.unwrap();
@@ -61,7 +58,7 @@ async fn a_broker_that_does_not_know_our_first_request_is_asked_in_its_own_versi
         let mut answer = versions(&[(ApiKey::ApiVersions, 0, 2), (ApiKey::Metadata, 0, 5)]);
         if call.header.api_version > 2 {
             answer.error_code = ErrorCode::UnsupportedVersion;
-            return call.answer_as(call.header.correlation_id, 0, &answer);
+            return Reply::to(call.header.correlation_id, 0, &answer);
         }
         let _: ApiVersionsRequest = call.decode();
         call.answer(&answer)
@@ -106,7 +103,7 @@ async fn requests_beyond_the_bound_wait_for_answers() {
 #[tokio::test]
 async fn an_answer_out_of_order_ends_the_connection_and_every_request_on_it() {
     let broker = FakeBroker::start(|call| {
-        call.answer_as(call.header.correlation_id + 1, call.header.api_version, &MetadataResponse::default())
+        Reply::to(call.header.correlation_id + 1, call.header.api_version, &MetadataResponse::default())
     })
     .await;
     let connection = Connection::open(&broker.address(), &config(&broker)).await.unwrap();
@@ -143,9 +140,9 @@ async fn a_listener_that_never_speaks_is_given_up_in_time() {
 
 #[tokio::test]
 async fn an_answer_may_come_byte_by_byte() {
-    let broker = FakeBroker::start_raw(|call| match call.answer(&all_versions()) {
-        Reply::Frame(bytes) => Reply::Trickle(bytes),
-        other => other,
+    let broker = FakeBroker::start_raw(|call| {
+        let whole = call.answer(&all_versions());
+        if let Reply::Frame(bytes) = whole { Reply::Trickle(bytes) } else { whole }
     })
     .await;
     let connection = Connection::open(&broker.address(), &config(&broker)).await.unwrap();

@@ -150,7 +150,7 @@ async fn a_batch_refused_for_good_takes_no_other_with_it() {
         match timeout(PATIENCE, delivery).await.unwrap() {
             Ok(_) => assert_ne!(number, 3),
             Err(ProduceError::Refused { code, .. }) => {
-                assert_eq!((number, code), (3, ErrorCode::InvalidRecord))
+                assert_eq!((number, code), (3, ErrorCode::InvalidRecord));
             }
             Err(error) => panic!("record {number}: {error}"),
         }
@@ -214,7 +214,7 @@ async fn a_full_buffer_makes_the_next_send_wait_for_an_answer() {
 async fn records_share_batches_and_flush_does_not_linger() {
     let world = World::new(1);
     let broker = world.node(|_, _| None).await;
-    let config_ = ProducerConfig { linger: Duration::from_secs(3600), ..ProducerConfig::default() };
+    let config_ = ProducerConfig { linger: Duration::from_hours(1), ..ProducerConfig::default() };
     let producer = Producer::new(&Client::new(config(&broker)), config_);
     let mut deliveries = Vec::new();
     for value in numbered(500) {
@@ -232,7 +232,7 @@ async fn an_idempotent_producer_numbers_its_batches_without_a_gap() {
     let broker = world.node(|_, _| None).await;
     let producer = Producer::new(&Client::new(config(&broker)), one_by_one());
     for value in numbered(20) {
-        let _ = send(&producer, &value).await;
+        drop(send(&producer, &value).await);
     }
     timeout(PATIENCE, producer.close()).await.unwrap();
     let state = world.lock();

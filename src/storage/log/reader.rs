@@ -11,7 +11,7 @@ use crate::{
     model::{LeaderEpoch, Offset, PartitionId},
     storage::{
         fs::File,
-        segment::{CorruptBatch, Segment, Wait},
+        segment::{CorruptBatch, Segment, Wait, is_unreadable},
     },
 };
 
@@ -142,7 +142,11 @@ impl LogReader {
         if request.wait == Wait::MayBlock {
             self.shared.make_room_for(segment);
         }
-        match read_quick(&self.shared, segment, request, out)? {
+        let quick = match read_quick(&self.shared, segment, request, out) {
+            Err(error) if is_unreadable(&error) => Quick::Astray,
+            quick => quick?,
+        };
+        match quick {
             Quick::Read(bytes, next) => Ok(Some((bytes, next))),
             Quick::NeedsDisk => Ok(None),
             Quick::Astray if request.wait == Wait::OnlyCached => Ok(None),
@@ -158,7 +162,8 @@ impl LogReader {
     /// where there is nothing to send, where only the disk can tell and the request is not to wait for it, or
     /// where something is corrupt: then [`LogReader::read`] knows more.
     ///
-    /// [`Verify::First`] checks the first batch; nothing checks the others.
+    /// With [`Verify::First`] also where something in it was never checked: read it, which does. Nothing is
+    /// checked here.
     pub fn file_range(&self, request: &ReadRequest) -> Result<Option<FileRange>, ReadError> {
         let upto = self.bound(request.from, request.upto)?;
         let request = ReadRequest { upto, ..*request };

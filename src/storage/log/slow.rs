@@ -67,7 +67,8 @@ pub(super) fn scanner(shared: &Shared, segment: &Arc<Segment>, start: (u64, Offs
     shared.make_room_for(segment);
     let source = Source::Cached(segment.open_file()?);
     let end = segment.end();
-    Ok(Scanner::new(source, start, (segment.size(), Some(end)), shared.epoch_rule()))
+    let scanner = Scanner::new(source, start, (segment.size(), Some(end)), shared.epoch_rule());
+    Ok(scanner.over_bad_sectors())
 }
 
 /// How many entries in a row are looked at before the index as a whole is doubted.

@@ -86,7 +86,8 @@ impl Segment {
         let end = self.end();
         let size = self.size();
         let source = Source::Cached(self.open_file()?);
-        let mut scanner = Scanner::new(source, (0, self.base), (size, Some(end)), EpochRule::any());
+        let scanner = Scanner::new(source, (0, self.base), (size, Some(end)), EpochRule::any());
+        let mut scanner = scanner.over_bad_sectors();
         let mut index = SegmentIndex::empty();
         loop {
             match scanner.look()? {

@@ -98,6 +98,7 @@ pub(crate) struct Scanner {
     epochs: EpochRule,
     bytes_read: u64,
     chunk: usize,
+    over_bad_sectors: bool,
 }
 
 impl Scanner {
@@ -122,7 +123,15 @@ impl Scanner {
             epochs,
             bytes_read: 0,
             chunk,
+            over_bad_sectors: false,
         }
+    }
+
+    /// Takes what the disk cannot read for zeros, which are no batch.
+    #[must_use]
+    pub(crate) const fn over_bad_sectors(mut self) -> Self {
+        self.over_bad_sectors = true;
+        self
     }
 
     pub(crate) const fn position(&self) -> u64 {
@@ -341,9 +350,40 @@ impl Scanner {
             self.buf.resize(wanted, 0);
         }
         let target = self.buf.get_mut(self.filled..wanted).unwrap_or_default();
-        let read = self.source.read_at(target, self.buf_at + self.filled as u64)?;
+        let at = self.buf_at + self.filled as u64;
+        let read = match self.source.read_at(target, at) {
+            Err(error) if self.over_bad_sectors && is_unreadable(&error) => {
+                read_around(&self.source, target, at)?
+            }
+            read => read?,
+        };
         self.filled += read;
         self.bytes_read += read as u64;
         Ok(())
     }
+}
+
+/// Whether the disk itself has failed to read.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// What is readable of a range in pieces, with zeros in the place of what is not.
+fn read_around(source: &Source, buf: &mut [u8], position: u64) -> io::Result<usize> {
+    const PIECE: usize = 4096;
+    let mut done = 0;
+    while done < buf.len() {
+        let at = position + done as u64;
+        let len = (PIECE - (at % PIECE as u64) as usize).min(buf.len() - done);
+        let piece = buf.get_mut(done..done + len).unwrap_or_default();
+        match source.read_at(piece, at) {
+            Err(error) if is_unreadable(&error) => {
+                piece.fill(0);
+                done += len;
+            }
+            Ok(read) if read < len => return Ok(done + read),
+            read => done += read?,
+        }
+    }
+    Ok(done)
 }

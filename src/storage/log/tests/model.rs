@@ -168,7 +168,11 @@ impl World {
         let tries = self.epoch;
         let report = self.open();
         // A sync that failed meanwhile has taken what it takes.
-        let lowest = if self.epoch > tries + 1 { self.survivors(self.flushed).min(lowest) } else { lowest };
+        let lowest = if report.was_poisoned || self.epoch > tries + 1 {
+            self.survivors(self.flushed).min(lowest)
+        } else {
+            lowest
+        };
         if let Some(doubtful) = self.doubtful.take()
             && report.log_end.get() >= doubtful.next
         {
@@ -417,6 +421,8 @@ impl World {
             return;
         };
         let byte = if self.rng.bool() { self.rng.usize(0..21) } else { self.rng.usize(0..kept.bytes.len()) };
+        // After a lie the terms may be gone with which epochs are compared.
+        let byte = if self.lies { byte.max(21) } else { byte };
         assert!(self.disk.flip(&path, (position + byte) as u64, 1 << self.rng.u8(0..8)));
         kept.hit = true;
         let base = kept.base;

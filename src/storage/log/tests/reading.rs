@@ -112,7 +112,7 @@ fn a_range_to_send_is_whole_batches_and_the_same_bytes_as_a_read() {
                 from: Offset::new(from),
                 upto: Offset::new(upto),
                 max_bytes,
-                verify: Verify::First,
+                verify: Verify::Never,
                 ..ReadRequest::default()
             };
             let range = reader.file_range(&request).unwrap();
@@ -128,6 +128,26 @@ fn a_range_to_send_is_whole_batches_and_the_same_bytes_as_a_read() {
             assert!(range.next.get() <= upto && (range.len <= max_bytes || sent.len() == 1));
         }
     }
+}
+
+#[test]
+fn what_was_checked_once_is_sent_unchecked_and_nothing_else_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = filled(dir.path(), 30);
+    let reader = log.reader();
+    let request = |from, upto| ReadRequest {
+        from: Offset::new(from),
+        upto: Offset::new(upto),
+        max_bytes: 1 << 20,
+        verify: Verify::First,
+        ..ReadRequest::default()
+    };
+    assert!(reader.file_range(&request(0, 45)).unwrap().is_none(), "nobody has checked it");
+    reader.read(&request(0, 45), &mut ReadBuffer::new()).unwrap();
+    assert!(reader.file_range(&request(0, 45)).unwrap().is_some());
+    assert!(reader.file_range(&request(0, 90)).unwrap().is_none(), "its second half is unchecked");
+    reader.read(&request(60, 90), &mut ReadBuffer::new()).unwrap();
+    assert!(reader.file_range(&request(60, 90)).unwrap().is_none(), "between 45 and 60 it is unchecked");
 }
 
 #[test]

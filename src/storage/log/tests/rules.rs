@@ -318,6 +318,23 @@ fn a_batch_that_is_hit_while_the_log_is_open_is_left_out_and_reported_once_as_ne
 }
 
 #[test]
+fn a_sector_that_cannot_be_read_costs_the_batches_in_it_and_no_others() {
+    let mut machine = Machine::new();
+    let (mut log, _) = machine.open();
+    for _ in 0..300 {
+        one(&mut log, b"flushed");
+    }
+    machine.disk.fail_reads(Machine::path(0), 8192..8200);
+    let (bases, skips) = consume(&log, 0);
+    let (first, last) = (8192 / BATCH as i64, 12288 / BATCH as i64);
+    assert_eq!((skips[0].0, skips[skips.len() - 1].1), (first, last + 1));
+    assert!(skips.windows(2).all(|pair| pair[0].1 == pair[1].0), "{skips:?}");
+    assert_eq!(bases, (0..first).chain(last + 1..300).collect::<Vec<_>>());
+    machine.disk.clear_faults();
+    assert_eq!(consume(&log, 0), ((0..300).collect(), vec![]), "a disk that recovers loses nothing");
+}
+
+#[test]
 fn s15_a_flushed_batch_of_a_new_segment_survives_because_its_folder_was_synced() {
     let mut machine = Machine::new();
     machine.options.segment_bytes = 2 * BATCH;
