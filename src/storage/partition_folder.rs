@@ -34,6 +34,9 @@ const ID_FILE: &str = "partition";
 const DELETED: &str = ".deleted";
 /// Where unknown folders go, beside the folder of logs.
 const ASIDE: &str = "put-aside";
+/// Bytes of a folder's name that are kept there: a file system takes 255, and the time is added. What is
+/// longer is told whole in the log, and by the folder's own id.
+const ASIDE_NAME_MAX: usize = 220;
 
 /// Why a partition has no folder to work in.
 #[derive(Debug, thiserror::Error)]
@@ -127,11 +130,12 @@ fn put_aside(fs: &dyn Fs, folder: &Path, now: TimestampMs) -> io::Result<PathBuf
     let aside = super::fs::folder_of(&logs).join(ASIDE);
     fs.create_dir_all(&aside)?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let mut to = aside.join(format!("{name}.{now}"));
+    let kept = &name[..name.floor_char_boundary(ASIDE_NAME_MAX)];
+    let mut to = aside.join(format!("{kept}.{now}"));
     let mut try_again = 0;
     while fs.exists(&to)? {
         try_again += 1;
-        to = aside.join(format!("{name}.{now}.{try_again}"));
+        to = aside.join(format!("{kept}.{now}.{try_again}"));
     }
     fs.rename(folder, &to)?;
     fs.sync_dir(&aside)?;
@@ -139,6 +143,12 @@ fn put_aside(fs: &dyn Fs, folder: &Path, now: TimestampMs) -> io::Result<PathBuf
     fs.sync_dir(&super::fs::folder_of(&logs))?;
     tracing::warn!("folder {} belongs to no partition here; it was moved to {}", name, to.display());
     Ok(to)
+}
+
+/// Whether the name is one that [`delete`] gave; any other folder is somebody's.
+fn is_condemned(name: &str) -> bool {
+    let id = name.strip_suffix(DELETED).and_then(|id| id.rsplit_once('-'));
+    id.is_some_and(|(topic, index)| uuid::Uuid::parse_str(topic).is_ok() && index.parse::<u32>().is_ok())
 }
 
 /// At start: finishes deletions that a crash cut short, and puts every folder aside that is not one of
@@ -155,7 +165,7 @@ pub fn sweep(
         if !entry.is_dir || known.contains(&folder) {
             continue;
         }
-        if entry.name.ends_with(DELETED) {
+        if is_condemned(&entry.name) {
             fs.remove_dir_all(&folder)?;
             fs.sync_dir(logs)?;
         } else {

@@ -50,20 +50,20 @@ pub(crate) fn start_again(node: &mut LocalNode) {
 }
 
 /// A metric, 0 where the node has not counted any.
-pub(crate) fn metric(node: &LocalNode, name: &str) -> f64 {
-    node.metric(name).unwrap().unwrap_or(0.0)
+pub(crate) fn metric(node: &LocalNode, name: &str) -> u64 {
+    node.metric(name).unwrap().unwrap_or_default() as u64
 }
 
 /// One metric with exactly these labels, as they stand between the braces; 0 where there is none.
-pub(crate) fn labelled(node: &LocalNode, name: &str, labels: &str) -> f64 {
+pub(crate) fn labelled(node: &LocalNode, name: &str, labels: &str) -> u64 {
     let text = node.get("/metrics").unwrap().body;
     let start = format!("{name}{{{labels}}} ");
-    text.lines().find_map(|line| line.strip_prefix(&start)).map_or(0.0, |value| value.parse().unwrap())
+    text.lines().find_map(|line| line.strip_prefix(&start)).map_or(0, |value| value.parse().unwrap())
 }
 
 /// Waits until a metric has a value that `holds`.
 #[track_caller]
-pub(crate) fn wait_for_metric(node: &LocalNode, name: &str, holds: impl Fn(f64) -> bool) {
+pub(crate) fn wait_for_metric(node: &LocalNode, name: &str, holds: impl Fn(u64) -> bool) {
     eventually(name, WITHIN, || holds(metric(node, name)).then_some(()));
 }
 

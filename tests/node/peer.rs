@@ -304,9 +304,9 @@ impl Peer {
 
 #[track_caller]
 fn only<T>(mut all: impl Iterator<Item = T>) -> T {
-    let first = all.next().expect("an answer for the one partition");
-    assert!(all.next().is_none(), "an answer for one partition only");
-    first
+    let (first, second) = (all.next(), all.next());
+    assert!(first.is_some() && second.is_none(), "an answer for the one partition");
+    first.unwrap()
 }
 
 pub(crate) fn topic(name: &str, partitions: i32, configs: &[(&str, &str)]) -> CreatableTopic {

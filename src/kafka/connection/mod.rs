@@ -167,9 +167,27 @@ impl Connection {
         }
     }
 
+    /// Makes room for what comes next. The memory for it may be held by others that wait as well, so a
+    /// request that waits too long is given up like any other that does not get on, and gives back its own.
+    async fn make_room(&mut self) -> Result<(), End> {
+        loop {
+            let is_told = tokio::select! {
+                biased;
+                made = self.input.make_room() => return Ok(made?),
+                () = &mut self.timer => false,
+                _ = self.shutdown.wait_for(|down| *down) => true,
+            };
+            if is_told {
+                self.send_all_pending().await?;
+                return Err(End::Shutdown);
+            }
+            self.on_timer()?;
+        }
+    }
+
     /// Reads what has arrived; false when there is nothing.
     async fn fill(&mut self) -> Result<bool, End> {
-        self.input.make_room().await?;
+        self.make_room().await?;
         let begins = !self.input.is_mid_frame();
         match self.input.try_fill(&self.stream) {
             Ok(0) if self.input.is_mid_frame() => Err(End::ClosedMidFrame),

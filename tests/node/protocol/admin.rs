@@ -115,6 +115,21 @@ fn s12_a_topic_deleted_and_made_again_under_its_name_is_another_and_starts_empty
 }
 
 #[test]
+fn a_topic_of_the_longest_name_is_served_deleted_and_made_again() {
+    let mut node = start_node();
+    let name = "n".repeat(249);
+    for round in 0..2 {
+        let mut peer = Peer::connect(&node);
+        peer.create(&name, 2, &[]);
+        assert_eq!(peer.append(&name, batch(&[format!("round {round}")])), 0);
+        kill_and_start(&mut node);
+        let mut peer = Peer::connect(&node);
+        assert_eq!(peer.read_all(&name), [(0, format!("round {round}").into_bytes())]);
+        assert_eq!(peer.delete(&name), ErrorCode::None);
+    }
+}
+
+#[test]
 fn a_deleted_topics_files_go_and_an_unknown_topic_cannot_be_deleted() {
     let node = start_node();
     let mut peer = Peer::connect(&node);

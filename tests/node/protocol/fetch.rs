@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Waits until the node has as many fetches in hand.
-fn wait_for_fetches(node: &LocalNode, count: f64) {
+fn wait_for_fetches(node: &LocalNode, count: u64) {
     let fetches = || labelled(node, "polylogue_requests_total", "api=\"Fetch\",error=\"none\"");
     eventually("the fetch has arrived", WITHIN, || (fetches() >= count).then_some(()));
 }
@@ -145,7 +145,7 @@ fn a_fetch_that_waits_is_answered_as_soon_as_something_is_produced() {
         let mut request = fetch_request(durability, &[(0, 0)]);
         (request.max_wait_ms, request.min_bytes) = (60_000, 1);
         let id = reader.send(FETCH, &request);
-        wait_for_fetches(&node, number as f64 + 1.0);
+        wait_for_fetches(&node, number as u64 + 1);
         let began = clock.monotonic();
         writer.append(durability, batch(&["at last"]));
         let data = reader.receive::<FetchRequest>(FETCH, id).responses.remove(0).partitions.remove(0);

@@ -37,7 +37,7 @@ fn s09_a_repeated_batch_is_answered_with_its_original_offset_also_after_kill_9_a
     let id = peer.producer_id();
     send_three(&mut peer, "once", id);
     assert_all_are_duplicates(&mut peer, "once", id, "at once");
-    assert_eq!(metric(&node, "polylogue_duplicate_batches_total"), 3.0);
+    assert_eq!(metric(&node, "polylogue_duplicate_batches_total"), 3);
     kill_and_start(&mut node);
     assert_all_are_duplicates(&mut Peer::connect(&node), "once", id, "after kill -9");
     restart(&mut node);

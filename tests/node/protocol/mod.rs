@@ -5,3 +5,4 @@ mod configs;
 mod fetch;
 mod idempotence;
 mod produce;
+mod versions;
