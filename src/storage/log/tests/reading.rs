@@ -211,9 +211,9 @@ fn with_log_append_time_the_record_carries_the_time_of_the_append() {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions { timestamp_type: TimestampType::LogAppendTime, ..LogOptions::default() };
     let mut log = open(dir.path(), options);
-    let mut bytes = batch(2, 5, b"value", Producer::NONE);
+    let bytes = batch(2, 5, b"value", Producer::NONE);
     let header = BatchHeader::parse(&bytes).unwrap();
-    log.append(&mut bytes, &header, TimestampMs::new(777)).unwrap();
+    log.append(&bytes, &header, TimestampMs::new(777)).unwrap();
     let found = log.reader().offset_for_time(TimestampMs::new(700), Offset::MAX).unwrap().unwrap();
     assert_eq!((found.0, found.1), (Offset::new(0), TimestampMs::new(777)));
 }
