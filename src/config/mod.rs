@@ -1,1 +1,10 @@
-//! (config: being built)
+//! What an operator may set, checked before anything starts.
+//!
+//! A setting that is misspelt, out of range or not served yet must stop the start or be refused with
+//! its name, never be carried in silence. So everything enters raw, as text with its origin, and
+//! leaves typed: [`node::NodeConfig`] for the process, [`topic::TopicConfig`] for a topic. Topic keys
+//! and their meanings are Kafka's.
+
+pub mod node;
+pub mod topic;
+pub mod units;

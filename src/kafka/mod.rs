@@ -1,1 +1,105 @@
-//! (kafka: being built)
+//! The client door: the Kafka protocol over actor handles.
+//!
+//! A connection is a task that reads requests, one handler per API carries them out. Handlers see the
+//! partitions' and the registry's handles and never a file: what is promised, the actors promise.
+
+mod connection;
+mod dispatch;
+mod errors;
+mod handlers;
+mod log_limit;
+mod meters;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+
+pub use self::{log_limit::LogLimit, meters::RequestMeters};
+use crate::{
+    actors::{
+        listener::{ConnectionContext, Serve},
+        membership::MembershipHandle,
+        partition::{
+            CorruptBatch,
+            table::{Topic, TopicTable},
+        },
+    },
+    clock::Clock,
+    config::{node::HostPort, topic::TopicDefaults},
+    metrics::Metrics,
+    model::NodeId,
+};
+
+/// What a connection may take, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Bytes of one request.
+    pub request_bytes: usize,
+    /// From a request's first byte to its last.
+    pub frame_timeout: Duration,
+    /// Without any request.
+    pub idle_timeout: Duration,
+    /// Without a peer taking any byte of an answer.
+    pub write_timeout: Duration,
+}
+
+/// What topics get that are made because somebody asked for them.
+#[derive(Clone, Copy, Debug)]
+pub struct AutoCreate {
+    /// Whether they are made at all.
+    pub enabled: bool,
+    /// How many partitions they get.
+    pub partitions: i32,
+}
+
+/// What all connections of a node share.
+#[derive(Debug)]
+pub struct Broker {
+    /// This node.
+    pub node_id: NodeId,
+    /// Where clients are told to find it.
+    pub advertised: HostPort,
+    /// The metadata.
+    pub membership: MembershipHandle,
+    /// The partitions.
+    pub topics: TopicTable,
+    /// Topic configs that the node sets for all topics.
+    pub defaults: TopicDefaults,
+    /// Topics made on demand.
+    pub auto_create: AutoCreate,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Requests, counted by API.
+    pub meters: RequestMeters,
+    /// Bounds for each connection.
+    pub limits: ConnectionLimits,
+    /// Bytes that all connections together may hold.
+    pub in_flight: Arc<Semaphore>,
+    /// Keeps a storm of bad requests out of the log.
+    pub complaints: LogLimit,
+}
+
+impl Broker {
+    /// What serves a connection, for a listener.
+    pub fn serve(self: Arc<Self>) -> Serve {
+        Arc::new(move |stream, context: ConnectionContext| {
+            Box::pin(connection::serve(stream, context, Arc::clone(&self)))
+        })
+    }
+
+    fn log_bad_peer(&self, listener: &str, peer: SocketAddr, why: &dyn std::fmt::Display) {
+        self.metrics.connections_dropped.of([listener.to_owned(), "bad_request".to_owned()]).inc();
+        if let Some(unsaid) = self.complaints.may_speak(self.clock.as_ref()) {
+            tracing::warn!(%peer, unsaid, "connection closed: {why}");
+        }
+    }
+
+    fn report_corrupt(&self, topic: &Topic, batch: &CorruptBatch) {
+        if batch.newly_found {
+            self.metrics.corrupt_batches.inc();
+            tracing::error!(topic = %topic.name, "corrupt batch is skipped: {batch}");
+        }
+    }
+}

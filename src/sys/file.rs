@@ -2,7 +2,7 @@
 
 use std::{
     fs::OpenOptions,
-    io::{self, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut},
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -37,6 +37,20 @@ pub fn pwrite_all(fd: BorrowedFd<'_>, mut buf: &[u8], mut position: u64) -> io::
         }
     }
     Ok(())
+}
+
+/// Writes all of both slices, one behind the other, with one call where the system takes them at once.
+/// After an error any part of either may have been written.
+pub fn pwrite_both(fd: BorrowedFd<'_>, slices: [&[u8]; 2], position: u64) -> io::Result<()> {
+    let [first, second] = slices;
+    let both = [IoSlice::new(first), IoSlice::new(second)];
+    let written = uninterrupted(|| rustix::io::pwritev(fd, &both, position))?;
+    let in_second = written.saturating_sub(first.len());
+    if written < first.len() {
+        pwrite_all(fd, first.get(written..).unwrap_or_default(), position + written as u64)?;
+    }
+    let from = position + (first.len() + in_second) as u64;
+    pwrite_all(fd, second.get(in_second..).unwrap_or_default(), from)
 }
 
 /// Reads until `buf` is full or the file ends.

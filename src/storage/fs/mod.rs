@@ -83,6 +83,13 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Writes all of `buf`. On an error any part of it may have been written: of a full disk
     /// ([`io::ErrorKind::StorageFull`]) typically what fitted.
     fn write_all_at(&self, buf: &[u8], position: u64) -> io::Result<()>;
+    /// Writes both slices, one behind the other, with one system call where there is one. On an error any
+    /// part of either may have been written.
+    fn write_both_at(&self, slices: [&[u8]; 2], position: u64) -> io::Result<()> {
+        let [first, second] = slices;
+        self.write_all_at(first, position)?;
+        self.write_all_at(second, position + first.len() as u64)
+    }
     /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
     /// Like [`File::read_at`], but only what needs no disk (`RWF_NOWAIT`): `None` when none of it is

@@ -127,6 +127,10 @@ impl File for RealFile {
         sys::pwrite_all(self.0.as_fd(), buf, position)
     }
 
+    fn write_both_at(&self, slices: [&[u8]; 2], position: u64) -> io::Result<()> {
+        sys::pwrite_both(self.0.as_fd(), slices, position)
+    }
+
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
         sys::pread(self.0.as_fd(), buf, position)
     }

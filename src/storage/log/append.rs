@@ -3,7 +3,7 @@ use std::{io, sync::Arc};
 use super::{Active, AppendError, Log, Poisoned};
 use crate::{
     model::{Offset, TimestampMs},
-    record::{BatchHeader, TimestampType, assign, stamp_log_append_time},
+    record::{BATCH_HEADER_LEN, BatchHeader, TimestampType, assign, stamp_log_append_time},
     storage::{
         fs::Open,
         producer_state::{BatchSequence, Check},
@@ -31,11 +31,12 @@ pub enum Appended {
 }
 
 impl Log {
-    /// Appends one whole batch that has been validated: gives it its offsets and term in place, and writes
-    /// it. `header` is the batch's own. After an error nothing of it is visible.
+    /// Appends one whole batch that has been validated: gives it its offsets and term on the way into the
+    /// file, without a copy of the records. `header` is the batch's own. After an error nothing of it is
+    /// visible.
     pub fn append(
         &mut self,
-        batch: &mut [u8],
+        batch: &[u8],
         header: &BatchHeader,
         now: TimestampMs,
     ) -> Result<Appended, AppendError> {
@@ -60,11 +61,7 @@ impl Log {
             self.roll()?;
         }
         let base = self.shared.log_end();
-        assign(batch, base, self.epoch);
-        if self.options.timestamp_type == TimestampType::LogAppendTime {
-            stamp_log_append_time(batch, now);
-        }
-        self.write(batch)?;
+        self.write(batch, base, now)?;
         let last = base.plus(i64::from(header.last_offset_delta));
         self.publish(batch.len() as u64, base, last.plus(1), max_timestamp);
         if header.is_idempotent() {
@@ -102,10 +99,27 @@ impl Log {
             || segment.offset_index_bytes() + 8 > self.options.segment_index_bytes
     }
 
-    fn write(&mut self, batch: &[u8]) -> Result<(), AppendError> {
+    fn write(&mut self, batch: &[u8], base: Offset, now: TimestampMs) -> Result<(), AppendError> {
         self.remove_remains().map_err(|error| self.fail(error))?;
         let position = self.active.segment.size();
-        match self.active.file.write_all_at(batch, position) {
+        let Some((head, records)) = batch.split_first_chunk::<BATCH_HEADER_LEN>() else {
+            return Err(AppendError::Malformed);
+        };
+        let file = &self.active.file;
+        let written = match self.options.timestamp_type {
+            TimestampType::CreateTime => {
+                let mut head = *head;
+                assign(&mut head, base, self.epoch);
+                file.write_both_at([&head, records], position)
+            }
+            TimestampType::LogAppendTime => {
+                let mut stamped = batch.to_vec();
+                assign(&mut stamped, base, self.epoch);
+                stamp_log_append_time(&mut stamped, now);
+                file.write_all_at(&stamped, position)
+            }
+        };
+        match written {
             Ok(()) => Ok(()),
             // Nothing that was written is published: the next append writes over it.
             Err(error) if is_full(&error) => {

@@ -40,7 +40,7 @@ impl Default for LogOptions {
             retention_bytes: None,
             timestamp_type: TimestampType::CreateTime,
             producers: ProducerLimits::default(),
-            snapshot_bytes: 64 << 20,
+            snapshot_bytes: 4 << 20,
             open_segments_max: 8,
         }
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     model::Offset,
-    record::{BATCH_HEADER_LEN, BatchHeader, crc_is_right},
+    record::{BATCH_HEADER_LEN, BatchHeader},
     storage::{
         fs::File,
         segment::{Located, Segment, Wait, read_with},
@@ -23,7 +23,7 @@ pub(super) fn file_range(
     let Some(file) = segment.file(request.wait)? else { return Ok(None) };
     let (end, size) = segment.published();
     let Located::At(position, base) = segment.locate(request.from, request.wait)? else { return Ok(None) };
-    let mut first = vec![0; BATCH_HEADER_LEN];
+    let mut first = [0; BATCH_HEADER_LEN];
     let Some(BATCH_HEADER_LEN) = read_with(&*file, &mut first, position, request.wait)? else {
         return Ok(None);
     };
@@ -38,13 +38,6 @@ pub(super) fn file_range(
     {
         return Ok(None);
     }
-    if request.verify != Verify::Never {
-        first.resize(header.total_len(), 0);
-        let read = read_with(&*file, &mut first, position, request.wait)?;
-        if read != Some(first.len()) || !crc_is_right(&first, &header) {
-            return Ok(None);
-        }
-    }
     let behind_first = (position + header.total_len() as u64, header.next_offset());
     let wanted = last_boundary(segment, request, position, (end, size))?;
     let wanted = wanted.filter(|(to, _)| *to > behind_first.0);
@@ -52,6 +45,9 @@ pub(super) fn file_range(
         Some((to, next)) if to == size || begins_at(&*file, to, next, request.wait)? => (to, next),
         Some(_) | None => behind_first,
     };
+    if request.verify != Verify::Never && !segment.is_verified(to) {
+        return Ok(None);
+    }
     segment.remember(next, to);
     let len = usize::try_from(to - position).unwrap_or(usize::MAX);
     Ok(Some(FileRange { file, position, len, next }))

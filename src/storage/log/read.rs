@@ -12,7 +12,7 @@ use crate::{
 pub enum Verify {
     /// For each batch.
     Always,
-    /// For the first batch of each read.
+    /// When the batch is served for the first time since the log was opened.
     First,
     /// Not at all; heads are still checked.
     Never,
@@ -106,8 +106,7 @@ fn walk(bytes: &[u8], base: Offset, upto: Offset, rule: &EpochRule, verify: Veri
         if rest.len() < header.total_len() {
             break Stop::Partial(header.total_len());
         }
-        let check = verify == Verify::Always || (verify == Verify::First && len == 0);
-        if check && !crc_is_right(rest, &header) {
+        if verify != Verify::Never && !crc_is_right(rest, &header) {
             break Stop::Bad;
         }
         len += header.total_len();
@@ -153,6 +152,9 @@ pub(super) fn read_quick(
                 return Ok(Quick::Read(0, request.from));
             }
             segment.remember(walk.next, position + kept as u64);
+            if request.verify != Verify::Never {
+                segment.note_verified(position, position + kept as u64);
+            }
             return Ok(Quick::Read(kept, walk.next));
         }
         match walk.stop {

@@ -162,7 +162,8 @@ impl LogReader {
     /// where there is nothing to send, where only the disk can tell and the request is not to wait for it, or
     /// where something is corrupt: then [`LogReader::read`] knows more.
     ///
-    /// [`Verify::First`] checks the first batch; nothing checks the others.
+    /// With [`Verify::First`] also where something in it was never checked: read it, which does. Nothing is
+    /// checked here.
     pub fn file_range(&self, request: &ReadRequest) -> Result<Option<FileRange>, ReadError> {
         let upto = self.bound(request.from, request.upto)?;
         let request = ReadRequest { upto, ..*request };

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use crate::{
     model::{BootId, Offset},
@@ -41,4 +41,24 @@ pub struct Cut {
     pub bytes: u64,
     /// What stood there.
     pub reason: CorruptReason,
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "log end {}, {} bytes read", self.log_end, self.bytes_read)?;
+        if let Some(cut) = &self.cut {
+            let Cut { offset, bytes, reason, .. } = cut;
+            write!(f, ", {bytes} bytes cut off at offset {offset} ({reason})")?;
+        }
+        if !self.set_aside.is_empty() {
+            write!(f, ", {} files set aside", self.set_aside.len())?;
+        }
+        if !self.indexes_rebuilt.is_empty() {
+            write!(f, ", {} indexes rebuilt", self.indexes_rebuilt.len())?;
+        }
+        if self.was_poisoned {
+            f.write_str(", read from the disk itself after a failed flush")?;
+        }
+        Ok(())
+    }
 }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use super::{CorruptReason, Hole, Segment, lock};
 use crate::model::Offset;
@@ -47,5 +47,16 @@ impl Segment {
     /// All that is known to be corrupt.
     pub(crate) fn known_corrupt(&self) -> Vec<CorruptBatch> {
         lock(&self.corrupt).clone()
+    }
+}
+
+impl fmt::Display for CorruptBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, position, len, first, next, reason, .. } = self;
+        write!(
+            f,
+            "offsets {first} to {next} (exclusive), {len} bytes at {position} of {}: {reason}",
+            file.display()
+        )
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct Segment {
     writing: Mutex<()>,
     recent: Mutex<locate::Recent>,
     corrupt: Mutex<Vec<CorruptBatch>>,
+    /// Bytes from the beginning whose batches this process has checked while it served them.
+    verified: AtomicU64,
 }
 
 /// What is open. `None` until the first use, and again when others need the room.
@@ -106,6 +108,7 @@ impl Segment {
             writing: Mutex::default(),
             recent: Mutex::default(),
             corrupt: Mutex::default(),
+            verified: AtomicU64::new(0),
         }
     }
 
@@ -122,6 +125,19 @@ impl Segment {
     /// The offset after its last batch.
     pub(crate) fn end(&self) -> Offset {
         Offset::new(self.end.load(Ordering::Acquire))
+    }
+
+    /// Whether every batch below this position was checked when it was served before.
+    pub(crate) fn is_verified(&self, to: u64) -> bool {
+        to <= self.verified.load(Ordering::Relaxed)
+    }
+
+    /// The batches of this range are right. Only what joins on to the part that is known counts: who
+    /// reads from the middle is checked each time.
+    pub(crate) fn note_verified(&self, from: u64, to: u64) {
+        if self.is_verified(from) {
+            self.verified.fetch_max(to, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn is_sealed(&self) -> bool {

@@ -236,6 +236,9 @@ impl Scanner {
     }
 
     /// The bad batch's own length may be right: then the next one stands right behind it.
+    ///
+    /// That one's offset is outside its checksum too. Where the bad batch's checksum is right all the same,
+    /// its own records say which offset is next, and the next batch may be found to be bad as well.
     fn behind_own_length(&mut self, upper: u64) -> io::Result<Option<(u64, Offset)>> {
         let (at, first) = (self.position, self.expected);
         let Some(header) = self.header_but_for_magic(at)? else { return Ok(None) };
@@ -243,10 +246,12 @@ impl Scanner {
         if behind >= upper {
             return Ok(None);
         }
-        Ok(match self.judge(behind, None)? {
-            Step::Batch(next) if next.base_offset > first => Some((behind, next.base_offset)),
-            Step::Batch(_) | Step::Bad(_) | Step::End => None,
-        })
+        let Step::Batch(next) = self.judge(behind, None)? else { return Ok(None) };
+        let is_counted =
+            header.last_offset_delta >= 0 && crc_is_right(self.bytes(at, header.total_len())?, &header);
+        let counted = first.plus(i64::from(header.last_offset_delta) + 1);
+        let goes_on = if is_counted { counted } else { next.base_offset };
+        Ok((goes_on > first).then_some((behind, goes_on)))
     }
 
     /// Looks for the next whole batch byte by byte. A whole batch may also be a record's value, copied from

@@ -24,9 +24,10 @@ pub(super) fn batch(records: usize, timestamp: i64, value: &[u8], producer: Prod
     builder.finish(Compression::None, None, producer).unwrap().to_vec()
 }
 
-pub(super) fn append(log: &mut Log, mut batch: Vec<u8>) -> Appended {
-    let header = BatchHeader::parse(&batch).unwrap();
-    log.append(&mut batch, &header, TimestampMs::new(1)).unwrap()
+pub(super) fn append(log: &mut Log, batch: impl AsRef<[u8]>) -> Appended {
+    let batch = batch.as_ref();
+    let header = BatchHeader::parse(batch).unwrap();
+    log.append(batch, &header, TimestampMs::new(1)).unwrap()
 }
 
 pub(super) const PARTITION: PartitionId =

@@ -112,7 +112,7 @@ fn a_range_to_send_is_whole_batches_and_the_same_bytes_as_a_read() {
                 from: Offset::new(from),
                 upto: Offset::new(upto),
                 max_bytes,
-                verify: Verify::First,
+                verify: Verify::Never,
                 ..ReadRequest::default()
             };
             let range = reader.file_range(&request).unwrap();
@@ -161,6 +161,30 @@ fn only_so_many_segments_are_open_however_many_there_are_and_are_read() {
 }
 
 #[test]
+fn what_was_checked_once_is_sent_unchecked_and_nothing_else_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = filled(dir.path(), 30);
+    let reader = log.reader();
+    let request = |from| ReadRequest {
+        from: Offset::new(from),
+        max_bytes: 1 << 20,
+        verify: Verify::First,
+        ..ReadRequest::default()
+    };
+    let is_sent = |from| reader.file_range(&request(from)).unwrap().is_some();
+    let check = |from| match reader.read(&request(from), &mut ReadBuffer::new()).unwrap() {
+        ReadOutcome::Read { next, .. } => next.get(),
+        ReadOutcome::NeedsDisk => panic!("the request may wait"),
+    };
+    assert!(!is_sent(0), "nobody has checked it");
+    let next = check(0);
+    assert!(is_sent(0) && is_sent(3), "to the end of its segment it was checked");
+    assert!(!is_sent(next), "the next segment is unchecked");
+    check(next + 3);
+    assert!(!is_sent(next) && !is_sent(next + 3), "what stands before it in its segment is unchecked");
+}
+
+#[test]
 fn a_time_leads_to_the_first_record_at_or_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let log = filled(dir.path(), 30);
@@ -187,9 +211,9 @@ fn with_log_append_time_the_record_carries_the_time_of_the_append() {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions { timestamp_type: TimestampType::LogAppendTime, ..LogOptions::default() };
     let mut log = open(dir.path(), options);
-    let mut bytes = batch(2, 5, b"value", Producer::NONE);
+    let bytes = batch(2, 5, b"value", Producer::NONE);
     let header = BatchHeader::parse(&bytes).unwrap();
-    log.append(&mut bytes, &header, TimestampMs::new(777)).unwrap();
+    log.append(&bytes, &header, TimestampMs::new(777)).unwrap();
     let found = log.reader().offset_for_time(TimestampMs::new(700), Offset::MAX).unwrap().unwrap();
     assert_eq!((found.0, found.1), (Offset::new(0), TimestampMs::new(777)));
 }

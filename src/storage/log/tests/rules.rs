@@ -179,9 +179,9 @@ fn s13_after_a_failed_sync_nothing_above_the_flushed_position_is_served_or_taken
         let done = log.begin_flush().run();
         assert_eq!(log.finish_flush(done), Err(Poisoned));
         assert_eq!(log.flushed_end(), Offset::new(1));
-        let mut more = batch(1, 5, b"c", Producer::NONE);
+        let more = batch(1, 5, b"c", Producer::NONE);
         let header = BatchHeader::parse(&more).unwrap();
-        let refused = log.append(&mut more, &header, TimestampMs::new(1));
+        let refused = log.append(&more, &header, TimestampMs::new(1));
         assert!(matches!(refused, Err(AppendError::Poisoned(Poisoned))));
         let mut out = ReadBuffer::new();
         let above = ReadRequest { from: Offset::new(1), ..ReadRequest::default() };
@@ -471,10 +471,10 @@ fn a_full_disk_refuses_leaves_nothing_behind_and_heals_by_itself() {
     let (mut log, _) = machine.open();
     one(&mut log, b"flushed");
     machine.disk.set_free_bytes(BATCH / 2);
-    let mut refused = batch(1, 5, b"refused", Producer::NONE);
+    let refused = batch(1, 5, b"refused", Producer::NONE);
     let header = BatchHeader::parse(&refused).unwrap();
     for _ in 0..3 {
-        let answer = log.append(&mut refused, &header, TimestampMs::new(1));
+        let answer = log.append(&refused, &header, TimestampMs::new(1));
         assert!(matches!(answer, Err(AppendError::DiskFull)), "{answer:?}");
         assert_eq!(consume(&log, 0), (vec![0], vec![]));
     }

@@ -18,13 +18,13 @@ impl World {
         if kept.hit || kept.base < self.log_start || self.next_sequence[0] < 0 {
             return;
         }
-        let mut bytes = kept.bytes.clone();
+        let bytes = kept.bytes.clone();
         let header = BatchHeader::parse(&bytes).unwrap();
         let log = self.log.as_mut().unwrap();
         if log.is_poisoned() {
             return;
         }
-        let answer = log.append(&mut bytes, &header, TimestampMs::new(self.clock_ms)).unwrap();
+        let answer = log.append(&bytes, &header, TimestampMs::new(self.clock_ms)).unwrap();
         let original = Appended::Duplicate { base: Offset::new(kept.base), last: Offset::new(kept.next - 1) };
         assert_eq!(answer, original, "s09: the original is in the log");
     }

@@ -21,7 +21,7 @@ use super::{PARTITION, batch};
 use crate::{
     clock::ManualClock,
     model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs},
-    record::{BatchHeader, Producer},
+    record::{BatchHeader, Producer, assign},
     storage::{
         fs::Fs as _,
         fs::faulty::{CachedReads, FaultRates, FaultyFs, SimulatedDisk},
@@ -258,7 +258,9 @@ impl World {
         let base = self.end();
         let next = base + i64::from(header.last_offset_delta) + 1;
         let log = self.log.as_mut().unwrap();
-        let answer = log.append(&mut bytes, &header, TimestampMs::new(self.clock_ms));
+        let answer = log.append(&bytes, &header, TimestampMs::new(self.clock_ms));
+        // What is to stand in the file: the log writes offset and term itself, and leaves ours alone.
+        assign(&mut bytes, Offset::new(base), log.leader_epoch());
         self.trace.push(format!("append {} bytes at {base}: {answer:?}", bytes.len()));
         let last_sequence = header.last_sequence().get();
         let producer = id.map(|id| (id as i64, last_sequence));

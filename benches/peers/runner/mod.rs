@@ -1,0 +1,199 @@
+//! One command that runs a node beside the ideal server and says what was reached.
+
+mod admin;
+mod broker;
+mod disk;
+mod machine;
+mod measure;
+mod rows;
+mod stage;
+mod table;
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use polylogue::clock::{Clock, SystemClock};
+use serde::Serialize;
+
+use broker::Kind;
+use machine::Machine;
+use measure::{Bench, Effort};
+use rows::{Beside, Load, ROWS, Row};
+use table::Figure;
+
+/// What is run, and against what.
+#[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(crate) struct Options {
+    /// Only these rows, by name, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<String>,
+    /// Print the names of the rows and end.
+    #[arg(long)]
+    list: bool,
+    /// A fifth of the work and two runs: to see that it works, not to write figures down.
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// As many runs of the 5 GB row as of the others, instead of one.
+    #[arg(long)]
+    full: bool,
+    /// Measured runs of each side.
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Where brokers keep their data; the disk that is measured.
+    #[arg(long, default_value = default_folder())]
+    dir: PathBuf,
+    /// Where the figures of all runs go; `peers.json` beside the data otherwise.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// End with an error when a target is not met.
+    #[arg(long)]
+    strict: bool,
+    /// Put the ideal server in our place: what the comparison itself is worth here.
+    #[arg(long, conflicts_with = "command")]
+    ideal_twice: bool,
+    /// Put another broker in our place, one that takes any topic: a command with `{port}` and `{dir}`.
+    #[arg(long, value_delimiter = ' ')]
+    command: Vec<String>,
+}
+
+/// Everything that was found, as it is kept.
+#[derive(Serialize)]
+struct Findings<'a> {
+    started_unix_ms: i64,
+    machine: &'a Machine,
+    quick: bool,
+    figures: &'a [Figure],
+}
+
+/// Measures the rows that were asked for; prints the table even when one of them fails half way.
+pub(crate) fn main(options: &Options) -> Result<()> {
+    if options.list {
+        for row in ROWS {
+            println!("{}", row.name);
+        }
+        return Ok(());
+    }
+    ensure!(!cfg!(debug_assertions), "figures of a debug build say nothing: run `cargo bench --bench peers`");
+    let ours = contender(options)?;
+    let rows = wanted(options)?;
+    let folder = Folder::claim(&options.dir)?;
+    let machine = Machine::here(folder.path());
+    let started_unix_ms = SystemClock::new().wall().get();
+    let json = options.json.clone().unwrap_or_else(|| options.dir.join("peers.json"));
+    eprintln!("{}", machine.line());
+    let mut figures = Vec::new();
+    let mut failure = None;
+    for (index, row) in rows.iter().enumerate() {
+        eprintln!("[{} of {}] {}", index + 1, rows.len(), row.name);
+        let bench = Bench { ours: &ours, folder: folder.path(), effort: effort(options, row) };
+        match bench.measure(row) {
+            Ok(measured) => figures.extend(measured),
+            Err(error) => {
+                eprintln!("  {} failed: {error:#}", row.name);
+                failure.get_or_insert(row.name);
+            }
+        }
+        let quick = options.quick;
+        let findings = Findings { started_unix_ms, machine: &machine, quick, figures: &figures };
+        fs::write(&json, serde_json::to_vec_pretty(&findings)?)?;
+    }
+    drop(folder);
+    println!("{}\n\n{}", machine.line(), table::render(&figures));
+    eprintln!("all runs: {}", json.display());
+    verdict(options, &figures, failure)
+}
+
+fn verdict(options: &Options, figures: &[Figure], failure: Option<&str>) -> Result<()> {
+    if let Some(row) = failure {
+        bail!("{row} could not be measured");
+    }
+    let missed = figures.iter().filter(|figure| figure.met == Some(false)).count();
+    ensure!(!options.strict || missed == 0, "{missed} targets not met");
+    Ok(())
+}
+
+/// A node of ours unless something else was asked for. Cargo has built it with this program.
+fn contender(options: &Options) -> Result<Kind> {
+    if options.ideal_twice {
+        return Ok(Kind::Ideal);
+    }
+    if !options.command.is_empty() {
+        return Ok(Kind::Command { words: options.command.clone() });
+    }
+    let given = env::var_os("POLYLOGUE_BIN").map(PathBuf::from);
+    let program = given.or_else(|| option_env!("CARGO_BIN_EXE_polylogue").map(PathBuf::from));
+    let program = program.context("no polylogue: build with the feature `server` or set POLYLOGUE_BIN")?;
+    ensure!(program.is_file(), "{} is not there", program.display());
+    Ok(Kind::Polylogue { program })
+}
+
+fn wanted(options: &Options) -> Result<Vec<Row>> {
+    if options.rows.is_empty() {
+        return Ok(ROWS.into_iter().filter(|row| !(options.quick && writes_much(row))).collect());
+    }
+    let named = |name: &String| {
+        let row = ROWS.into_iter().find(|row| row.name == name);
+        row.with_context(|| format!("no row {name}; --list names them"))
+    };
+    options.rows.iter().map(named).collect()
+}
+
+fn writes_much(row: &Row) -> bool {
+    matches!(row.load, Load::EndToEnd { beside: Beside::JustWritten { .. }, .. })
+}
+
+fn effort(options: &Options, row: &Row) -> Effort {
+    let once = writes_much(row) && !options.full;
+    let usual = if options.quick { 2 } else { 5 };
+    Effort {
+        runs: options.runs.unwrap_or(if once { 1 } else { usual }),
+        warm_up: !once,
+        divisor: if options.quick { 5 } else { 1 },
+        seconds: if options.quick { 3 } else { 8 },
+    }
+}
+
+/// A folder on the disk of the build, which Cargo gives to benches.
+fn default_folder() -> &'static str {
+    option_env!("CARGO_TARGET_TMPDIR").unwrap_or("target/tmp")
+}
+
+/// The folder that brokers write to. Empty when it is claimed, also after a run that was cut off, and
+/// removed at the end; claimed by one run at a time, because two would measure each other.
+struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    fn claim(parent: &Path) -> Result<Self> {
+        fs::create_dir_all(parent)?;
+        let lock = File::create(parent.join("peers.lock"))?;
+        lock.try_lock().with_context(|| format!("another run is going on in {}", parent.display()))?;
+        let path = parent.join("peers");
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::create_dir_all(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            eprintln!("process {}: {} is left behind: {error}", process::id(), self.path.display());
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! One side of the comparison while a row is measured: its broker, its folder and the topics of the
+//! run. A node of ours lives through the row and gets a fresh topic for each run; a broker without
+//! topics is started anew instead, which is the nearest to it.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    broker::{Broker, Hints, Kind, free_address},
+    rows::Topic,
+};
+use crate::driver::Report;
+
+/// One side of a row.
+pub(super) struct Stage {
+    kind: Kind,
+    folder: PathBuf,
+    hints: Hints,
+    topic: Topic,
+    broker: Option<Broker>,
+    topics_so_far: u32,
+}
+
+/// A driver in the background; ended when this goes.
+pub(super) struct Background(Child);
+
+impl Stage {
+    pub(super) fn new(kind: &Kind, folder: PathBuf, hints: Hints, topic: Topic) -> Self {
+        Self { kind: kind.clone(), folder, hints, topic, broker: None, topics_so_far: 0 }
+    }
+
+    pub(super) fn label(&self) -> &'static str {
+        self.kind.label()
+    }
+
+    /// A topic that nobody has written to, on a broker that runs.
+    pub(super) fn fresh_topic(&mut self) -> Result<String> {
+        if self.broker.is_none() {
+            self.broker = Some(Broker::start(&self.kind, &self.folder, self.hints)?);
+        }
+        self.topics_so_far += 1;
+        let name = format!("peers-{}", self.topics_so_far);
+        self.broker()?.create_topic(&name, self.hints.partitions.max(1), self.topic)?;
+        Ok(name)
+    }
+
+    /// Frees what the run wrote.
+    pub(super) fn clear(&mut self, topics: &[String]) -> Result<()> {
+        if self.kind.has_topics() {
+            return topics.iter().try_for_each(|topic| self.broker()?.delete_topic(topic));
+        }
+        self.close()
+    }
+
+    /// Ends the broker and leaves its folder as it is.
+    pub(super) fn end_keeping_data(&mut self) -> Result<()> {
+        self.broker.take().map_or(Ok(()), Broker::stop)
+    }
+
+    /// Starts a broker on the folder as it is, without waiting for it.
+    pub(super) fn launch(&self) -> Result<Broker> {
+        Broker::launch(&self.kind, &self.folder, free_address()?, self.hints)
+    }
+
+    /// Ends the broker and removes its folder.
+    pub(super) fn close(&mut self) -> Result<()> {
+        let ended = self.end_keeping_data();
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder)?;
+        }
+        ended
+    }
+
+    pub(super) fn broker(&self) -> Result<&Broker> {
+        self.broker.as_ref().context("no broker runs")
+    }
+
+    /// Runs the driver to its end.
+    pub(super) fn drive(&self, topic: &str, load: &[&str]) -> Result<Report> {
+        let mut command = self.driver(topic, load)?;
+        let output = command.stderr(Stdio::inherit()).output()?;
+        let report: Report = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("the driver ended with {} and no report: {command:?}", output.status))?;
+        ensure!(
+            report.failed == 0,
+            "{} of {} messages failed on {}, the first: {:?}",
+            report.failed,
+            report.failed + report.messages,
+            self.label(),
+            report.first_error
+        );
+        Ok(report)
+    }
+
+    /// Starts the driver and leaves it running.
+    pub(super) fn drive_in_background(&self, topic: &str, load: &[&str]) -> Result<Background> {
+        Ok(Background(self.driver(topic, load)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+    }
+
+    fn driver(&self, topic: &str, load: &[&str]) -> Result<Command> {
+        let broker = self.broker()?;
+        let mut command = Command::new(env::current_exe()?);
+        command.arg("driver").args(load).args(["--brokers", &broker.address().to_string()]);
+        command.args(["--topic", topic, "--partitions", &self.hints.partitions.max(1).to_string()]);
+        command.args(["--broker-pid", &broker.pid().to_string()]);
+        command.args(["--set", &format!("p.acks={}", self.topic.acks())]);
+        Ok(command)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // an error means that it has ended already
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,442 @@
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use fastrand::Rng;
+use uuid::Uuid;
+
+use super::{registry::ProposeError, *};
+use crate::{
+    config::topic::{AlterOp, ConfigChange, TopicConfigError, TopicDefaults},
+    model::{
+        BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId, TopicId, TopicName,
+    },
+    storage::metadata_log::codec,
+};
+
+const US: NodeId = NodeId::new(1);
+
+fn rules() -> Rules {
+    Rules {
+        node: US,
+        default_partitions: 4,
+        partitions_max: 30_000,
+        topic_defaults: TopicDefaults::default(),
+    }
+}
+
+fn beginnings() -> Vec<MetadataRecord> {
+    vec![
+        MetadataRecord::ClusterCreated { cluster_id: Uuid::from_u128(7), feature_level: FEATURE_LEVEL },
+        MetadataRecord::BrokerRegistered {
+            node: US,
+            boot: BootId::from_bytes([3; 16]),
+            epoch: BrokerEpoch::new(2),
+            endpoints: vec![Endpoint { listener: "kafka".into(), host: "127.0.0.1".into(), port: 9092 }],
+        },
+    ]
+}
+
+fn image_of(records: &[MetadataRecord]) -> MetadataImage {
+    let mut image = MetadataImage::default();
+    for record in records {
+        image.apply(record).unwrap();
+    }
+    image
+}
+
+fn registry() -> Registry {
+    Registry::new(rules(), Arc::new(image_of(&beginnings())))
+}
+
+fn topic(name: &str, partitions: i32) -> NewTopic {
+    NewTopic { name: name.into(), partitions, replication_factor: -1, ..NewTopic::default() }
+}
+
+/// Writes everything that is proposed.
+fn commit(registry: &mut Registry) -> Vec<MetadataRecord> {
+    let mut written = Vec::new();
+    while let Some(group) = registry.next_group() {
+        written.extend(group.records);
+        registry.on_committed();
+    }
+    written
+}
+
+fn refusal<T: std::fmt::Debug>(outcome: Result<T, ProposeError>) -> Refusal {
+    match outcome {
+        Err(ProposeError::Refused(refusal)) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn partition(topic: TopicId, index: i32) -> PartitionId {
+    PartitionId { topic, index: PartitionIndex::new(index) }
+}
+
+#[test]
+fn a_topic_is_seen_by_commands_at_once_and_by_readers_when_it_is_committed() {
+    let mut registry = registry();
+    let created = registry.create_topic(&topic("t", -1), false).unwrap();
+    assert_eq!((created.partitions, created.replication_factor), (4, 1));
+    assert!(registry.committed().topic_named("t").is_none());
+    assert!(matches!(refusal(registry.create_topic(&topic("t", 1), false)), Refusal::TopicExists(_)));
+    commit(&mut registry);
+    let image = registry.committed();
+    let found = image.topic_named("t").unwrap();
+    assert_eq!((found.id, found.partition_count()), (created.id, 4));
+    let first = found.partition(PartitionIndex::new(0)).unwrap();
+    assert_eq!((first.leader, first.leader_epoch, &*first.in_sync), (US, LeaderEpoch::NONE, &[US][..]));
+}
+
+#[test]
+fn while_a_group_is_written_all_others_become_one_group() {
+    let mut registry = registry();
+    registry.create_topic(&topic("a", 1), false).unwrap();
+    assert_eq!(registry.next_group().unwrap().records.len(), 1);
+    registry.create_topic(&topic("b", 1), false).unwrap();
+    registry.create_topic(&topic("c", 1), false).unwrap();
+    assert!(registry.next_group().is_none());
+    registry.on_committed();
+    assert!(
+        registry.committed().topic_named("a").is_some() && registry.committed().topic_named("b").is_none()
+    );
+    assert_eq!(registry.next_group().unwrap().records.len(), 2);
+}
+
+#[test]
+fn a_group_that_was_not_written_leaves_nothing_behind() {
+    let mut registry = registry();
+    registry.create_topic(&topic("a", 1), false).unwrap();
+    registry.next_group().unwrap();
+    registry.create_topic(&topic("b", 1), false).unwrap();
+    registry.propose_producer_ids().unwrap();
+    registry.on_not_written();
+    assert_eq!(commit(&mut registry), []);
+    assert_eq!(registry.take_producer_id(), None);
+    registry.create_topic(&topic("a", 1), false).unwrap();
+    registry.propose_producer_ids().unwrap();
+    commit(&mut registry);
+    assert_eq!(registry.take_producer_id(), Some(ProducerId::new(0)));
+}
+
+#[test]
+fn a_wrong_topic_is_refused_for_its_reason() {
+    let mut registry = registry();
+    registry.create_topic(&topic("there", 1), false).unwrap();
+    let mut refused = |new: NewTopic| refusal(registry.create_topic(&new, false));
+    assert!(matches!(refused(topic("a/b", 1)), Refusal::InvalidName(_)));
+    assert!(matches!(refused(topic("there", 1)), Refusal::TopicExists(_)));
+    for count in [0, -2, PARTITIONS_MAX + 1, i32::MAX, i32::MIN] {
+        assert_eq!(refused(topic("t", count)), Refusal::InvalidPartitions { asked: count, min: 1 });
+    }
+    for factor in [0, 2, -2] {
+        let new = NewTopic { replication_factor: factor, ..topic("t", 1) };
+        assert_eq!(refused(new), Refusal::InvalidReplicationFactor { asked: factor, brokers: 1 });
+    }
+    let configs = BTreeMap::from([("retention.sm".to_owned(), "1".to_owned())]);
+    assert!(matches!(refused(NewTopic { configs, ..topic("t", 1) }), Refusal::InvalidConfig(_)));
+}
+
+#[test]
+fn a_replica_assignment_is_taken_only_if_every_partition_has_brokers_that_are_there() {
+    let mut registry = registry();
+    let with = |assignments: &[(i32, &[i32])]| NewTopic {
+        assignments: assignments
+            .iter()
+            .map(|(index, nodes)| (*index, nodes.iter().map(|node| NodeId::new(*node)).collect()))
+            .collect(),
+        ..topic("t", -1)
+    };
+    for wrong in [&[(1, &[1][..])][..], &[(0, &[1]), (2, &[1])], &[(0, &[])], &[(0, &[1, 1])], &[(0, &[2])]] {
+        let outcome = registry.create_topic(&with(wrong), false);
+        assert!(matches!(refusal(outcome), Refusal::InvalidAssignment(_)), "{wrong:?}");
+    }
+    let both = NewTopic { partitions: 1, ..with(&[(0, &[1])]) };
+    assert!(matches!(refusal(registry.create_topic(&both, false)), Refusal::InvalidRequest(_)));
+    assert_eq!(registry.create_topic(&with(&[(0, &[1]), (1, &[1])]), false).unwrap().partitions, 2);
+}
+
+#[test]
+fn what_is_only_checked_changes_nothing() {
+    let mut registry = registry();
+    registry.create_topic(&topic("t", 1), true).unwrap();
+    assert_eq!(commit(&mut registry), []);
+    registry.create_topic(&topic("t", 1), false).unwrap();
+    commit(&mut registry);
+    registry.create_partitions("t", 2, true).unwrap();
+    registry.alter_configs("t", &[ConfigChange::set("flush.ms", "5")], true).unwrap();
+    assert_eq!(commit(&mut registry), []);
+}
+
+#[test]
+fn all_topics_together_have_no_more_partitions_than_the_limit() {
+    let mut registry = registry();
+    for name in ["a", "b"] {
+        registry.create_topic(&topic(name, PARTITIONS_MAX), false).unwrap();
+    }
+    registry.create_topic(&topic("c", PARTITIONS_MAX - 1), false).unwrap();
+    let refused = refusal(registry.create_topic(&topic("d", 2), false));
+    assert_eq!(refused, Refusal::TooManyPartitions { existing: 29_999, asked: 2, max: 30_000 });
+    registry.create_partitions("c", PARTITIONS_MAX, false).unwrap();
+    let refused = refusal(registry.create_topic(&topic("d", 1), false));
+    assert_eq!(refused, Refusal::TooManyPartitions { existing: 30_000, asked: 1, max: 30_000 });
+    registry.delete_topic(&TopicRef::Name("a".into())).unwrap();
+    registry.create_topic(&topic("d", 1), false).unwrap();
+}
+
+#[test]
+fn a_topic_only_grows() {
+    let mut registry = registry();
+    let created = registry.create_topic(&topic("t", 2), false).unwrap();
+    for count in [2, 1, 0, -1, PARTITIONS_MAX + 1] {
+        let refused = refusal(registry.create_partitions("t", count, false));
+        assert_eq!(refused, Refusal::InvalidPartitions { asked: count, min: 3 });
+    }
+    registry.create_partitions("t", 5, false).unwrap();
+    commit(&mut registry);
+    assert_eq!(registry.committed().topic(created.id).unwrap().partition_count(), 5);
+    assert_eq!(refusal(registry.create_partitions("u", 5, false)), Refusal::UnknownTopic("u".into()));
+}
+
+#[test]
+fn a_topic_deleted_and_created_again_has_another_id_and_the_old_one_stays_known_until_purged() {
+    let mut registry = registry();
+    let first = registry.create_topic(&topic("t", 3), false).unwrap().id;
+    assert_eq!(registry.delete_topic(&TopicRef::Name("t".into())).unwrap(), first);
+    let second = registry.create_topic(&topic("t", 1), false).unwrap().id;
+    commit(&mut registry);
+    assert_ne!(first, second);
+    let image = Arc::clone(registry.committed());
+    assert_eq!(image.topic_named("t").unwrap().id, second);
+    assert_eq!(image.deleted_topics()[&first].partitions, 3);
+    assert_eq!(refusal(registry.delete_topic(&TopicRef::Id(first))), Refusal::UnknownTopicId(first));
+    registry.purge_topic(first).unwrap();
+    registry.purge_topic(first).unwrap();
+    assert_eq!(commit(&mut registry).len(), 1);
+    assert!(registry.committed().deleted_topics().is_empty());
+}
+
+#[test]
+fn configs_are_altered_and_replaced_and_a_refused_change_changes_nothing() {
+    let mut registry = registry();
+    registry.create_topic(&topic("t", 1), false).unwrap();
+    registry.alter_configs("t", &[ConfigChange::set("retention.ms", "010")], false).unwrap();
+    let half = [
+        ConfigChange::set("flush.ms", "5"),
+        ConfigChange { key: "retention.ms".into(), op: AlterOp::Append, value: Some("1".into()) },
+    ];
+    let refused = refusal(registry.alter_configs("t", &half, false));
+    assert_eq!(refused, Refusal::InvalidConfig(TopicConfigError::NotAList { key: "retention.ms" }));
+    commit(&mut registry);
+    let configs = |registry: &Registry| registry.committed().topic_named("t").unwrap().configs.clone();
+    assert_eq!(configs(&registry), BTreeMap::from([("retention.ms".to_owned(), "10".to_owned())]));
+    let replacement = BTreeMap::from([("flush.ms".to_owned(), "5".to_owned())]);
+    registry.replace_configs("t", &replacement, false).unwrap();
+    registry.replace_configs("t", &replacement, false).unwrap();
+    assert_eq!(commit(&mut registry).len(), 1, "the second one changes nothing and is not written");
+    assert_eq!(configs(&registry), replacement);
+}
+
+#[test]
+fn s06_each_opening_has_a_higher_epoch_and_none_is_given_for_what_is_not_ours() {
+    let mut registry = registry();
+    let id = registry.create_topic(&topic("t", 1), false).unwrap().id;
+    let epochs: Vec<i32> = (0..3).map(|_| registry.open_epoch(partition(id, 0)).unwrap().get()).collect();
+    assert_eq!(epochs, [0, 1, 2]);
+    for missing in [partition(id, 1), partition(id, -1), partition(TopicId::random(), 0)] {
+        assert_eq!(refusal(registry.open_epoch(missing)), Refusal::UnknownPartition(missing));
+    }
+    commit(&mut registry);
+    let mut other =
+        Registry::new(Rules { node: NodeId::new(2), ..rules() }, Arc::clone(registry.committed()));
+    assert!(matches!(refusal(other.open_epoch(partition(id, 0))), Refusal::NotReplica { .. }));
+}
+
+#[test]
+fn s06_an_epoch_at_the_end_of_its_range_is_not_handed_out_again() {
+    let mut registry = registry();
+    let id = registry.create_topic(&topic("t", 1), false).unwrap().id;
+    let mut records = beginnings();
+    records.extend(commit(&mut registry));
+    let last = LeaderEpoch::new(i32::MAX);
+    records.push(MetadataRecord::EpochOpened { partition: partition(id, 0), leader: US, epoch: last });
+    let mut registry = Registry::new(rules(), Arc::new(image_of(&records)));
+    assert!(matches!(refusal(registry.open_epoch(partition(id, 0))), Refusal::EpochsUsedUp(_)));
+}
+
+#[test]
+fn producer_ids_come_from_committed_blocks_only_and_none_comes_twice() {
+    let mut registry = registry();
+    let mut given = HashSet::new();
+    for block in 1..=3 {
+        assert_eq!(registry.take_producer_id(), None);
+        registry.propose_producer_ids().unwrap();
+        registry.propose_producer_ids().unwrap();
+        assert_eq!(registry.take_producer_id(), None, "the block is not on disk yet");
+        assert_eq!(commit(&mut registry).len(), 1);
+        given.extend(std::iter::from_fn(|| registry.take_producer_id()));
+        assert_eq!(given.len(), block * PRODUCER_ID_BLOCK as usize);
+    }
+    let next = registry.committed().next_producer_id();
+    assert!(given.iter().all(|id| *id < next));
+    let restarted = Registry::new(rules(), Arc::clone(registry.committed()));
+    assert_eq!(restarted.committed().next_producer_id(), ProducerId::new(3000));
+}
+
+#[test]
+fn a_record_that_does_not_follow_is_refused_and_changes_nothing() {
+    let mut registry = registry();
+    let id = registry.create_topic(&topic("t", 1), false).unwrap().id;
+    let mut records = beginnings();
+    records.extend(commit(&mut registry));
+    let image = image_of(&records);
+    let broker = |epoch| MetadataRecord::BrokerRegistered {
+        node: US,
+        boot: BootId::random(),
+        epoch: BrokerEpoch::new(epoch),
+        endpoints: Vec::new(),
+    };
+    let created = |id, name: &str| MetadataRecord::TopicCreated {
+        id,
+        name: TopicName::new(name).unwrap(),
+        partitions: Vec::new(),
+        configs: BTreeMap::new(),
+    };
+    for wrong in [
+        beginnings().remove(0),
+        broker(2),
+        created(id, "u"),
+        created(TopicId::random(), "t"),
+        created(TopicId::default(), "u"),
+        MetadataRecord::TopicDeleted { topic: TopicId::random() },
+        MetadataRecord::TopicPurged { topic: id },
+        MetadataRecord::EpochOpened { partition: partition(id, 0), leader: US, epoch: LeaderEpoch::NONE },
+        MetadataRecord::EpochOpened { partition: partition(id, 1), leader: US, epoch: LeaderEpoch::new(9) },
+        MetadataRecord::PartitionsAdded { topic: id, first: PartitionIndex::new(0), partitions: Vec::new() },
+        MetadataRecord::ProducerIdsAllocated { node: US, first: ProducerId::new(1), count: 1 },
+    ] {
+        let mut after = image.clone();
+        assert!(after.apply(&wrong).is_err(), "{wrong:?}");
+        assert_eq!(after, image, "{wrong:?}");
+    }
+    assert_eq!(MetadataImage::default().apply(&broker(3)), Err(ApplyError::Cluster));
+    let newer = MetadataRecord::ClusterCreated { cluster_id: Uuid::from_u128(1), feature_level: 2 };
+    assert_eq!(MetadataImage::default().apply(&newer), Err(ApplyError::FeatureLevel(2)));
+}
+
+#[test]
+fn a_new_image_shares_every_topic_that_has_not_changed() {
+    let mut registry = registry();
+    let kept = registry.create_topic(&topic("kept", 1000), false).unwrap().id;
+    let changed = registry.create_topic(&topic("changed", 1000), false).unwrap().id;
+    commit(&mut registry);
+    let before = Arc::clone(registry.committed());
+    registry.open_epoch(partition(changed, 7)).unwrap();
+    commit(&mut registry);
+    let after = registry.committed();
+    assert!(Arc::ptr_eq(before.topic(kept).unwrap(), after.topic(kept).unwrap()));
+    let (old, new) = (before.topic(changed).unwrap(), after.topic(changed).unwrap());
+    assert!(!Arc::ptr_eq(old, new));
+    assert!(Arc::ptr_eq(&old.partitions[8].replicas, &new.partitions[8].replicas));
+}
+
+/// One of everything, with ids that do not change from run to run.
+fn one_of_each() -> Vec<MetadataRecord> {
+    let topic = TopicId::from_bytes([9; 16]);
+    let assignment = || Assignment { replicas: vec![US] };
+    let mut records = beginnings();
+    records.extend([
+        MetadataRecord::TopicCreated {
+            id: topic,
+            name: TopicName::new("t").unwrap(),
+            partitions: vec![assignment()],
+            configs: BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]),
+        },
+        MetadataRecord::PartitionsAdded {
+            topic,
+            first: PartitionIndex::new(1),
+            partitions: vec![assignment()],
+        },
+        MetadataRecord::ConfigsReplaced { topic, configs: BTreeMap::new() },
+        MetadataRecord::EpochOpened {
+            partition: partition(topic, 1),
+            leader: US,
+            epoch: LeaderEpoch::new(0),
+        },
+        MetadataRecord::ProducerIdsAllocated { node: US, first: ProducerId::new(0), count: 1000 },
+        MetadataRecord::TopicDeleted { topic },
+        MetadataRecord::TopicPurged { topic },
+    ]);
+    records
+}
+
+#[test]
+fn records_are_written_as_version_1_wrote_them() {
+    let fixture = include_bytes!("fixtures/records.v1");
+    let bytes: Vec<u8> = one_of_each().iter().flat_map(|record| codec::encode(record).unwrap()).collect();
+    assert_eq!(bytes, fixture);
+}
+
+#[test]
+fn an_image_comes_back_from_a_snapshot_as_it_was() {
+    for records in 1..=one_of_each().len() {
+        let image = image_of(&one_of_each()[..records]);
+        let bytes = codec::encode(&Snapshot::V1(image.clone())).unwrap();
+        let Snapshot::V1(back) = codec::decode(&bytes).unwrap();
+        assert_eq!(back, image);
+    }
+}
+
+#[test]
+fn a_snapshot_is_written_as_version_1_wrote_it() {
+    let image = image_of(&one_of_each()[..7]);
+    let bytes = codec::encode(&Snapshot::V1(image)).unwrap();
+    assert_eq!(bytes, include_bytes!("fixtures/snapshot.v1"));
+}
+
+/// A command that may or may not be possible.
+fn any_command(registry: &mut Registry, rng: &mut Rng) -> Result<(), ProposeError> {
+    let name = ["a", "b", "c"][rng.usize(..3)];
+    let id = registry.committed().topic_named(name).map_or(TopicId::default(), |topic| topic.id);
+    match rng.u8(..8) {
+        0 | 1 => registry.create_topic(&topic(name, rng.i32(1..4)), false).map(|_| ()),
+        2 => registry.delete_topic(&TopicRef::Name(name.into())).map(|_| ()),
+        3 => registry.create_partitions(name, rng.i32(1..6), false),
+        4 => registry.alter_configs(name, &[ConfigChange::set("flush.ms", "7")], false),
+        5 => registry.open_epoch(partition(id, rng.i32(0..4))).map(|_| ()),
+        6 => registry.propose_producer_ids(),
+        _ => registry.purge_topic(registry.committed().deleted_topics().keys().next().copied().unwrap_or(id)),
+    }
+}
+
+#[test]
+fn what_is_published_is_what_the_written_records_give() {
+    for seed in 0..300 {
+        let (mut rng, mut registry, mut log) = (Rng::with_seed(seed), registry(), beginnings());
+        let mut given = HashSet::new();
+        let mut in_flight = Vec::new();
+        for _ in 0..100 {
+            match any_command(&mut registry, &mut rng) {
+                Ok(()) | Err(ProposeError::Refused(_)) => {}
+                Err(ProposeError::Broken(error)) => panic!("seed {seed}: {error}"),
+            }
+            if let Some(id) = registry.take_producer_id() {
+                assert!(given.insert(id), "seed {seed}: {id} twice");
+            }
+            if let Some(group) = registry.next_group() {
+                in_flight = group.records;
+            }
+            match rng.u8(..4) {
+                0 if registry.is_writing() => {
+                    log.append(&mut in_flight);
+                    registry.on_committed();
+                    assert_eq!(**registry.committed(), image_of(&log), "seed {seed}");
+                }
+                1 if rng.u8(..) < 40 => registry.on_not_written(),
+                _ => {}
+            }
+        }
+    }
+}

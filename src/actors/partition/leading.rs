@@ -1,0 +1,495 @@
+//! A replica that leads: its log, what the core decided, and the work that is under way on threads.
+
+use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use super::{
+    BackgroundFlush, LeaderArgs,
+    append::{AwayAppends, Outcome, SLOW, Settled, Ticket, append_all},
+    core::{Effect, Input, LeaderCore},
+    error::CommandRefusal,
+    message::LeaderMessage,
+    opening::{Opened, OpeningError},
+    options::log_options,
+    queue::AppendRequest,
+    view::{Leader, Published},
+};
+use crate::{
+    actors::supervise::Address,
+    config::topic::TopicConfig,
+    model::{BootId, Offset},
+    storage::{
+        log::{FlushDone, Log},
+        recovery::RecoveryReport,
+    },
+};
+
+/// How often a replica with something unflushed or not checkpointed looks after it. Half of what the
+/// checkpoint may lie behind an acknowledgement (S14).
+const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
+
+/// Why a leader ends. Its successor recovers the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LeaderFault {
+    #[error(transparent)]
+    Opening(#[from] OpeningError),
+    #[error("append failed: {0}")]
+    Append(String),
+    #[error("flush failed, log is poisoned: {0}")]
+    Flush(String),
+}
+
+/// The log, unless it is lent.
+#[derive(Debug)]
+enum LogSlot {
+    Here(Box<Log>),
+    /// On a thread that appends to it; what needs it meanwhile waits in `deferred`.
+    Away,
+    /// Closed for good: the node goes down.
+    Closed,
+}
+
+/// Work that a leader has on threads or timers, at most one of each kind.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Flush,
+    Checkpoint,
+    Seal,
+    Timer,
+}
+
+/// Which kinds of work are under way.
+#[derive(Clone, Copy, Debug, Default)]
+struct UnderWay([bool; 4]);
+
+impl UnderWay {
+    fn is(self, work: Work) -> bool {
+        self.0[work as usize]
+    }
+
+    fn begin(&mut self, work: Work) {
+        self.0[work as usize] = true;
+    }
+
+    fn end(&mut self, work: Work) {
+        self.0[work as usize] = false;
+    }
+}
+
+/// A leader with an open log.
+#[derive(Debug)]
+pub(super) struct Leading {
+    args: LeaderArgs,
+    me: Address<LeaderMessage>,
+    published: Published,
+    core: LeaderCore<Ticket>,
+    log: LogSlot,
+    deferred: Vec<LeaderMessage>,
+    taken: VecDeque<AppendRequest>,
+    outcome: Outcome,
+    effects: Vec<Effect<Ticket>>,
+    under_way: UnderWay,
+    /// Since when something is not flushed, by the monotonic clock.
+    dirty_since: Option<Duration>,
+    flush_limits: FlushLimits,
+    slow: bool,
+}
+
+/// What is flushed although nobody waits for it: the node's limits and the topic's own.
+#[derive(Clone, Copy, Debug)]
+struct FlushLimits {
+    bytes: u64,
+    records: Option<u64>,
+    after: Duration,
+}
+
+impl FlushLimits {
+    fn new(args: &LeaderArgs, config: &TopicConfig) -> Self {
+        let BackgroundFlush { bytes, after } = args.background_flush;
+        let after = config.flush_time.map_or(after, |time| time.min(after));
+        Self { bytes, records: config.flush_messages, after }
+    }
+}
+
+impl Leading {
+    /// Takes over the opened log, shows itself to everybody, and begins to flush what recovery kept.
+    pub(super) fn begin(
+        args: &LeaderArgs,
+        me: &Address<LeaderMessage>,
+        opened: Opened,
+    ) -> Result<Self, LeaderFault> {
+        let (log, report) = opened.result?;
+        let config = args.config();
+        report_recovery(args, &report, opened.took);
+        let core = LeaderCore::new(config.durability, log.log_end_offset(), log.flushed_end());
+        let leader = Leader::new(opened.epoch, log.reader(), me.clone(), core.high_watermark());
+        let published = args.partition.slot.publish(Arc::new(leader));
+        me.vitals().set_epoch(opened.epoch);
+        me.vitals().set_detail(None);
+        let mut this = Self {
+            args: args.clone(),
+            me: me.clone(),
+            published,
+            core,
+            log: LogSlot::Here(Box::new(log)),
+            deferred: Vec::new(),
+            taken: VecDeque::new(),
+            outcome: Outcome::default(),
+            effects: Vec::new(),
+            under_way: UnderWay::default(),
+            dirty_since: None,
+            flush_limits: FlushLimits::new(args, &config),
+            slow: false,
+        };
+        this.after_change();
+        this.configure(&config);
+        // At once: a node that dies again and again before its first turn would recover more each time.
+        this.checkpoint();
+        Ok(this)
+    }
+
+    pub(super) fn on_message(&mut self, message: LeaderMessage) -> Result<(), LeaderFault> {
+        match message {
+            LeaderMessage::AppendsWait => self.on_appends_wait(),
+            LeaderMessage::AppendsDone(away) => self.on_appends_done(*away),
+            other if matches!(self.log, LogSlot::Away) => {
+                self.deferred.push(other);
+                Ok(())
+            }
+            LeaderMessage::Flushed(done) => self.on_flushed(done),
+            LeaderMessage::Maintain => {
+                self.on_maintain();
+                Ok(())
+            }
+            LeaderMessage::Checkpointed(done) => {
+                self.on_checkpointed(done);
+                Ok(())
+            }
+            LeaderMessage::Sealed(done) => {
+                self.on_sealed(done);
+                Ok(())
+            }
+            LeaderMessage::Configure(config) => {
+                self.configure(&config);
+                Ok(())
+            }
+            LeaderMessage::ApplyRetention => {
+                self.on_apply_retention();
+                Ok(())
+            }
+            LeaderMessage::RetentionApplied(done) => {
+                self.on_retention_applied(done);
+                Ok(())
+            }
+            LeaderMessage::DeleteRecords { before, reply } => {
+                self.on_delete_records(before, reply);
+                Ok(())
+            }
+            LeaderMessage::StartMoved { outcome, reply } => {
+                self.on_start_moved(outcome, reply);
+                Ok(())
+            }
+            LeaderMessage::CloseClean { boot, reply } => {
+                self.on_close_clean(boot, reply);
+                Ok(())
+            }
+            // Only once per incarnation, and that one is handled before there is a leader.
+            LeaderMessage::Opened(_) => Ok(()),
+        }
+    }
+
+    fn on_appends_wait(&mut self) -> Result<(), LeaderFault> {
+        let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
+        self.published.leader.queue.take_all(&mut self.taken);
+        if self.taken.is_empty() {
+            return Ok(());
+        }
+        if self.slow {
+            self.append_away();
+            return Ok(());
+        }
+        append_all(log, &mut self.taken, self.args.clock.as_ref(), &mut self.outcome);
+        self.settle()
+    }
+
+    /// Lends the log to a thread that may block, together with all that waits.
+    fn append_away(&mut self) {
+        let LogSlot::Here(mut log) = mem::replace(&mut self.log, LogSlot::Away) else { return };
+        let mut taken = mem::take(&mut self.taken);
+        let clock = Arc::clone(&self.args.clock);
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let mut outcome = Outcome::default();
+            append_all(&mut log, &mut taken, clock.as_ref(), &mut outcome);
+            let _ = to.cast(LeaderMessage::AppendsDone(Box::new(AwayAppends { log, taken, outcome })));
+        });
+    }
+
+    fn on_appends_done(&mut self, away: AwayAppends) -> Result<(), LeaderFault> {
+        self.log = LogSlot::Here(away.log);
+        self.taken = away.taken;
+        self.outcome = away.outcome;
+        self.settle()?;
+        for message in mem::take(&mut self.deferred) {
+            self.on_message(message)?;
+        }
+        // The doorbell may have rung while nobody could answer it.
+        self.on_appends_wait()
+    }
+
+    /// Tells the core what was appended and does what it says.
+    fn settle(&mut self) -> Result<(), LeaderFault> {
+        let mut outcome = mem::take(&mut self.outcome);
+        self.slow = outcome.took >= SLOW;
+        self.count(&outcome);
+        for Settled { ticket, acks, end } in outcome.settled.drain(..) {
+            self.core.step(Input::Appended { ticket, end, acks }, &mut self.effects);
+        }
+        if let Some(fault) = outcome.fault.take() {
+            self.args.metrics.poisoned_logs.inc();
+            return Err(LeaderFault::Append(fault));
+        }
+        outcome.reset();
+        self.outcome = outcome;
+        self.after_change();
+        Ok(())
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        let metrics = &self.args.metrics;
+        metrics.appended_batches.inc_by(outcome.batches);
+        if outcome.duplicates > 0 {
+            metrics.duplicate_batches.inc_by(outcome.duplicates);
+        }
+        if outcome.disk_full > 0 {
+            metrics.disk_full_refusals.inc_by(outcome.disk_full);
+            tracing::error!(partition = %self.args.label, "disk is full, appends are refused");
+        }
+    }
+
+    /// Lets the high watermark follow the log, and sees to flushing.
+    fn after_change(&mut self) {
+        if let LogSlot::Here(log) = &self.log {
+            self.core.step(Input::LogEnd(log.log_end_offset()), &mut self.effects);
+        }
+        self.carry_out();
+        self.flush_if_due();
+    }
+
+    fn carry_out(&mut self) {
+        let mut moved = false;
+        for effect in self.effects.drain(..) {
+            match effect {
+                // A producer that is gone needs no answer.
+                Effect::Acknowledge(Ticket { reply, appended }) => drop(reply.send(Ok(appended))),
+                Effect::AdvanceHighWatermark(to) => {
+                    self.published.leader.set_high_watermark(to);
+                    moved = true;
+                }
+            }
+        }
+        // Whoever is woken last runs first on this worker: the consumer, who has the longer way.
+        if moved {
+            self.args.partition.slot.wake();
+        }
+    }
+
+    /// Flushes what producers wait for at once, and what nobody waits for once it is much or old.
+    fn flush_if_due(&mut self) {
+        let LogSlot::Here(log) = &self.log else { return };
+        let unflushed = log.unflushed_bytes();
+        let now = self.args.clock.monotonic();
+        if unflushed == 0 {
+            self.dirty_since = None;
+        } else {
+            let since = *self.dirty_since.get_or_insert(now);
+            let limits = self.flush_limits;
+            let records = log.log_end_offset().distance_from(log.flushed_end()).cast_unsigned();
+            let many = unflushed >= limits.bytes || limits.records.is_some_and(|most| records >= most);
+            let old = now.saturating_sub(since) >= limits.after;
+            if !self.under_way.is(Work::Flush) && (self.core.wants_flush() || many || old) {
+                self.flush();
+            }
+        }
+        if self.dirty_since.is_some() {
+            self.maintain_soon();
+        }
+    }
+
+    fn flush(&mut self) {
+        let LogSlot::Here(log) = &mut self.log else { return };
+        let job = log.begin_flush();
+        self.under_way.begin(Work::Flush);
+        let metrics = Arc::clone(&self.args.metrics);
+        let clock = Arc::clone(&self.args.clock);
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let began = clock.monotonic();
+            let done = job.run();
+            metrics.flushes.inc();
+            metrics.flush_seconds.observe(clock.monotonic().saturating_sub(began).as_secs_f64());
+            let _ = to.cast(LeaderMessage::Flushed(done));
+        });
+    }
+
+    fn on_flushed(&mut self, done: FlushDone) -> Result<(), LeaderFault> {
+        self.under_way.end(Work::Flush);
+        self.dirty_since = None;
+        let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
+        match log.finish_flush(done) {
+            Ok(flushed) => {
+                self.core.step(Input::Flushed(flushed), &mut self.effects);
+                self.after_change();
+                self.maintain_soon();
+                Ok(())
+            }
+            Err(poisoned) => {
+                self.args.metrics.poisoned_logs.inc();
+                Err(LeaderFault::Flush(poisoned.to_string()))
+            }
+        }
+    }
+
+    fn maintain_soon(&mut self) {
+        if !self.under_way.is(Work::Timer) {
+            self.under_way.begin(Work::Timer);
+            self.me.actor().send_after(MAINTAIN_EVERY, || LeaderMessage::Maintain);
+        }
+    }
+
+    fn on_maintain(&mut self) {
+        self.under_way.end(Work::Timer);
+        self.flush_if_due();
+        self.checkpoint();
+        self.seal();
+    }
+
+    /// Block checksums for segments that are no longer written: what tells rot apart where a batch's own
+    /// checksum does not reach.
+    fn seal(&mut self) {
+        let LogSlot::Here(log) = &self.log else { return };
+        if self.under_way.is(Work::Seal) {
+            return;
+        }
+        let Some(job) = log.seal_job() else { return };
+        self.under_way.begin(Work::Seal);
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let _ = to.cast(LeaderMessage::Sealed(job.run()));
+        });
+    }
+
+    fn on_sealed(&mut self, done: io::Result<()>) {
+        self.under_way.end(Work::Seal);
+        match done {
+            Ok(()) => self.seal(),
+            Err(error) => {
+                tracing::warn!(partition = %self.args.label, "block checksums could not be written: {error}");
+            }
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        let LogSlot::Here(log) = &mut self.log else { return };
+        if self.under_way.is(Work::Checkpoint) {
+            return self.maintain_soon();
+        }
+        let Some(job) = log.checkpoint_job() else { return };
+        self.under_way.begin(Work::Checkpoint);
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let _ = to.cast(LeaderMessage::Checkpointed(job.run()));
+        });
+    }
+
+    fn on_checkpointed(&mut self, done: io::Result<()>) {
+        self.under_way.end(Work::Checkpoint);
+        if let Err(error) = done {
+            // The one before still counts: a start after a crash has more to read, and loses nothing.
+            tracing::warn!(partition = %self.args.label, "checkpoint could not be written: {error}");
+        }
+    }
+
+    fn configure(&mut self, config: &TopicConfig) {
+        let LogSlot::Here(log) = &mut self.log else { return };
+        log.set_options(log_options(config));
+        self.flush_limits = FlushLimits::new(&self.args, config);
+        self.core.step(Input::Durability(config.durability), &mut self.effects);
+        self.after_change();
+    }
+
+    fn on_apply_retention(&mut self) {
+        let LogSlot::Here(log) = &mut self.log else { return };
+        let now = self.args.clock.wall();
+        let Some(job) = log.retention_pass(now, self.core.high_watermark()) else { return };
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let _ = to.cast(LeaderMessage::RetentionApplied(job.run()));
+        });
+    }
+
+    fn on_retention_applied(&self, done: io::Result<()>) {
+        if let Err(error) = done {
+            // Nothing is lost by files that stay; they go when the log is opened again.
+            tracing::warn!(partition = %self.args.label, "retention could not delete segments: {error}");
+        }
+    }
+
+    fn on_delete_records(
+        &mut self,
+        before: Option<Offset>,
+        reply: oneshot::Sender<Result<Offset, CommandRefusal>>,
+    ) {
+        let LogSlot::Here(log) = &mut self.log else { return };
+        let high_watermark = self.core.high_watermark();
+        let asked = before.unwrap_or(high_watermark);
+        if asked > high_watermark || asked < Offset::ZERO {
+            let _ = reply.send(Err(CommandRefusal::OutOfRange { asked, high_watermark }));
+            return;
+        }
+        let Some(job) = log.delete_records(asked) else {
+            let _ = reply.send(Err(CommandRefusal::OutOfRange { asked, high_watermark }));
+            return;
+        };
+        let start = log.log_start_offset();
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let outcome = job.run().map(|()| start);
+            let _ = to.cast(LeaderMessage::StartMoved { outcome, reply });
+        });
+    }
+
+    fn on_start_moved(
+        &mut self,
+        outcome: io::Result<Offset>,
+        reply: oneshot::Sender<Result<Offset, CommandRefusal>>,
+    ) {
+        let _ = reply.send(outcome.map_err(|error| CommandRefusal::Storage(error.to_string())));
+        self.args.partition.slot.wake();
+        // Whole segments below the new start can go.
+        self.on_apply_retention();
+    }
+
+    fn on_close_clean(&mut self, boot: BootId, reply: oneshot::Sender<()>) {
+        let LogSlot::Here(log) = mem::replace(&mut self.log, LogSlot::Closed) else { return };
+        let label = Arc::clone(&self.args.label);
+        self.args.io.spawn_blocking(move || match log.close_clean(boot) {
+            Ok(()) => drop(reply.send(())),
+            Err(error) => tracing::error!(partition = %label, "clean shutdown failed: {error}"),
+        });
+    }
+}
+
+fn report_recovery(args: &LeaderArgs, report: &RecoveryReport, took: Duration) {
+    args.metrics.recovery_bytes.inc_by(report.bytes_read);
+    args.metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
+    if report.clean.is_none() && report.log_end > Offset::ZERO {
+        args.metrics.recoveries.inc();
+        args.metrics.recovery_seconds.inc_by(took.as_secs_f64());
+        tracing::info!(partition = %args.label, "recovered: {report}");
+    }
+    for batch in &report.corrupt {
+        tracing::error!(partition = %args.label, "corrupt batch is skipped: {batch}");
+    }
+}

@@ -1,0 +1,153 @@
+//! A partition's leader replica: the one writer of one log.
+//!
+//! **Invariants.**
+//! - One incarnation owns the [`Log`], and with it the folder's lock (S7); it leads under an epoch of
+//!   its own (S6). A restart is a new epoch.
+//! - Batches come through a bounded queue and one doorbell; the handler appends all that waits with
+//!   plain writes to the page cache. Nothing else in a handler blocks: opening, flushing, checkpoints
+//!   and deletions run on threads, and what came of them comes back as a message.
+//! - Who is answered, and what consumers may read, is decided by [`core`], never here.
+//! - A failed write or flush ends the actor (S13): its successor recovers the log. Whoever waits for an
+//!   acknowledgement at that moment is told that its outcome is unknown.
+
+mod append;
+pub mod core;
+mod error;
+mod handle;
+mod leading;
+mod message;
+mod opening;
+mod options;
+pub mod partitions;
+mod queue;
+pub mod scrubber;
+pub mod table;
+mod view;
+mod waiters;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+use self::leading::Leading;
+pub use self::{
+    core::Acks,
+    error::{AppendRefusal, CommandRefusal},
+    handle::PartitionHandle,
+    message::LeaderMessage,
+    queue::{AppendReply, Appended},
+    view::Leader,
+    waiters::{SignedIn, Waiter},
+};
+use super::{
+    membership::MembershipHandle,
+    supervise::{Actor, ActorProcessingErr, ActorRef, Address, Vitals},
+};
+pub use crate::storage::log::{
+    AtTime, CorruptBatch, FileRange, LogReader, ReadBuffer, ReadError, ReadOutcome, ReadRequest, Verify, Wait,
+};
+pub use crate::storage::{
+    fs::{Fs, real::RealFs},
+    producer_state::ProducerError,
+};
+use crate::{clock::Clock, config::topic::TopicConfig, metrics::Metrics};
+
+/// When what was appended to a `replicated` topic is flushed in the background. It bounds what a start
+/// after a crash has to read again.
+#[derive(Clone, Copy, Debug)]
+pub struct BackgroundFlush {
+    /// As soon as so many bytes are not flushed.
+    pub bytes: u64,
+    /// At the latest after this time.
+    pub after: Duration,
+}
+
+/// What a replica needs; the same for each of its incarnations.
+#[derive(Clone, Debug)]
+pub struct LeaderArgs {
+    /// The partition, and where its leader is published.
+    pub partition: PartitionHandle,
+    /// Its name in logs: `topic-index`.
+    pub label: Arc<str>,
+    /// Its folder, which is there.
+    pub folder: PathBuf,
+    /// The disk.
+    pub fs: Arc<dyn Fs>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where blocking work runs.
+    pub io: Handle,
+    /// Who gives out leader epochs.
+    pub membership: MembershipHandle,
+    /// The topic's configuration, as it is now.
+    pub config: Arc<RwLock<Arc<TopicConfig>>>,
+    /// Limits of what a crash may leave to be read again.
+    pub background_flush: BackgroundFlush,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The live figures of this incarnation.
+    pub vitals: Option<Arc<Vitals>>,
+}
+
+impl LeaderArgs {
+    /// The topic's configuration as it is now.
+    pub fn config(&self) -> Arc<TopicConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct LeaderReplica;
+
+/// Its state: on its way to lead, or leading.
+#[derive(Debug)]
+pub struct LeaderState {
+    args: LeaderArgs,
+    me: Address<LeaderMessage>,
+    leading: Option<Box<Leading>>,
+}
+
+impl Actor for LeaderReplica {
+    type Msg = LeaderMessage;
+    type State = LeaderState;
+    type Arguments = LeaderArgs;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<LeaderMessage>,
+        args: LeaderArgs,
+    ) -> Result<LeaderState, ActorProcessingErr> {
+        let vitals = args.vitals.clone().ok_or("a leader replica is started with its vitals")?;
+        vitals.set_detail(Some("opening".to_owned()));
+        let me = Address::new(me, vitals);
+        let opening = opening::open(args.clone());
+        let to = me.clone();
+        tokio::spawn(async move {
+            // Nobody to tell means that this incarnation was ended meanwhile; the log closes again.
+            let _ = to.cast(LeaderMessage::Opened(Box::new(opening.await)));
+        });
+        Ok(LeaderState { args, me, leading: None })
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<LeaderMessage>,
+        message: LeaderMessage,
+        state: &mut LeaderState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let LeaderMessage::Opened(opened) = message {
+            state.leading = Some(Box::new(Leading::begin(&state.args, &state.me, *opened)?));
+            return Ok(());
+        }
+        match &mut state.leading {
+            Some(leading) => Ok(leading.on_message(message)?),
+            // Opening reads the configuration itself; all else is asked again by whoever asks.
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! From a topic's configuration to a log's options: `storage` knows no topic.
+
+use crate::{
+    config::topic::{self, TopicConfig},
+    record,
+    storage::log::LogOptions,
+};
+
+pub(super) fn log_options(config: &TopicConfig) -> LogOptions {
+    LogOptions {
+        segment_bytes: config.segment_bytes.into(),
+        segment_ms: config.segment_time,
+        segment_index_bytes: config.segment_index_bytes as usize,
+        index_interval_bytes: config.index_interval_bytes.into(),
+        retention: config.retention_time,
+        retention_bytes: config.retention_bytes,
+        timestamp_type: config.timestamp_type.into(),
+        ..LogOptions::default()
+    }
+}
+
+impl From<topic::TimestampType> for record::TimestampType {
+    fn from(config: topic::TimestampType) -> Self {
+        match config {
+            topic::TimestampType::CreateTime => Self::CreateTime,
+            topic::TimestampType::LogAppendTime => Self::LogAppendTime,
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! Keeps this node's replicas in step with the metadata: level-triggered, never by events alone.
+//!
+//! The reconciler compares the latest image with the replicas that it has started, and starts, stops,
+//! reconfigures and deletes until they agree; an image that comes meanwhile only replaces the one to
+//! agree with. A partition is known by its topic's id, so one that was deleted and made again under the
+//! same name is another (S12). It is a supervisor's child beside the `partitions` supervisor whose
+//! children it adds and removes, so its own restart ends no replica.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::watch};
+
+use super::{
+    BackgroundFlush, LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle,
+    scrubber::{LogScrubber, ScrubPace, ScrubberArgs},
+    table::{Topic, TopicMeters, TopicTable},
+};
+use crate::{
+    actors::{
+        membership::{DeletedTopic, MembershipError, MembershipHandle, MetadataImage, TopicImage},
+        supervise::{
+            Actor, ActorProcessingErr, ActorRef, ChildSpec, Placement, RestartPolicy, Slot, SupervisorError,
+            SupervisorHandle, SupervisorOptions,
+        },
+    },
+    clock::Clock,
+    config::topic::{TopicConfig, TopicDefaults},
+    metrics::Metrics,
+    model::{PartitionId, PartitionIndex, TopicId},
+    storage::{fs::Fs, partition_folder},
+};
+
+/// How often the reconciler looks by itself, whatever it was or was not told.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What replicas of this node have in common.
+#[derive(Clone, Debug)]
+pub struct PartitionsArgs {
+    /// Whose children the partitions are.
+    pub supervisor: SupervisorHandle,
+    /// Where connections find them.
+    pub topics: TopicTable,
+    /// The folder of logs.
+    pub logs: PathBuf,
+    /// The disk.
+    pub fs: Arc<dyn Fs>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where replicas run.
+    pub data: Handle,
+    /// Where blocking work runs.
+    pub io: Handle,
+    /// The metadata.
+    pub membership: MembershipHandle,
+    /// Topic configs that the node sets for all topics.
+    pub defaults: TopicDefaults,
+    /// Limits of what a crash may leave to be read again.
+    pub background_flush: BackgroundFlush,
+    /// How often retention looks for what may go.
+    pub retention_every: Duration,
+    /// How fast the scrub reads.
+    pub scrub: ScrubPace,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Told the index of the image that the replicas agree with.
+    pub agreed: Arc<watch::Sender<u64>>,
+}
+
+/// The protocol of [`Reconciler`].
+#[derive(Debug)]
+pub enum ReconcilerMessage {
+    /// The watch on the image, or the timer: look again.
+    Look,
+    /// The task that carried out the last look.
+    Agreed(Done),
+    /// The timer: let each replica apply retention.
+    Retention,
+}
+
+/// What a look has come to.
+#[derive(Debug)]
+pub struct Done {
+    running: HashMap<PartitionId, Running>,
+    topics: HashMap<TopicId, Arc<Topic>>,
+    /// The image's.
+    index: u64,
+    failed: Vec<String>,
+}
+
+/// A partition whose actors were started.
+#[derive(Clone, Debug)]
+struct Running {
+    child: String,
+    leader: Slot<LeaderMessage>,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct Reconciler;
+
+/// Its state.
+#[derive(Debug)]
+pub struct ReconcilerState {
+    args: PartitionsArgs,
+    /// Lent to the task of a look while it runs.
+    agreed: Option<Done>,
+    /// Something changed while a look was under way.
+    look_again: bool,
+}
+
+impl Actor for Reconciler {
+    type Msg = ReconcilerMessage;
+    type State = ReconcilerState;
+    type Arguments = PartitionsArgs;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<ReconcilerMessage>,
+        args: PartitionsArgs,
+    ) -> Result<ReconcilerState, ActorProcessingErr> {
+        let mut images = args.membership.watch();
+        let watcher = me.clone();
+        tokio::spawn(async move {
+            while watcher.cast(ReconcilerMessage::Look).is_ok() && images.changed().await.is_ok() {}
+        });
+        me.send_interval(LOOK_EVERY, || ReconcilerMessage::Look);
+        me.send_interval(args.retention_every, || ReconcilerMessage::Retention);
+        let agreed = Some(adopt(&args).await?);
+        Ok(ReconcilerState { args, agreed, look_again: false })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<ReconcilerMessage>,
+        message: ReconcilerMessage,
+        state: &mut ReconcilerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ReconcilerMessage::Look => state.on_look(&me),
+            ReconcilerMessage::Agreed(done) => state.on_agreed(&me, done),
+            ReconcilerMessage::Retention => state.on_retention(),
+        }
+        Ok(())
+    }
+}
+
+/// After a restart of the reconciler its replicas still run. They are stopped, and started by the next
+/// look: what they were is not worth trusting to memory that has just failed.
+async fn adopt(args: &PartitionsArgs) -> Result<Done, SupervisorError> {
+    for child in args.supervisor.children().await? {
+        args.supervisor.remove(&child).await?;
+    }
+    Ok(Done { running: HashMap::new(), topics: HashMap::new(), index: 0, failed: Vec::new() })
+}
+
+impl ReconcilerState {
+    fn on_look(&mut self, me: &ActorRef<ReconcilerMessage>) {
+        let Some(agreed) = self.agreed.take() else {
+            self.look_again = true;
+            return;
+        };
+        self.look_again = false;
+        let image = self.args.membership.image();
+        let look = Look { args: self.args.clone(), image, done: agreed };
+        let me = me.clone();
+        tokio::spawn(async move {
+            let _ = me.cast(ReconcilerMessage::Agreed(look.agree().await));
+        });
+    }
+
+    fn on_agreed(&mut self, me: &ActorRef<ReconcilerMessage>, mut done: Done) {
+        if done.failed.is_empty() {
+            self.args.agreed.send_replace(done.index);
+        }
+        for failure in done.failed.drain(..) {
+            // The next look tries again.
+            tracing::error!("{failure}");
+        }
+        self.agreed = Some(done);
+        if self.look_again {
+            self.on_look(me);
+        }
+    }
+
+    fn on_retention(&self) {
+        let Some(agreed) = &self.agreed else { return };
+        for running in agreed.running.values() {
+            if let Some(leader) = running.leader.get() {
+                // One that is restarting is asked at the next turn.
+                let _ = leader.cast(LeaderMessage::ApplyRetention);
+            }
+        }
+    }
+}
+
+/// Why a partition that is to go is still there. The next look tries again.
+#[derive(Debug, thiserror::Error)]
+enum RemoveError {
+    #[error(transparent)]
+    Folder(#[from] partition_folder::FolderError),
+    #[error("deleting thread ended: {0}")]
+    Thread(#[from] tokio::task::JoinError),
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+}
+
+/// One comparison of the image with what runs.
+struct Look {
+    args: PartitionsArgs,
+    image: Arc<MetadataImage>,
+    done: Done,
+}
+
+impl Look {
+    async fn agree(mut self) -> Done {
+        self.stop_what_is_gone().await;
+        let image = Arc::clone(&self.image);
+        for topic in image.topics().values() {
+            self.see_to(topic);
+        }
+        self.args.topics.replace(self.done.topics.values().cloned());
+        self.start_what_is_missing().await;
+        self.purge_what_is_deleted().await;
+        self.done.index = image.index();
+        self.done
+    }
+
+    async fn stop_what_is_gone(&mut self) {
+        let topics = self.image.topics().values();
+        let known: HashSet<PartitionId> = topics.flat_map(|topic| topic.partition_ids()).collect();
+        let gone: Vec<_> = self.done.running.keys().filter(|id| !known.contains(*id)).copied().collect();
+        if gone.is_empty() {
+            return;
+        }
+        self.done.topics.retain(|id, _| self.image.topic(*id).is_some());
+        // Nobody finds them any more; then they stop; then their folders go.
+        self.args.topics.replace(self.done.topics.values().cloned());
+        for id in gone {
+            if let Err(error) = self.remove(id).await {
+                self.done.failed.push(format!("partition {id} could not be stopped: {error}"));
+            }
+        }
+    }
+
+    /// Deletes the folders of topics whose deletion is committed, and says so when they are gone.
+    async fn purge_what_is_deleted(&mut self) {
+        let image = Arc::clone(&self.image);
+        for (id, deleted) in image.deleted_topics() {
+            if self.done.running.keys().any(|running| running.topic == *id) {
+                continue;
+            }
+            if let Err(error) = self.purge(*id, deleted).await {
+                self.done.failed.push(format!("deleted topic {} is still on disk: {error}", deleted.name));
+            }
+        }
+    }
+
+    async fn purge(&self, topic: TopicId, deleted: &DeletedTopic) -> Result<(), RemoveError> {
+        let (fs, logs, deleted) = (Arc::clone(&self.args.fs), self.args.logs.clone(), deleted.clone());
+        let deleting = self.args.io.spawn_blocking(move || {
+            (0..deleted.partitions).map(PartitionIndex::new).try_for_each(|index| {
+                let folder = partition_folder::path_of(&logs, &deleted.name, index);
+                partition_folder::delete(fs.as_ref(), &folder, PartitionId { topic, index })
+            })
+        });
+        deleting.await??;
+        Ok(self.args.membership.purge_topic(topic).await?)
+    }
+
+    async fn remove(&mut self, id: PartitionId) -> Result<(), SupervisorError> {
+        let Some(running) = self.done.running.get(&id).cloned() else { return Ok(()) };
+        match self.args.supervisor.remove(&running.child).await {
+            Ok(()) | Err(SupervisorError::Unknown { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.done.running.remove(&id);
+        Ok(())
+    }
+
+    /// Brings the topic's entry up to date: its configuration, and handles for all its partitions.
+    fn see_to(&mut self, image: &TopicImage) {
+        let config = match self.args.defaults.resolve(&image.configs) {
+            Ok(config) => Arc::new(config),
+            Err(error) => {
+                self.done.failed.push(format!("topic {} has an invalid config: {error}", image.name));
+                return;
+            }
+        };
+        match self.done.topics.get(&image.id) {
+            Some(topic) if topic.partitions.len() == image.partitions.len() => {
+                let topic = Arc::clone(topic);
+                self.reconfigure(&topic, &config);
+            }
+            earlier => {
+                let topic = Arc::new(self.entry(image, &config, earlier.map(Arc::as_ref)));
+                self.done.topics.insert(image.id, topic);
+            }
+        }
+    }
+
+    fn entry(&self, image: &TopicImage, config: &Arc<TopicConfig>, earlier: Option<&Topic>) -> Topic {
+        let kept = earlier.map(|topic| topic.partitions.clone()).unwrap_or_default();
+        let new = image.partition_ids().skip(kept.len()).map(PartitionHandle::new);
+        let partitions = kept.iter().cloned().chain(new).collect();
+        let slot =
+            earlier.map_or_else(|| Arc::new(RwLock::new(Arc::clone(config))), |t| Arc::clone(&t.config));
+        let meters = TopicMeters::new(&self.args.metrics, &image.name);
+        let topic = Topic { id: image.id, name: image.name.clone(), meters, config: slot, partitions };
+        topic.set_config(Arc::clone(config));
+        topic
+    }
+
+    fn reconfigure(&self, topic: &Topic, config: &Arc<TopicConfig>) {
+        if topic.config() == *config {
+            return;
+        }
+        topic.set_config(Arc::clone(config));
+        for partition in &topic.partitions {
+            let leader = self.done.running.get(&partition.id()).and_then(|running| running.leader.get());
+            if let Some(leader) = leader {
+                // One that is restarting reads the configuration when it opens.
+                let _ = leader.cast(LeaderMessage::Configure(Arc::clone(config)));
+            }
+        }
+    }
+
+    async fn start_what_is_missing(&mut self) {
+        let topics: Vec<_> = self.done.topics.values().cloned().collect();
+        for topic in topics {
+            for partition in &topic.partitions {
+                if !self.done.running.contains_key(&partition.id()) {
+                    self.start(&topic, partition).await;
+                }
+            }
+        }
+    }
+
+    async fn start(&mut self, topic: &Topic, partition: &PartitionHandle) {
+        let index = partition.id().index;
+        let label: Arc<str> = format!("{}-{index}", topic.name).into();
+        let folder = partition_folder::path_of(&self.args.logs, &topic.name, index);
+        let leader = Slot::new();
+        let args = LeaderArgs {
+            partition: partition.clone(),
+            label: Arc::clone(&label),
+            folder,
+            fs: Arc::clone(&self.args.fs),
+            clock: Arc::clone(&self.args.clock),
+            io: self.args.io.clone(),
+            membership: self.args.membership.clone(),
+            config: Arc::clone(&topic.config),
+            background_flush: self.args.background_flush,
+            metrics: Arc::clone(&self.args.metrics),
+            vitals: None,
+        };
+        match start_partition(&self.args, &label, args, &leader).await {
+            Ok(()) => {
+                let running = Running { child: label.to_string(), leader };
+                self.done.running.insert(partition.id(), running);
+            }
+            Err(error) => self.done.failed.push(format!("partition {label} could not be started: {error}")),
+        }
+    }
+}
+
+/// A supervisor of its own for each partition, with the replica and its scrubber under it.
+async fn start_partition(
+    args: &PartitionsArgs,
+    label: &str,
+    leader: LeaderArgs,
+    slot: &Slot<LeaderMessage>,
+) -> Result<(), SupervisorError> {
+    let scrubber = ScrubberArgs {
+        partition: leader.partition.clone(),
+        label: Arc::clone(&leader.label),
+        io: args.io.clone(),
+        pace: args.scrub.clone(),
+        metrics: Arc::clone(&args.metrics),
+    };
+    let partition = SupervisorHandle::new(SupervisorOptions::default());
+    let spec = partition.child_spec(label, Placement::here());
+    add(&args.supervisor, spec).await?;
+    let replica = ChildSpec::actor("leader", Placement::on(args.data.clone()), slot.clone(), move |vitals| {
+        (LeaderReplica, LeaderArgs { vitals: Some(vitals), ..leader.clone() })
+    });
+    add(&partition, replica).await?;
+    let scrub = ChildSpec::actor("scrubber", Placement::here(), Slot::new(), move |_| {
+        (LogScrubber, scrubber.clone())
+    });
+    add(&partition, scrub).await
+}
+
+/// Adds a child that is tried for ever: a partition that cannot be opened says nothing about the others.
+async fn add(supervisor: &SupervisorHandle, child: ChildSpec) -> Result<(), SupervisorError> {
+    match supervisor.add(child.with_policy(RestartPolicy::PATIENT)).await {
+        Ok(()) | Err(SupervisorError::NotStarted { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,112 @@
+//! What connections may see of a replica without passing its mailbox.
+//!
+//! The replica publishes itself here once its log is open and is withdrawn by a guard when its state
+//! is dropped, however that comes about; from then on everybody is told that there is no leader.
+
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicI64, Ordering},
+};
+
+use super::{
+    message::LeaderMessage,
+    queue::AppendQueue,
+    waiters::{SignedIn, Waiter, Waiters},
+};
+use crate::{
+    actors::supervise::Address,
+    model::{LeaderEpoch, Offset, PartitionId},
+    storage::log::LogReader,
+};
+
+/// One incarnation of a leader, as connections see it.
+#[derive(Debug)]
+pub struct Leader {
+    /// The term in which it leads.
+    pub epoch: LeaderEpoch,
+    /// Reads its log.
+    pub reader: LogReader,
+    /// The way in for batches.
+    pub(super) queue: AppendQueue,
+    pub(super) address: Address<LeaderMessage>,
+    high_watermark: AtomicI64,
+}
+
+impl Leader {
+    pub(super) fn new(
+        epoch: LeaderEpoch,
+        reader: LogReader,
+        address: Address<LeaderMessage>,
+        high_watermark: Offset,
+    ) -> Self {
+        Self {
+            epoch,
+            reader,
+            queue: AppendQueue::new(),
+            address,
+            high_watermark: AtomicI64::new(high_watermark.get()),
+        }
+    }
+
+    /// How far consumers may read.
+    pub fn high_watermark(&self) -> Offset {
+        Offset::new(self.high_watermark.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_high_watermark(&self, to: Offset) {
+        self.high_watermark.store(to.get(), Ordering::Release);
+    }
+}
+
+/// Where a partition's leader is found, over all its incarnations.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) id: PartitionId,
+    leader: RwLock<Option<Arc<Leader>>>,
+    waiters: Arc<Waiters>,
+}
+
+impl Slot {
+    pub(super) fn new(id: PartitionId) -> Self {
+        Self { id, leader: RwLock::new(None), waiters: Arc::default() }
+    }
+
+    pub(super) fn leader(&self) -> Option<Arc<Leader>> {
+        self.leader.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn sign_in(&self, waiter: &Waiter) -> SignedIn {
+        self.waiters.sign_in(waiter)
+    }
+
+    pub(super) fn wake(&self) {
+        self.waiters.wake();
+    }
+
+    /// Shows `leader` to everybody until the answer is dropped.
+    pub(super) fn publish(self: &Arc<Self>, leader: Arc<Leader>) -> Published {
+        *self.leader.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&leader));
+        self.wake();
+        Published { slot: Arc::clone(self), leader }
+    }
+}
+
+/// Keeps a leader visible; withdraws it, closes its queue and wakes those who wait when dropped.
+#[derive(Debug)]
+pub(super) struct Published {
+    slot: Arc<Slot>,
+    pub(super) leader: Arc<Leader>,
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        let mut shown = self.slot.leader.write().unwrap_or_else(PoisonError::into_inner);
+        // A successor may already stand there: a killed actor's state can outlive its restart.
+        if shown.as_ref().is_some_and(|other| Arc::ptr_eq(other, &self.leader)) {
+            *shown = None;
+        }
+        drop(shown);
+        self.leader.queue.close();
+        self.slot.wake();
+    }
+}

@@ -1,0 +1,92 @@
+//! `polylogue serve`: runs a node.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::key_value;
+use crate::{
+    config::node::{NodeConfig, NodeFlags, Surroundings},
+    node,
+    telemetry::{self, LogFormat},
+};
+
+/// The flags of `serve`.
+#[derive(Args, Clone, Debug)]
+pub struct Flags {
+    /// This node's id, 0 or more [default: 1]
+    #[arg(long, value_name = "N")]
+    node_id: Option<i32>,
+    /// The folder for everything that is kept [default: ./polylogue-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where to listen for clients [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka_listen: Option<String>,
+    /// What clients are told to connect to [default: where we listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka_advertise: Option<String>,
+    /// Where health, metrics and the actor tree are served over HTTP [default: 127.0.0.1:8092]
+    #[arg(long, value_name = "HOST:PORT")]
+    admin_listen: Option<String>,
+    /// Where to listen for other nodes [default: 127.0.0.1:7092]
+    #[arg(long, value_name = "HOST:PORT")]
+    cluster_listen: Option<String>,
+    /// What other nodes are told to connect to [default: where we listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    cluster_advertise: Option<String>,
+    /// A node to join, may be given several times; refused until there is a cluster.
+    #[arg(long, value_name = "HOST:PORT")]
+    seed: Vec<String>,
+    /// A TOML file with settings; flags go before it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Any setting by its full name, may be given several times; goes before the file.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    settings: Vec<(String, String)>,
+    /// What is logged, by target and level, such as `info,polylogue::kafka=debug` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How log lines look on standard error.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: Format,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object for each.
+    Json,
+}
+
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Human,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
+/// Runs until it is told to stop.
+pub fn run(flags: Flags) -> anyhow::Result<()> {
+    telemetry::init(flags.log_format.into(), flags.log.as_deref())?;
+    let file = flags.config.clone();
+    let flags = NodeFlags {
+        node_id: flags.node_id,
+        data_dir: flags.data_dir,
+        kafka_listen: flags.kafka_listen,
+        kafka_advertise: flags.kafka_advertise,
+        admin_listen: flags.admin_listen,
+        cluster_listen: flags.cluster_listen,
+        cluster_advertise: flags.cluster_advertise,
+        seeds: flags.seed,
+        settings: flags.settings,
+    };
+    let config = NodeConfig::load(&flags, file.as_deref(), &Surroundings::of_this_process())?;
+    node::run(&config)?;
+    Ok(())
+}

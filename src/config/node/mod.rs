@@ -1,0 +1,134 @@
+//! The settings of one node.
+//!
+//! They come from a TOML file, then from variables that begin with `POLYLOGUE_`, then from the
+//! command line; a later source replaces an earlier one. A wrong one is refused with its name and
+//! where it was given, before any file is touched or any port opened.
+
+mod address;
+mod describe;
+mod error;
+mod raw;
+mod sources;
+mod validate;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use address::HostPort;
+pub use error::NodeConfigError;
+pub use sources::{Surroundings, variable_of};
+
+use crate::{config::topic::TopicDefaults, model::NodeId};
+
+/// What the command line gives; the rest is left to file, environment and defaults.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFlags {
+    /// `--node-id`
+    pub node_id: Option<i32>,
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+    /// `--kafka-listen`
+    pub kafka_listen: Option<String>,
+    /// `--kafka-advertise`
+    pub kafka_advertise: Option<String>,
+    /// `--admin-listen`
+    pub admin_listen: Option<String>,
+    /// `--cluster-listen`
+    pub cluster_listen: Option<String>,
+    /// `--cluster-advertise`
+    pub cluster_advertise: Option<String>,
+    /// `--seed`, as often as it was given.
+    pub seeds: Vec<String>,
+    /// Any setting by its full name, such as `limits.connections`.
+    pub settings: Vec<(String, String)>,
+}
+
+/// Valid settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// `node-id`: who this broker is in its cluster, 0 or more; default 1.
+    pub node_id: NodeId,
+    /// `data-dir`: everything that is kept; default `./polylogue-data`.
+    pub data_dir: PathBuf,
+    /// `kafka-listen`: for clients; default `127.0.0.1:9092`. Port 0: the system chooses.
+    pub kafka_listen: HostPort,
+    /// `kafka-advertise`: what clients are told to connect to; default: where we listen. Port 0
+    /// stands for the port that was bound.
+    pub kafka_advertise: HostPort,
+    /// `admin-listen`: health, metrics and the actor tree over HTTP; default `127.0.0.1:8092`.
+    pub admin_listen: HostPort,
+    /// `cluster-listen`: for other nodes; default `127.0.0.1:7092`.
+    pub cluster_listen: HostPort,
+    /// `cluster-advertise`: what other nodes are told; default: where we listen.
+    pub cluster_advertise: HostPort,
+    /// `auto-create-topics`: whether asking for a topic's metadata may create it; default yes.
+    pub auto_create_topics: bool,
+    /// `default-partitions`: of a topic that is created without a number; 1 to 10,000, default 4.
+    pub default_partitions: i32,
+    /// `shutdown-grace`: how long SIGTERM may take to flush and close; default 20 s.
+    pub shutdown_grace: Duration,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[storage]`
+    pub storage: StorageSettings,
+    /// `[topic.defaults]`: topic configs for topics that do not set them.
+    pub topic_defaults: TopicDefaults,
+    /// What the operator should be told, and did not ask for.
+    pub warnings: Vec<String>,
+}
+
+/// Bounds on what clients may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `limits.connections`: open at once, in all; default 10,000.
+    pub connections: u32,
+    /// `limits.connections-per-address`: open at once from one address; default 2,000.
+    pub connections_per_address: u32,
+    /// `limits.partitions`: of all topics together; default 50,000.
+    pub partitions: u32,
+    /// `limits.request-bytes`: the largest frame; a larger one closes the connection. 1 KiB to
+    /// 2 GiB - 1, default 100 MiB as in Kafka (`socket.request.max.bytes`).
+    pub request_bytes: u64,
+    /// `limits.in-flight-bytes`: of requests that have arrived and are not answered, over all
+    /// connections; never below `request-bytes`, default 256 MiB.
+    pub in_flight_bytes: u64,
+    /// `limits.idle-timeout`: a connection without requests is closed; default 10 min as in Kafka.
+    pub idle_timeout: Duration,
+    /// `limits.frame-timeout`: a frame that began must be whole; default 30 s.
+    pub frame_timeout: Duration,
+    /// `limits.write-timeout`: an answer that began must make progress; default 30 s.
+    pub write_timeout: Duration,
+}
+
+/// What storage does in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// `storage.retention-check-interval`: default 5 min as in Kafka.
+    pub retention_check_interval: Duration,
+    /// `storage.scrub-bytes-per-second`: how much is read again to look for rot; 0: none; default 8 MiB.
+    pub scrub_bytes_per_second: u64,
+    /// `storage.scrub-interval`: from the end of a pass of that over a partition to the next one's
+    /// beginning; default 1 min.
+    pub scrub_interval: Duration,
+    /// `storage.replicated-flush-bytes`: a `durability=replicated` log is flushed after so many
+    /// bytes; default 64 MiB.
+    pub replicated_flush_bytes: u64,
+    /// `storage.replicated-flush-interval`: and after so long; default 5 s.
+    pub replicated_flush_interval: Duration,
+}
+
+impl NodeConfig {
+    /// Gathers and checks. Reads `file` if there is one, and nothing else.
+    pub fn load(
+        flags: &NodeFlags,
+        file: Option<&Path>,
+        around: &Surroundings,
+    ) -> Result<Self, NodeConfigError> {
+        validate::validate(&sources::Settings::gather(flags, file, around)?, around)
+    }
+}
+
+#[cfg(test)]
+mod tests;

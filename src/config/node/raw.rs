@@ -1,0 +1,97 @@
+//! The settings as they are written: every one may be missing, none is checked beyond its kind.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::config::units::{ByteSize, Span};
+
+/// The file's own shape.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Raw {
+    pub(super) node_id: Option<i32>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) kafka_listen: Option<String>,
+    pub(super) kafka_advertise: Option<String>,
+    pub(super) admin_listen: Option<String>,
+    pub(super) cluster_listen: Option<String>,
+    pub(super) cluster_advertise: Option<String>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(super) seeds: Vec<String>,
+    pub(super) auto_create_topics: Option<bool>,
+    pub(super) default_partitions: Option<i32>,
+    pub(super) shutdown_grace: Option<Span>,
+    pub(super) limits: RawLimits,
+    pub(super) storage: RawStorage,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawLimits {
+    pub(super) connections: Option<u32>,
+    pub(super) connections_per_address: Option<u32>,
+    pub(super) partitions: Option<u32>,
+    pub(super) request_bytes: Option<ByteSize>,
+    pub(super) in_flight_bytes: Option<ByteSize>,
+    pub(super) idle_timeout: Option<Span>,
+    pub(super) frame_timeout: Option<Span>,
+    pub(super) write_timeout: Option<Span>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawStorage {
+    pub(super) retention_check_interval: Option<Span>,
+    pub(super) scrub_bytes_per_second: Option<ByteSize>,
+    pub(super) scrub_interval: Option<Span>,
+    pub(super) replicated_flush_bytes: Option<ByteSize>,
+    pub(super) replicated_flush_interval: Option<Span>,
+}
+
+/// Every setting by its full name, but for those below [`TOPIC_DEFAULTS`].
+pub(super) const KEYS: &[&str] = &[
+    "node-id",
+    "data-dir",
+    "kafka-listen",
+    "kafka-advertise",
+    "admin-listen",
+    "cluster-listen",
+    "cluster-advertise",
+    "seeds",
+    "auto-create-topics",
+    "default-partitions",
+    "shutdown-grace",
+    "limits.connections",
+    "limits.connections-per-address",
+    "limits.partitions",
+    "limits.request-bytes",
+    "limits.in-flight-bytes",
+    "limits.idle-timeout",
+    "limits.frame-timeout",
+    "limits.write-timeout",
+    "storage.retention-check-interval",
+    "storage.scrub-bytes-per-second",
+    "storage.scrub-interval",
+    "storage.replicated-flush-bytes",
+    "storage.replicated-flush-interval",
+];
+
+/// What the names of topic configs stand behind.
+pub(super) const TOPIC_DEFAULTS: &str = "topic.defaults.";
+
+/// A list in a file, or words separated by commas where only text can be given.
+fn one_or_more<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match OneOrMore::deserialize(input)? {
+        OneOrMore::More(all) => all,
+        OneOrMore::One(text) => {
+            text.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
+        }
+    })
+}

@@ -1,0 +1,209 @@
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use super::{
+    HostPort, NodeConfig, NodeConfigError, NodeFlags, Surroundings,
+    raw::{KEYS, Raw},
+    variable_of,
+};
+use crate::{config::topic::ConfigSource, model::NodeId};
+
+fn around(environment: &[(&str, &str)]) -> Surroundings {
+    Surroundings {
+        environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        host_name: Some("machine".to_owned()),
+    }
+}
+
+fn from_file(text: &str) -> Result<NodeConfig, NodeConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    fs::write(&path, text).unwrap();
+    NodeConfig::load(&NodeFlags::default(), Some(&path), &around(&[]))
+}
+
+fn from_flags(flags: &NodeFlags) -> Result<NodeConfig, NodeConfigError> {
+    NodeConfig::load(flags, None, &around(&[]))
+}
+
+fn with(key: &str, value: &str) -> NodeFlags {
+    NodeFlags { settings: vec![(key.to_owned(), value.to_owned())], ..NodeFlags::default() }
+}
+
+#[test]
+fn nothing_given_is_a_node_on_loopback_without_warnings() {
+    let config = from_flags(&NodeFlags::default()).unwrap();
+    assert_eq!(config.node_id, NodeId::new(1));
+    assert_eq!(config.data_dir, Path::new("./polylogue-data"));
+    assert_eq!(config.kafka_listen.to_string(), "127.0.0.1:9092");
+    assert_eq!(config.kafka_advertise, config.kafka_listen);
+    assert_eq!(config.admin_listen.to_string(), "127.0.0.1:8092");
+    assert_eq!(config.cluster_listen.to_string(), "127.0.0.1:7092");
+    assert_eq!(config.limits.request_bytes, 100 << 20);
+    assert!(config.auto_create_topics);
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    fs::write(&path, "node-id = 7\ndefault-partitions = 7\nshutdown-grace = \"7s\"\n").unwrap();
+    let environment = [("POLYLOGUE_NODE_ID", "8"), ("POLYLOGUE_DEFAULT_PARTITIONS", "8")];
+    let flags = NodeFlags { node_id: Some(9), ..NodeFlags::default() };
+    let config = NodeConfig::load(&flags, Some(&path), &around(&environment)).unwrap();
+    assert_eq!(config.node_id, NodeId::new(9));
+    assert_eq!(config.default_partitions, 8);
+    assert_eq!(config.shutdown_grace, Duration::from_secs(7));
+}
+
+#[test]
+fn topic_defaults_are_the_same_with_and_without_quotes_and_from_the_environment() {
+    let quoted = from_file("[topic.defaults]\n\"retention.ms\" = 5000\n").unwrap();
+    let bare = from_file("[topic.defaults]\nretention.ms = \"5000\"\n").unwrap();
+    let environment = around(&[("POLYLOGUE_TOPIC_DEFAULTS_RETENTION_MS", "5000")]);
+    let variable = NodeConfig::load(&NodeFlags::default(), None, &environment).unwrap();
+    assert_eq!(quoted.topic_defaults, bare.topic_defaults);
+    assert_eq!(quoted.topic_defaults, variable.topic_defaults);
+    let config = quoted.topic_defaults.resolve(&BTreeMap::new()).unwrap();
+    assert_eq!(config.retention_time, Some(Duration::from_secs(5)));
+}
+
+#[test]
+fn a_misspelt_setting_is_refused_with_its_name_its_origin_and_what_was_meant() {
+    let text = from_file("[limits]\nrequest-byte = 5\n").unwrap_err().to_string();
+    assert!(text.starts_with("unknown setting \"limits.request-byte\" (file "), "{text}");
+    assert!(text.ends_with("did you mean \"limits.request-bytes\"?"), "{text}");
+    let text = from_file("[topic.defaults]\nretention.sm = 5\n").unwrap_err().to_string();
+    assert!(text.contains("unknown topic config \"retention.sm\"") && text.contains("node.toml"), "{text}");
+}
+
+#[test]
+fn a_value_of_another_kind_is_refused_with_its_name_and_origin() {
+    let wrong = [
+        ("node-id", "x"),
+        ("limits.request-bytes", "lots"),
+        ("limits.idle-timeout", "10"),
+        ("auto-create-topics", "perhaps"),
+        ("kafka-listen", "9092"),
+    ];
+    for (key, value) in wrong {
+        let text = from_flags(&with(key, value)).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("setting {key} (command line): ")), "{text}");
+    }
+    let text = from_file("node-id = \"x\"").unwrap_err().to_string();
+    assert!(text.starts_with("setting node-id (file "), "{text}");
+    let text = from_file("node-id = 3000000000").unwrap_err().to_string();
+    assert!(text.starts_with("setting node-id (file "), "{text}");
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_with_the_range() {
+    for (key, value) in [
+        ("node-id", "-1"),
+        ("default-partitions", "0"),
+        ("default-partitions", "10001"),
+        ("limits.connections", "0"),
+        ("limits.request-bytes", "2 GiB"),
+        ("limits.in-flight-bytes", "99 MiB"),
+        ("shutdown-grace", "0s"),
+        ("data-dir", ""),
+    ] {
+        let text = from_flags(&with(key, value)).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("setting {key} (command line): ")), "{text}");
+    }
+}
+
+#[test]
+fn seeds_are_refused_until_there_is_a_cluster() {
+    let flags = NodeFlags { seeds: vec!["other:7092".to_owned()], ..NodeFlags::default() };
+    let text = from_flags(&flags).unwrap_err().to_string();
+    assert!(text.starts_with("setting seeds (flag --seed): this version runs a single node"), "{text}");
+    assert!(from_file("seeds = [\"a:1\", \"b:1\"]").is_err());
+}
+
+#[test]
+fn listening_for_other_machines_is_said_aloud() {
+    let flags = NodeFlags { kafka_listen: Some("10.0.0.1:9092".to_owned()), ..NodeFlags::default() };
+    let config = from_flags(&flags).unwrap();
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("no authentication"), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_wildcard_is_never_advertised() {
+    let listen = NodeFlags { kafka_listen: Some("0.0.0.0:9092".to_owned()), ..NodeFlags::default() };
+    let config = from_flags(&listen).unwrap();
+    assert_eq!(config.kafka_advertise, HostPort::new("machine", 9092));
+    assert!(config.warnings.iter().any(|text| text.contains("machine")), "{:?}", config.warnings);
+
+    let nameless = Surroundings::default();
+    let text = NodeConfig::load(&listen, None, &nameless).unwrap_err().to_string();
+    assert!(text.starts_with("setting kafka-advertise"), "{text}");
+
+    let advertised = NodeFlags { kafka_advertise: Some("[::]:9092".to_owned()), ..listen };
+    assert!(from_flags(&advertised).is_err());
+}
+
+#[test]
+fn two_listeners_on_one_address_are_refused() {
+    let flags = NodeFlags { admin_listen: Some("127.0.0.1:9092".to_owned()), ..NodeFlags::default() };
+    let text = from_flags(&flags).unwrap_err().to_string();
+    assert!(text.contains("already taken by kafka-listen"), "{text}");
+    let any = |key: &str| (key.to_owned(), "127.0.0.1:0".to_owned());
+    let settings = vec![any("kafka-listen"), any("admin-listen"), any("cluster-listen")];
+    assert!(from_flags(&NodeFlags { settings, ..NodeFlags::default() }).is_ok());
+}
+
+#[test]
+fn a_variable_that_is_not_ours_warns_and_starts() {
+    let environment = around(&[("POLYLOGUE_SERVICE_HOST", "10.0.0.1"), ("PATH", "/bin")]);
+    let config = NodeConfig::load(&NodeFlags::default(), None, &environment).unwrap();
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].contains("POLYLOGUE_SERVICE_HOST"), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_file_that_is_missing_or_not_toml_is_refused_with_its_path() {
+    let missing = NodeConfig::load(&NodeFlags::default(), Some(Path::new("no/such.toml")), &around(&[]));
+    assert!(missing.unwrap_err().to_string().starts_with("config file no/such.toml: "));
+    assert!(matches!(from_file("node-id = = 1"), Err(NodeConfigError::File { .. })));
+}
+
+#[test]
+fn a_broker_describes_itself_under_kafkas_names_with_every_default_as_it_is() {
+    let entries = from_flags(&NodeFlags::default()).unwrap().describe();
+    assert!(entries.is_sorted_by(|a, b| a.name < b.name));
+    for entry in &entries {
+        assert_eq!((entry.source, entry.read_only), (ConfigSource::Default, true), "{}", entry.name);
+    }
+    let text = "[topic.defaults]\nretention.ms = 5000\n[limits]\nconnections = 17\n";
+    let entries = from_file(text).unwrap().describe();
+    let given: Vec<_> = entries
+        .iter()
+        .filter(|e| e.source == ConfigSource::Node)
+        .map(|e| (e.name, e.value.as_str()))
+        .collect();
+    assert_eq!(given, [("log.retention.ms", "5000"), ("max.connections", "17")]);
+}
+
+#[test]
+fn every_listed_setting_is_one_that_the_raw_form_takes() {
+    for key in KEYS {
+        let value = match *key {
+            "node-id"
+            | "default-partitions"
+            | "limits.connections"
+            | "limits.connections-per-address"
+            | "limits.partitions" => "5",
+            "auto-create-topics" => "true",
+            key if key.ends_with("bytes") || key.ends_with("second") => "128 MiB",
+            key if key.ends_with("timeout") || key.ends_with("interval") || key.ends_with("grace") => "5s",
+            _ => "host:1",
+        };
+        let environment = around(&[(variable_of(key).as_str(), value)]);
+        let settings = super::sources::Settings::gather(&NodeFlags::default(), None, &environment).unwrap();
+        let raw: Result<Raw, _> = settings.raw();
+        assert!(raw.is_ok(), "{key}: {raw:?}");
+        assert!(settings.unknown_variables.is_empty(), "{key}");
+    }
+}

@@ -1,0 +1,273 @@
+//! From what was given to what holds: ranges, and rules across settings.
+
+use std::{fmt::Display, path::PathBuf, time::Duration};
+
+use super::{
+    HostPort, Limits, NodeConfig, NodeConfigError, StorageSettings, Surroundings,
+    raw::{Raw, RawLimits, RawStorage},
+    sources::Settings,
+};
+use crate::{
+    config::{
+        topic::TopicDefaults,
+        units::{ByteSize, Span},
+    },
+    model::NodeId,
+};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeConfig, NodeConfigError> {
+    let raw = given.raw()?;
+    if !raw.seeds.is_empty() {
+        let problem = "this version runs a single node and cannot join a cluster: leave seeds out";
+        return Err(given.invalid("seeds", problem));
+    }
+    let mut warnings = unknown_variables(given);
+    let kafka_listen = address(given, "kafka-listen", raw.kafka_listen.as_ref(), 9092)?;
+    let cluster_listen = address(given, "cluster-listen", raw.cluster_listen.as_ref(), 7092)?;
+    let admin_listen = address(given, "admin-listen", raw.admin_listen.as_ref(), 8092)?;
+    for (key, at) in [
+        ("kafka-listen", &kafka_listen),
+        ("cluster-listen", &cluster_listen),
+        ("admin-listen", &admin_listen),
+    ] {
+        warnings.extend(exposure(key, at));
+    }
+    let advertise = Advertise { given, around };
+    let kafka_advertise =
+        advertise.of("kafka-advertise", raw.kafka_advertise.as_ref(), &kafka_listen, &mut warnings)?;
+    let cluster_advertise =
+        advertise.of("cluster-advertise", raw.cluster_advertise.as_ref(), &cluster_listen, &mut warnings)?;
+    distinct(
+        given,
+        &[
+            ("kafka-listen", &kafka_listen),
+            ("admin-listen", &admin_listen),
+            ("cluster-listen", &cluster_listen),
+        ],
+    )?;
+    Ok(NodeConfig {
+        node_id: NodeId::new(in_range(given, "node-id", raw.node_id.unwrap_or(1), 0, i32::MAX)?),
+        data_dir: data_dir(given, &raw)?,
+        kafka_listen,
+        kafka_advertise,
+        admin_listen,
+        cluster_listen,
+        cluster_advertise,
+        auto_create_topics: raw.auto_create_topics.unwrap_or(true),
+        default_partitions: in_range(
+            given,
+            "default-partitions",
+            raw.default_partitions.unwrap_or(4),
+            1,
+            10_000,
+        )?,
+        shutdown_grace: span(given, "shutdown-grace", raw.shutdown_grace, Duration::from_secs(20))?,
+        limits: limits(given, &raw.limits)?,
+        storage: storage(given, &raw.storage)?,
+        topic_defaults: topic_defaults(given)?,
+        warnings,
+    })
+}
+
+fn unknown_variables(given: &Settings) -> Vec<String> {
+    let text = |name: &String| format!("environment variable {name} names no setting and is ignored");
+    given.unknown_variables.iter().map(text).collect()
+}
+
+fn address(
+    given: &Settings,
+    key: &str,
+    text: Option<&String>,
+    default_port: u16,
+) -> Result<HostPort, NodeConfigError> {
+    text.map_or_else(
+        || Ok(HostPort::new("127.0.0.1", default_port)),
+        |text| {
+            HostPort::parse(text).ok_or_else(|| {
+                given.invalid(key, format!("{text:?} is not host:port (IPv6 in brackets: [::1]:9092)"))
+            })
+        },
+    )
+}
+
+/// Nobody proves who he is yet: whoever reaches a port may do what it offers.
+fn exposure(key: &str, at: &HostPort) -> Option<String> {
+    (!at.is_loopback())
+        .then(|| format!("{key} {at} can be reached from other machines, and there is no authentication yet"))
+}
+
+struct Advertise<'a> {
+    given: &'a Settings,
+    around: &'a Surroundings,
+}
+
+impl Advertise<'_> {
+    fn of(
+        &self,
+        key: &str,
+        text: Option<&String>,
+        listen: &HostPort,
+        warnings: &mut Vec<String>,
+    ) -> Result<HostPort, NodeConfigError> {
+        if text.is_some() {
+            let at = address(self.given, key, text, 0)?;
+            if at.is_wildcard() {
+                return Err(self
+                    .given
+                    .invalid(key, format!("{at} cannot be connected to: name this machine")));
+            }
+            return Ok(at);
+        }
+        if !listen.is_wildcard() {
+            return Ok(listen.clone());
+        }
+        let Some(name) = &self.around.host_name else {
+            let problem = format!("needed where we listen on {listen}: name this machine as others reach it");
+            return Err(self.given.invalid(key, problem));
+        };
+        warnings.push(format!("{key} is not set: others are told the name of this machine, {name}"));
+        Ok(HostPort::new(name.as_str(), listen.port))
+    }
+}
+
+/// Two listeners on one address would only be found out by the second one's bind.
+fn distinct(given: &Settings, listeners: &[(&str, &HostPort)]) -> Result<(), NodeConfigError> {
+    for (at, (key, address)) in listeners.iter().enumerate() {
+        let same = |(_, other): &&(&str, &HostPort)| other == address && address.port != 0;
+        if let Some((earlier, _)) = listeners.iter().take(at).find(same) {
+            return Err(given.invalid(key, format!("{address} is already taken by {earlier}")));
+        }
+    }
+    Ok(())
+}
+
+fn data_dir(given: &Settings, raw: &Raw) -> Result<PathBuf, NodeConfigError> {
+    let dir = raw.data_dir.clone().unwrap_or_else(|| PathBuf::from("./polylogue-data"));
+    if dir.as_os_str().is_empty() {
+        return Err(given.invalid("data-dir", "an empty path"));
+    }
+    Ok(dir)
+}
+
+fn limits(given: &Settings, raw: &RawLimits) -> Result<Limits, NodeConfigError> {
+    let key = "limits.request-bytes";
+    let request_bytes = bytes(given, key, raw.request_bytes, 100 * MIB, KIB, i32::MAX as u64)?;
+    let connections = in_range(given, "limits.connections", raw.connections.unwrap_or(10_000), 1, 1_000_000)?;
+    let key = "limits.in-flight-bytes";
+    let in_flight_bytes = bytes(given, key, raw.in_flight_bytes, 256 * MIB, KIB, 1 << 50)?;
+    if in_flight_bytes < request_bytes {
+        // Blame what was given: a default cannot be wrong.
+        let blamed = if given.is_given(key) { key } else { "limits.request-bytes" };
+        let problem = format!(
+            "limits.in-flight-bytes ({}) must hold the largest request, limits.request-bytes ({})",
+            ByteSize(in_flight_bytes),
+            ByteSize(request_bytes)
+        );
+        return Err(given.invalid(blamed, problem));
+    }
+    Ok(Limits {
+        connections,
+        connections_per_address: in_range(
+            given,
+            "limits.connections-per-address",
+            raw.connections_per_address.unwrap_or(2_000),
+            1,
+            1_000_000,
+        )?,
+        partitions: in_range(given, "limits.partitions", raw.partitions.unwrap_or(50_000), 1, 1_000_000)?,
+        request_bytes,
+        in_flight_bytes,
+        idle_timeout: span(given, "limits.idle-timeout", raw.idle_timeout, Duration::from_mins(10))?,
+        frame_timeout: span(given, "limits.frame-timeout", raw.frame_timeout, Duration::from_secs(30))?,
+        write_timeout: span(given, "limits.write-timeout", raw.write_timeout, Duration::from_secs(30))?,
+    })
+}
+
+fn storage(given: &Settings, raw: &RawStorage) -> Result<StorageSettings, NodeConfigError> {
+    let check = raw.retention_check_interval;
+    let scrub = raw.scrub_bytes_per_second;
+    let flush = raw.replicated_flush_bytes;
+    let interval = raw.replicated_flush_interval;
+    Ok(StorageSettings {
+        retention_check_interval: span(
+            given,
+            "storage.retention-check-interval",
+            check,
+            Duration::from_mins(5),
+        )?,
+        scrub_bytes_per_second: bytes(given, "storage.scrub-bytes-per-second", scrub, 8 * MIB, 0, 1 << 40)?,
+        scrub_interval: span(given, "storage.scrub-interval", raw.scrub_interval, Duration::from_mins(1))?,
+        replicated_flush_bytes: bytes(
+            given,
+            "storage.replicated-flush-bytes",
+            flush,
+            64 * MIB,
+            4 * KIB,
+            1 << 40,
+        )?,
+        replicated_flush_interval: span(
+            given,
+            "storage.replicated-flush-interval",
+            interval,
+            Duration::from_secs(5),
+        )?,
+    })
+}
+
+fn topic_defaults(given: &Settings) -> Result<TopicDefaults, NodeConfigError> {
+    let values = given.topic_defaults()?;
+    for (name, value) in &values {
+        crate::config::topic::check(name, value).map_err(|cause| NodeConfigError::Topic {
+            origin: given.origin(&format!("{}{name}", super::raw::TOPIC_DEFAULTS)),
+            cause,
+        })?;
+    }
+    TopicDefaults::new(&values)
+        .map_err(|cause| NodeConfigError::Topic { origin: "default".to_owned(), cause })
+}
+
+fn in_range<T: PartialOrd + Display + Copy>(
+    given: &Settings,
+    key: &str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<T, NodeConfigError> {
+    if value < min || value > max {
+        return Err(given.invalid(key, format!("{value} is not from {min} to {max}")));
+    }
+    Ok(value)
+}
+
+fn bytes(
+    given: &Settings,
+    key: &str,
+    value: Option<ByteSize>,
+    default: u64,
+    min: u64,
+    max: u64,
+) -> Result<u64, NodeConfigError> {
+    let value = value.unwrap_or(ByteSize(default));
+    if value < ByteSize(min) || value > ByteSize(max) {
+        return Err(given.invalid(key, format!("{value} is not from {} to {}", ByteSize(min), ByteSize(max))));
+    }
+    Ok(value.0)
+}
+
+/// From a millisecond to a year: less is none, and more was meant to be never.
+fn span(
+    given: &Settings,
+    key: &str,
+    value: Option<Span>,
+    default: Duration,
+) -> Result<Duration, NodeConfigError> {
+    let value = value.map_or(default, |span| span.0);
+    if value < Duration::from_millis(1) || value > Duration::from_hours(24 * 366) {
+        let text = humantime::format_duration(value);
+        return Err(given.invalid(key, format!("{text} is not from 1ms to 366days")));
+    }
+    Ok(value)
+}

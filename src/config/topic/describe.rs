@@ -1,0 +1,104 @@
+//! What `DescribeConfigs` tells of a topic (KIP-133, KIP-226, KIP-569).
+
+use std::collections::BTreeMap;
+
+use super::{
+    TopicDefaults,
+    table::{ConfigKind, TABLE, TopicKey, find},
+};
+
+/// Who set a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// The topic itself.
+    Topic,
+    /// The node's `[topic.defaults]`.
+    Node,
+    /// The table.
+    Default,
+}
+
+impl ConfigSource {
+    /// The number in `DescribeConfigs` answers: `DYNAMIC_TOPIC_CONFIG`, `STATIC_BROKER_CONFIG`,
+    /// `DEFAULT_CONFIG`.
+    pub const fn code(self) -> i8 {
+        match self {
+            Self::Topic => 1,
+            Self::Node => 4,
+            Self::Default => 5,
+        }
+    }
+}
+
+/// A place that has a value for the key, the one in force first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSynonym {
+    /// The key's name there.
+    pub name: &'static str,
+    /// Its value there.
+    pub value: String,
+    /// The place.
+    pub source: ConfigSource,
+}
+
+/// One line of the answer. A topic's configs can be changed, a broker's cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// The key.
+    pub name: &'static str,
+    /// The value in force.
+    pub value: String,
+    /// Who set it; [`ConfigSource::Default`] is what older versions call `is_default`.
+    pub source: ConfigSource,
+    /// Whether clients cannot change it.
+    pub read_only: bool,
+    /// Whether its value is a secret.
+    pub sensitive: bool,
+    /// How its values are written.
+    pub kind: ConfigKind,
+    /// What it does.
+    pub documentation: &'static str,
+    /// Every place that has a value, the one in force first.
+    pub synonyms: Vec<ConfigSynonym>,
+}
+
+impl TopicDefaults {
+    /// All configs of a topic with these overrides, ordered by name.
+    pub fn describe(&self, overrides: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
+        TABLE.iter().map(|key| self.entry(key, overrides)).collect()
+    }
+
+    /// The same as a broker's configs: what its topics inherit, under the names that brokers have.
+    pub fn describe_for_broker(&self) -> Vec<ConfigEntry> {
+        let of_broker = |entry: ConfigEntry| {
+            let broker_name = find(entry.name)?.broker_name?;
+            Some(ConfigEntry { name: broker_name, read_only: true, ..entry })
+        };
+        self.describe(&BTreeMap::new()).into_iter().filter_map(of_broker).collect()
+    }
+
+    fn entry(&self, key: &'static TopicKey, overrides: &BTreeMap<String, String>) -> ConfigEntry {
+        let broker_name = key.broker_name.unwrap_or(key.name);
+        let synonym = |name, value: &str, source| ConfigSynonym { name, value: value.to_owned(), source };
+        let of_default = synonym(broker_name, key.default, ConfigSource::Default);
+        let mut synonyms = Vec::with_capacity(3);
+        if let Some(value) = overrides.get(key.name) {
+            synonyms.push(synonym(key.name, value, ConfigSource::Topic));
+        }
+        if let Some(value) = self.values().get(key.name) {
+            synonyms.push(synonym(broker_name, value, ConfigSource::Node));
+        }
+        let in_force = synonyms.first().unwrap_or(&of_default).clone();
+        synonyms.push(of_default);
+        ConfigEntry {
+            name: key.name,
+            value: in_force.value,
+            source: in_force.source,
+            read_only: false,
+            sensitive: false,
+            kind: key.kind,
+            documentation: key.doc,
+            synonyms,
+        }
+    }
+}

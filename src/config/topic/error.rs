@@ -1,0 +1,52 @@
+//! Why a topic's config is refused. All of these are Kafka's error 40 (`INVALID_CONFIG`).
+
+/// A refusal; its text goes to the client as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopicConfigError {
+    /// The key is not in the table.
+    #[error("unknown topic config {key:?}")]
+    UnknownKey {
+        /// As it was given.
+        key: String,
+    },
+    /// The value is not one of its kind, or out of range.
+    #[error("topic config {key}: {value:?} is not {expected}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// As it was given.
+        value: String,
+        /// What would have been accepted.
+        expected: String,
+    },
+    /// Kafka knows the value, this broker does not serve it.
+    #[error("topic config {key}: {value:?} is not supported: {why}")]
+    Unsupported {
+        /// The key.
+        key: &'static str,
+        /// As it was given.
+        value: String,
+        /// The reason.
+        why: &'static str,
+    },
+    /// *Append* or *subtract* on a key that holds no list.
+    #[error(
+        "topic config {key} is not a list: it can be set and deleted, not appended to or subtracted from"
+    )]
+    NotAList {
+        /// The key.
+        key: &'static str,
+    },
+    /// *Set*, *append* or *subtract* without a value.
+    #[error("topic config {key} is given no value")]
+    NoValue {
+        /// The key.
+        key: String,
+    },
+    /// One alteration names a key twice.
+    #[error("topic config {key} is altered twice in one request")]
+    Twice {
+        /// The key.
+        key: String,
+    },
+}

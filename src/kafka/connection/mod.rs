@@ -1,0 +1,321 @@
+//! One client connection: frames in, requests carried out, answers in the order of the requests.
+//!
+//! Produce requests are pipelined: each is put into its partitions' queues as it arrives and its answer
+//! is sent once it and all before it may be. Any other request waits until the answers before it are
+//! out, and is carried out here; that is what a client sees of Kafka as well. One task serves one
+//! connection and nothing is handed on but batches, because every hop costs more than the work.
+
+mod input;
+mod output;
+
+use std::{collections::VecDeque, io, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, Sleep, sleep_until},
+};
+
+pub(crate) use self::output::Piece;
+use self::{
+    input::{Frame, FrameError, Input},
+    output::send,
+};
+use super::{
+    Broker,
+    dispatch::{self, Answer, Refused},
+    handlers::produce::PendingProduce,
+};
+use crate::actors::{listener::ConnectionContext, partition::ReadBuffer};
+
+/// Produce requests of one connection that may wait for their acknowledgement at the same time.
+const MOST_PENDING: usize = 1024;
+/// A connection that was silent for this long gives its buffers back.
+const REST_AFTER: Duration = Duration::from_secs(5);
+
+/// Less than this of an unfinished request within its time-out is no progress: a peer that sends a byte
+/// now and then holds a connection as well as one that sends nothing.
+const LEAST_PROGRESS: usize = 16 << 10;
+
+/// What one connection keeps between its requests.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    /// What a fetch reads into; kept while the connection is busy.
+    pub(crate) buffer: ReadBuffer,
+    /// What the buffer holds of the node's budget.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Session {
+    /// How many bytes may be read, `most` if the budget has so much to spare. It is not waited for: a
+    /// smaller answer is as good.
+    pub(crate) fn make_room(&mut self, most: usize, budget: &Arc<Semaphore>) -> usize {
+        let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = most.saturating_sub(input::FREE_BYTES).saturating_sub(held);
+        let wanted = u32::try_from(missing).unwrap_or(u32::MAX);
+        match Arc::clone(budget).try_acquire_many_owned(wanted) {
+            _ if missing == 0 => most,
+            Err(_) => most.min(held + input::FREE_BYTES),
+            Ok(more) => {
+                match &mut self.permit {
+                    Some(permit) => permit.merge(more),
+                    None => self.permit = Some(more),
+                }
+                most
+            }
+        }
+    }
+
+    fn rest(&mut self) {
+        self.buffer = ReadBuffer::new();
+        self.permit = None;
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("closed by the peer")]
+    Closed,
+    #[error("closed by the peer in the middle of a request")]
+    ClosedMidFrame,
+    #[error("node is shutting down")]
+    Shutdown,
+    #[error("no request for {0:?} (limits.idle-timeout)")]
+    Idle(Duration),
+    #[error("half a request, and then nothing for {0:?} (limits.frame-timeout)")]
+    HalfRequest(Duration),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(stream: TcpStream, context: ConnectionContext, broker: Arc<Broker>) {
+    let mut connection = Connection::new(stream, &context, Arc::clone(&broker));
+    let end = match connection.run().await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    };
+    match end {
+        End::Closed | End::Shutdown | End::Idle(_) | End::Io(_) => {
+            tracing::debug!(peer = %context.peer, "connection ended: {end}");
+        }
+        End::ClosedMidFrame | End::HalfRequest(_) | End::Frame(_) | End::Refused(_) => {
+            broker.log_bad_peer(&context.listener, context.peer, &end);
+        }
+    }
+}
+
+enum Never {}
+
+/// What ended a wait.
+enum Woken {
+    Answer,
+    Readable(io::Result<()>),
+    Timer,
+    Shutdown,
+}
+
+struct Connection {
+    stream: TcpStream,
+    broker: Arc<Broker>,
+    session: Session,
+    input: Input,
+    pending: VecDeque<PendingProduce>,
+    shutdown: watch::Receiver<bool>,
+    /// When a request was last complete, an answer sent, or [`LEAST_PROGRESS`] made.
+    active: Instant,
+    /// Bytes that came since.
+    trickle: usize,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, context: &ConnectionContext, broker: Arc<Broker>) -> Self {
+        let limits = &broker.limits;
+        let now = Instant::now();
+        Self {
+            input: Input::new(limits.request_bytes, Arc::clone(&broker.in_flight)),
+            session: Session::default(),
+            stream,
+            pending: VecDeque::new(),
+            shutdown: context.shutdown.clone(),
+            active: now,
+            trickle: 0,
+            timer: Box::pin(sleep_until(now + REST_AFTER)),
+            broker,
+        }
+    }
+
+    async fn run(&mut self) -> Result<Never, End> {
+        loop {
+            while let Some(frame) = self.input.next_frame()? {
+                self.on_frame(frame).await?;
+                if self.pending.len() >= MOST_PENDING {
+                    self.send_all_pending().await?;
+                }
+            }
+            if self.fill().await? || self.send_finished().await? {
+                continue;
+            }
+            self.wait().await?;
+        }
+    }
+
+    /// Makes room for what comes next. The memory for it may be held by others that wait as well, so a
+    /// request that waits too long is given up like any other that does not get on, and gives back its own.
+    async fn make_room(&mut self) -> Result<(), End> {
+        loop {
+            let is_told = tokio::select! {
+                biased;
+                made = self.input.make_room() => return Ok(made?),
+                () = &mut self.timer => false,
+                _ = self.shutdown.wait_for(|down| *down) => true,
+            };
+            if is_told {
+                self.send_all_pending().await?;
+                return Err(End::Shutdown);
+            }
+            self.on_timer()?;
+        }
+    }
+
+    /// Reads what has arrived; false when there is nothing.
+    async fn fill(&mut self) -> Result<bool, End> {
+        self.make_room().await?;
+        let begins = !self.input.is_mid_frame();
+        match self.input.try_fill(&self.stream) {
+            Ok(0) if self.input.is_mid_frame() => Err(End::ClosedMidFrame),
+            Ok(0) => Err(End::Closed),
+            Ok(n) => {
+                self.broker.metrics.request_bytes.inc_by(n as u64);
+                if begins {
+                    self.note_beginning();
+                }
+                self.trickle += n;
+                if self.trickle >= LEAST_PROGRESS {
+                    self.note_activity();
+                }
+                Ok(true)
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn note_activity(&mut self) {
+        self.trickle = 0;
+        self.active = Instant::now();
+    }
+
+    /// A request's time runs from its first byte, however long the peer was silent before. The timer then
+    /// stands at the idle time-out; on a busy connection it is due soon enough anyway.
+    fn note_beginning(&mut self) {
+        self.note_activity();
+        let due = self.active + self.broker.limits.frame_timeout;
+        if self.timer.deadline() > due {
+            self.timer.as_mut().reset(due);
+        }
+    }
+
+    async fn on_frame(&mut self, frame: Frame) -> Result<(), End> {
+        self.note_activity();
+        let request = dispatch::Request::parse(frame.bytes, frame.permit)?;
+        if request.is_produce() {
+            self.pending.push_back(dispatch::produce(&self.broker, request).await?);
+            return Ok(());
+        }
+        self.send_all_pending().await?;
+        let mut shutdown = self.shutdown.clone();
+        let answer = tokio::select! {
+            answer = dispatch::answer(&self.broker, &mut self.session, request) => answer?,
+            _ = shutdown.wait_for(|down| *down) => return Err(End::Shutdown),
+        };
+        self.send(answer).await
+    }
+
+    /// Sends the answers that are due, in order, as far as they are there; whether there were any.
+    async fn send_finished(&mut self) -> Result<bool, End> {
+        let mut out = BytesMut::new();
+        while self.pending.front_mut().is_some_and(PendingProduce::is_finished) {
+            if let Some(finished) = self.pending.pop_front() {
+                finished.encode(&self.broker, &mut out)?;
+            }
+        }
+        if out.is_empty() {
+            return Ok(false);
+        }
+        self.send(Answer::from(out.freeze())).await?;
+        Ok(true)
+    }
+
+    /// Waits for every acknowledgement that is outstanding, and sends the answers.
+    async fn send_all_pending(&mut self) -> Result<(), End> {
+        while let Some(front) = self.pending.front_mut() {
+            front.finished().await;
+            self.send_finished().await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, answer: Answer) -> Result<(), End> {
+        let patience = self.broker.limits.write_timeout;
+        let sent = send(&self.stream, &answer.pieces, self.session.buffer.as_slice(), patience).await?;
+        self.broker.metrics.response_bytes.inc_by(sent);
+        self.note_activity();
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Result<(), End> {
+        let woken = tokio::select! {
+            biased;
+            () = finished(self.pending.front_mut()) => Woken::Answer,
+            ready = self.stream.readable() => Woken::Readable(ready),
+            () = &mut self.timer => Woken::Timer,
+            _ = self.shutdown.wait_for(|down| *down) => Woken::Shutdown,
+        };
+        match woken {
+            Woken::Answer => Ok(()),
+            Woken::Readable(ready) => Ok(ready?),
+            Woken::Timer => self.on_timer(),
+            Woken::Shutdown => {
+                self.send_all_pending().await?;
+                Err(End::Shutdown)
+            }
+        }
+    }
+
+    /// Looks how long the peer has been silent, and sets the timer to when it matters next. The timer
+    /// is not touched on each request: it costs more than a look now and then.
+    fn on_timer(&mut self) -> Result<(), End> {
+        let silent = self.active.elapsed();
+        let limits = &self.broker.limits;
+        if self.input.is_mid_frame() && silent >= limits.frame_timeout {
+            return Err(End::HalfRequest(limits.frame_timeout));
+        }
+        if silent >= limits.idle_timeout && self.pending.is_empty() {
+            return Err(End::Idle(limits.idle_timeout));
+        }
+        if silent >= REST_AFTER {
+            self.input.rest();
+            self.session.rest();
+        }
+        let steps = [REST_AFTER, limits.frame_timeout, limits.idle_timeout];
+        let next = steps.into_iter().filter(|step| *step > silent).min().unwrap_or(REST_AFTER);
+        self.timer.as_mut().reset(self.active + next);
+        Ok(())
+    }
+}
+
+/// Ends when the oldest unanswered produce request may be answered; never, without one.
+async fn finished(front: Option<&mut PendingProduce>) {
+    match front {
+        Some(pending) => pending.finished().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,139 @@
+//! From "the metadata says so" to "it can be used".
+//!
+//! The registry answers once a change is durable; this node's replicas follow a moment later. Clients
+//! produce to a topic right after they were told that it was made, so who makes or removes one waits
+//! for the replicas, within a bound.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    actors::partition::{
+        PartitionHandle,
+        table::{Topic, TopicTable},
+    },
+    model::TopicId,
+};
+
+/// How long an administrator's request waits at most, whatever it allows.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Between two looks at the table.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// When a request with this time-out stops waiting.
+pub(crate) fn deadline(timeout_ms: i32) -> Instant {
+    let asked = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    Instant::now() + asked.min(LONGEST_WAIT)
+}
+
+/// The topic, once the table has it with so many partitions.
+pub(crate) async fn until_known(
+    topics: &TopicTable,
+    id: TopicId,
+    partitions: usize,
+    deadline: Instant,
+) -> Option<Arc<Topic>> {
+    until(deadline, || topics.by_id(id).filter(|topic| topic.partitions().len() >= partitions)).await
+}
+
+/// Whether the table has the topic, with so many partitions and a leader for each.
+pub(crate) async fn until_led(
+    topics: &TopicTable,
+    id: TopicId,
+    partitions: usize,
+    deadline: Instant,
+) -> bool {
+    match until_known(topics, id, partitions, deadline).await {
+        Some(topic) => led(topic.partitions(), deadline).await,
+        None => false,
+    }
+}
+
+/// Whether the table has lost the topic.
+pub(crate) async fn until_gone(topics: &TopicTable, id: TopicId, deadline: Instant) -> bool {
+    until(deadline, || topics.by_id(id).is_none().then_some(())).await.is_some()
+}
+
+/// Waits until each of the partitions has a leader, all of them within one deadline.
+pub(crate) async fn led(partitions: &[PartitionHandle], deadline: Instant) -> bool {
+    for partition in partitions {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if partition.leader_within(left).await.is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+/// What `look` finds, looking until the deadline and at least once.
+async fn until<T>(deadline: Instant, look: impl Fn() -> Option<T>) -> Option<T> {
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return None;
+        }
+        sleep_until(deadline.min(now + LOOK_EVERY)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use tokio::time::Instant;
+
+    use super::{LONGEST_WAIT, deadline, led, until, until_gone, until_known};
+    use crate::{
+        actors::partition::{PartitionHandle, table::TopicTable},
+        model::{PartitionId, PartitionIndex, TopicId},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_is_taken_even_when_the_time_is_up() {
+        let past = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(until(past, || Some(7)).await, Some(7));
+        assert_eq!(until(past, || None::<u8>).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_later_is_found_and_what_never_comes_ends_at_the_deadline() {
+        let looks = Cell::new(0);
+        let third = || {
+            looks.set(looks.get() + 1);
+            (looks.get() == 3).then_some("there")
+        };
+        assert_eq!(until(deadline(1000), third).await, Some("there"));
+        let began = Instant::now();
+        assert_eq!(until(deadline(1000), || None::<u8>).await, None);
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_cannot_have_a_request_wait_for_ever() {
+        assert_eq!(deadline(i32::MAX) - Instant::now(), LONGEST_WAIT);
+        assert_eq!(deadline(-1), Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_is_not_there_is_gone_and_does_not_come() {
+        let (topics, id) = (TopicTable::default(), TopicId::random());
+        assert!(until_gone(&topics, id, deadline(0)).await);
+        assert!(until_known(&topics, id, 1, deadline(10)).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_partitions_without_a_leader_cost_one_wait_in_all() {
+        let topic = TopicId::random();
+        let partition =
+            |index| PartitionHandle::new(PartitionId { topic, index: PartitionIndex::new(index) });
+        let partitions: Vec<_> = (0..100).map(partition).collect();
+        let began = Instant::now();
+        assert!(!led(&partitions, deadline(150)).await);
+        assert!(began.elapsed() < Duration::from_millis(200));
+    }
+}

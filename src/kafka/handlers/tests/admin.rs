@@ -1,0 +1,74 @@
+//! Growing topics, producer ids, the cluster.
+
+use std::collections::HashSet;
+
+use super::{Door, NODE, codes, is_usable};
+use crate::{
+    model::{NodeId, ProducerEpoch, ProducerId},
+    wire::api::{
+        create_partitions::{CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic},
+        describe_cluster::DescribeClusterRequest,
+        init_producer_id::InitProducerIdRequest,
+    },
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_grew_is_usable_at_once_and_keeps_what_it_had() {
+    let (door, mut client) = Door::open().await;
+    client.create(&["t", "u"], 2).await;
+    client.produce("t", 0, &[1_700_000_000_000]).await;
+    let before = client.metadata(12, Some(&["t"]), false).await.topics.remove(0);
+    let grow = |name: &str, count| CreatePartitionsTopic {
+        name: name.into(),
+        count,
+        ..CreatePartitionsTopic::default()
+    };
+    let elsewhere = CreatePartitionsAssignment { broker_ids: vec![NodeId::new(9)] };
+    let assigned = CreatePartitionsTopic { assignments: Some(vec![elsewhere]), ..grow("u", 3) };
+    let request = CreatePartitionsRequest {
+        topics: vec![grow("t", 5), assigned, grow("no-such", 5)],
+        timeout_ms: 30_000,
+        validate_only: false,
+    };
+    let answer = client.ask(3, &request).await;
+    assert_eq!(codes(answer.results.iter().map(|result| result.error_code)), [0, 39, 3]);
+    let after = client.metadata(12, Some(&["t"]), false).await.topics.remove(0);
+    assert!(is_usable(&after, 5), "{after:?}");
+    assert_eq!(after.partitions[..2], before.partitions[..]);
+    let request = CreatePartitionsRequest { topics: vec![grow("t", 5)], ..request };
+    assert_eq!(client.ask(0, &request).await.results[0].error_code.code(), 37);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_producer_id_is_given_out_twice() {
+    let (door, mut client) = Door::open().await;
+    let mut given = HashSet::new();
+    for round in 0..50 {
+        let mut request = InitProducerIdRequest::default();
+        if let (true, Some(earlier)) = (round % 2 == 1, given.iter().next()) {
+            request.producer_id = ProducerId::new(*earlier);
+            request.producer_epoch = ProducerEpoch::new(0);
+        }
+        let answer = client.ask(4, &request).await;
+        assert!(answer.error_code.is_none());
+        assert_eq!(answer.producer_epoch.get(), 0);
+        assert!(given.insert(answer.producer_id.get()), "{answer:?}");
+    }
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_is_this_node_under_the_id_that_metadata_tells() {
+    let (door, mut client) = Door::open().await;
+    let request =
+        DescribeClusterRequest { include_cluster_authorized_operations: true, ..Default::default() };
+    let cluster = client.ask(2, &request).await;
+    assert_eq!((cluster.controller_id, cluster.brokers.len()), (NODE, 1));
+    assert_eq!(cluster.brokers[0].port, i32::from(door.address.port()));
+    assert!(cluster.cluster_authorized_operations > 0);
+    assert_eq!(client.metadata(8, None, false).await.cluster_id, Some(cluster.cluster_id));
+    let controllers = client.ask(1, &DescribeClusterRequest { endpoint_type: 2, ..request }).await;
+    assert_eq!(controllers.error_code.code(), 114);
+    door.close().await;
+}

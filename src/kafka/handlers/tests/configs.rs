@@ -1,0 +1,105 @@
+//! Configs: altered, described, refused.
+
+use super::{Door, codes, creatable};
+use crate::wire::api::{
+    create_topics::{CreatableTopicConfig, CreateTopicsRequest},
+    describe_configs::{
+        DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResult, resource, source,
+    },
+    incremental_alter_configs::{
+        AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest, operation,
+    },
+};
+
+fn described(resource_type: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResource {
+    DescribeConfigsResource {
+        resource_type,
+        resource_name: name.into(),
+        configuration_keys: keys.map(|keys| keys.iter().map(|key| (*key).into()).collect()),
+    }
+}
+
+fn alter(name: &str, key: &str, config_operation: i8, value: Option<&str>) -> AlterConfigsResource {
+    let config = AlterableConfig { name: key.into(), config_operation, value: value.map(Into::into) };
+    AlterConfigsResource { resource_type: resource::TOPIC, resource_name: name.into(), configs: vec![config] }
+}
+
+fn value(result: &DescribeConfigsResult, key: &str) -> Option<(String, i8)> {
+    let config = result.configs.iter().find(|config| config.name == key)?;
+    Some((config.value.as_ref()?.to_string(), config.config_source))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_config_is_what_was_set_last_and_its_default_when_deleted() {
+    let (door, mut client) = Door::open().await;
+    let mut topic = creatable("t", 1);
+    topic.configs = vec![CreatableTopicConfig { name: "retention.ms".into(), value: Some("5000".into()) }];
+    let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+    assert!(client.ask(7, &request).await.topics[0].error_code.is_none());
+    let describe = DescribeConfigsRequest {
+        resources: vec![described(resource::TOPIC, "t", Some(&["retention.ms"]))],
+        ..DescribeConfigsRequest::default()
+    };
+    let set = alter("t", "retention.ms", operation::SET, Some("6000"));
+    let delete = alter("t", "retention.ms", operation::DELETE, None);
+    let steps = [(set.clone(), true), (set, false), (delete, false)];
+    let mut seen = vec![value(&client.ask(4, &describe).await.results[0], "retention.ms").unwrap()];
+    for (change, validate_only) in steps {
+        let request = IncrementalAlterConfigsRequest { resources: vec![change], validate_only };
+        assert!(client.ask(1, &request).await.responses[0].error_code.is_none());
+        seen.push(value(&client.ask(4, &describe).await.results[0], "retention.ms").unwrap());
+    }
+    let own = |value: &str| (value.to_owned(), source::DYNAMIC_TOPIC);
+    let default = ("604800000".to_owned(), source::DEFAULT);
+    assert_eq!(seen, [own("5000"), own("5000"), own("6000"), default]);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_cannot_be_made_changes_nothing_and_says_why() {
+    let (door, mut client) = Door::open().await;
+    client.create(&["a", "b", "c", "d"], 1).await;
+    let resources = vec![
+        alter("a", "no.such.key", operation::SET, Some("1")),
+        alter("b", "retention.ms", operation::APPEND, Some("1")),
+        alter("c", "retention.ms", operation::SET, None),
+        alter("no-such", "retention.ms", operation::SET, Some("1")),
+        alter("d", "retention.ms", operation::SET, Some("1")),
+        alter("d", "retention.ms", operation::SET, Some("2")),
+    ];
+    let request = IncrementalAlterConfigsRequest { resources, validate_only: false };
+    let answer = client.ask(1, &request).await;
+    assert_eq!(codes(answer.responses.iter().map(|answer| answer.error_code)), [40, 40, 42, 3, 42]);
+    assert!(answer.responses.iter().all(|answer| answer.error_message.is_some()));
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_and_this_node_are_described_and_nothing_else() {
+    let (door, mut client) = Door::open().await;
+    client.create(&["t"], 1).await;
+    let resources = vec![
+        described(resource::TOPIC, "t", None),
+        described(resource::TOPIC, "no-such", None),
+        described(resource::TOPIC, "no/name", None),
+        described(resource::BROKER, "3", None),
+        described(resource::BROKER, "", None),
+        described(resource::BROKER, "4", None),
+        described(resource::BROKER_LOGGER, "3", None),
+        described(resource::BROKER, "3", None),
+    ];
+    let request = DescribeConfigsRequest { resources, include_synonyms: true, include_documentation: true };
+    let results = client.ask(4, &request).await.results;
+    assert_eq!(codes(results.iter().map(|result| result.error_code)), [0, 3, 17, 42, 0, 42, 42]);
+    assert!(results[0].configs.iter().all(|config| config.documentation.is_some()));
+    let request = DescribeConfigsRequest {
+        resources: vec![described(resource::BROKER, "3", None)],
+        ..DescribeConfigsRequest::default()
+    };
+    let node = client.ask(4, &request).await.results.remove(0);
+    assert_eq!(value(&node, "node.id"), Some(("3".to_owned(), source::STATIC_BROKER)));
+    assert_eq!(value(&node, "num.partitions").unwrap().0, "2");
+    assert!(node.configs.iter().all(|config| config.read_only));
+    assert!(node.configs.is_sorted_by(|a, b| a.name < b.name), "each name once, in order");
+    door.close().await;
+}

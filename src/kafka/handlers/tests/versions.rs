@@ -1,0 +1,104 @@
+//! Every version of every API that is served is answered in its own form.
+
+use super::{Client, Door};
+use crate::wire::{
+    ApiKey, Request,
+    api::{
+        api_versions::ApiVersionsRequest,
+        create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
+        create_topics::{CreatableTopic, CreateTopicsRequest},
+        delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
+        delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+        describe_cluster::DescribeClusterRequest,
+        describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
+        find_coordinator::FindCoordinatorRequest,
+        incremental_alter_configs::{AlterConfigsResource, IncrementalAlterConfigsRequest},
+        init_producer_id::InitProducerIdRequest,
+        list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
+        metadata::{MetadataRequest, MetadataRequestTopic},
+        offset_for_leader_epoch::{
+            OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+        },
+    },
+};
+
+/// Asks in each version; an answer that cannot be written would close the connection.
+async fn in_each_version<M: Request>(client: &mut Client, asked: &mut Vec<ApiKey>, request: M) {
+    for version in M::API.served() {
+        client.ask(version, &request).await;
+    }
+    asked.push(M::API);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_version_is_answered_for_what_is_there_and_what_is_not() {
+    let (door, mut client) = Door::open().await;
+    client.create(&["t"], 1).await;
+    let mut asked = Vec::new();
+    for name in ["t", "no-such", "no/name", ""] {
+        every_api(&mut client, &mut asked, name).await;
+        client.metadata(12, Some(&["t"]), true).await;
+    }
+    let served =
+        |api: &&ApiKey| api.advertised().is_some() && !matches!(api, ApiKey::Produce | ApiKey::Fetch);
+    for api in ApiKey::ALL.iter().filter(served) {
+        assert!(asked.contains(api), "{api:?} is advertised and was not asked");
+    }
+    door.close().await;
+}
+
+async fn every_api(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str) {
+    let software = "a".into();
+    let versions = ApiVersionsRequest { client_software_name: software, ..ApiVersionsRequest::default() };
+    in_each_version(client, asked, versions).await;
+    let topic = MetadataRequestTopic { name: Some(name.into()), ..MetadataRequestTopic::default() };
+    let metadata = MetadataRequest {
+        topics: Some(vec![topic]),
+        allow_auto_topic_creation: false,
+        ..MetadataRequest::default()
+    };
+    for version in 1..=13 {
+        // Version 0 to 3 would make the topic; they are asked without one.
+        let bare = MetadataRequest { topics: None, ..metadata.clone() };
+        client.ask(version, if version < 4 { &bare } else { &metadata }).await;
+    }
+    in_each_version(client, asked, MetadataRequest { topics: Some(Vec::new()), ..metadata }).await;
+    let partitions = vec![ListOffsetsPartition::default()];
+    let topics = vec![ListOffsetsTopic { name: name.into(), partitions }];
+    in_each_version(client, asked, ListOffsetsRequest { topics, ..ListOffsetsRequest::default() }).await;
+    let coordinator =
+        FindCoordinatorRequest { key: name.into(), coordinator_keys: vec![name.into()], key_type: 0 };
+    in_each_version(client, asked, coordinator).await;
+    in_each_version(client, asked, InitProducerIdRequest::default()).await;
+    in_each_version(client, asked, DescribeClusterRequest::default()).await;
+    let partitions = vec![OffsetForLeaderPartition::default()];
+    let topics = vec![OffsetForLeaderTopic { topic: name.into(), partitions }];
+    let epochs = OffsetForLeaderEpochRequest { topics, ..OffsetForLeaderEpochRequest::default() };
+    in_each_version(client, asked, epochs).await;
+    let partitions = vec![DeleteRecordsPartition::default()];
+    let topics = vec![DeleteRecordsTopic { name: name.into(), partitions }];
+    in_each_version(client, asked, DeleteRecordsRequest { topics, timeout_ms: 1000 }).await;
+    change_topics(client, asked, name).await;
+}
+
+async fn change_topics(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str) {
+    let described =
+        DescribeConfigsResource { resource_type: 2, resource_name: name.into(), configuration_keys: None };
+    let describe = DescribeConfigsRequest { resources: vec![described], ..DescribeConfigsRequest::default() };
+    in_each_version(client, asked, describe).await;
+    let altered = AlterConfigsResource { resource_type: 2, resource_name: name.into(), configs: Vec::new() };
+    let alter = IncrementalAlterConfigsRequest { resources: vec![altered], validate_only: true };
+    in_each_version(client, asked, alter).await;
+    let grown = CreatePartitionsTopic { name: name.into(), count: 3, assignments: None };
+    let grow = CreatePartitionsRequest { topics: vec![grown], timeout_ms: 1000, validate_only: true };
+    in_each_version(client, asked, grow).await;
+    let created =
+        CreatableTopic { name: name.into(), num_partitions: 1, replication_factor: 1, ..Default::default() };
+    let create = CreateTopicsRequest { topics: vec![created], timeout_ms: 1000, validate_only: true };
+    in_each_version(client, asked, create).await;
+    let deleted =
+        DeleteTopicState { name: Some(format!("{name}-gone").into()), ..DeleteTopicState::default() };
+    let topic_names = vec![format!("{name}-gone").into()];
+    let delete = DeleteTopicsRequest { topics: vec![deleted], topic_names, timeout_ms: 1000 };
+    in_each_version(client, asked, delete).await;
+}

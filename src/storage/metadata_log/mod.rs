@@ -1,0 +1,303 @@
+//! The metadata log: what the cluster's state machine has committed, in one file.
+//!
+//! Topics, configs, epochs and blocks of producer ids stand here and nowhere else; what this file
+//! forgets is gone. So a record counts only once it is synced, and the file can tell what it once held.
+//!
+//! - **One block per commit, one sync per block.** All that waited together is one block. The next
+//!   block is written only after the last one was synced, so a whole block proves all before it.
+//! - **Torn and rotten are told apart.** After each sync a mark says how far the file is durable. What
+//!   is broken below the mark, or before a whole block, had been committed: the file is refused. What
+//!   is broken at the end above the mark was never acknowledged: it is cut.
+//! - **Nothing is trusted twice.** Where the mark and the end differ at opening (a kill between sync and
+//!   mark, a torn block, a failed sync whose pages are falsely clean), the owner must
+//!   [rewrite](MetadataLog::rewrite) before it appends: a new file, synced, then renamed over the old
+//!   one, then the folder synced (S15). The same bounds the file as it grows.
+//! - **One writer** (S7): an exclusive lock on `lock` beside it.
+//!
+//! What a record means is its owner's; [`codec`] turns values into bytes. [`format`] draws the file.
+
+pub mod codec;
+mod error;
+mod format;
+mod recover;
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub use error::{AppendError, OpenError};
+
+use self::{
+    format::{BLOCKS, BlockKind, Header, MARKS},
+    recover::Content,
+};
+use crate::storage::fs::{File, Fs, Lock, LockWait, Open, folder_of};
+
+/// Bytes of blocks, beyond the snapshot's own size, after which the file should be rewritten.
+const REWRITE_BYTES: u64 = 1 << 20;
+
+const FILE: &str = "metadata.log";
+const NEW_FILE: &str = "metadata.log.new";
+const LOCK: &str = "lock";
+
+/// The one writer of a metadata log. Blocking: keep it on a thread that may block.
+pub struct MetadataLog {
+    fs: Arc<dyn Fs>,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    header: Header,
+    end: u64,
+    last_index: u64,
+    /// Which of [`MARKS`] is written next: never the one that counts.
+    next_mark: usize,
+    /// Where blocks after the snapshot begin.
+    snapshot_end: u64,
+    state: State,
+    _lock: Box<dyn Lock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ready,
+    /// The end above the mark was not known to be durable, or was cut.
+    MustRewrite,
+    /// A write or a sync failed.
+    Poisoned,
+}
+
+/// What an opened log holds.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The state at some record, encoded by its owner.
+    pub snapshot: Option<Vec<u8>>,
+    /// The records since, oldest first.
+    pub records: Vec<Vec<u8>>,
+    /// How many records have ever been committed.
+    pub last_index: u64,
+    /// Whether there was no log, and this one is new.
+    pub created: bool,
+    /// Bytes of a torn block that were cut from the end.
+    pub cut_bytes: u64,
+    /// Whether [`MetadataLog::rewrite`] is due before the first append.
+    pub must_rewrite: bool,
+}
+
+/// Whether a log is there, so that its owner can refuse to begin anew beside data that exists.
+pub fn exists(fs: &dyn Fs, dir: &Path) -> io::Result<bool> {
+    fs.exists(&dir.join(FILE))
+}
+
+impl MetadataLog {
+    /// Opens the log in `dir`, or makes it. `wait` is [`LockWait::Block`] where an earlier writer of this
+    /// process may still be at work, [`LockWait::Fail`] where there was none.
+    pub fn open(fs: Arc<dyn Fs>, dir: &Path, wait: LockWait) -> Result<(Self, Recovered), OpenError> {
+        let lock = lock_folder(fs.as_ref(), dir, wait)?;
+        let path = dir.join(FILE);
+        // An earlier rename may not be on disk yet, and what is read now must not be unsaid.
+        fs.sync_dir(dir).map_err(OpenError::io("sync", dir))?;
+        let created = !fs.exists(&path).map_err(OpenError::io("look for", &path))?;
+        if created {
+            create(fs.as_ref(), dir)?;
+        }
+        let file = fs.open(&path, Open::ReadWrite).map_err(OpenError::io("open", &path))?;
+        let content = recover::read(file.as_ref(), &path)?;
+        Ok(Self::over(fs, path, file, lock, content, created))
+    }
+
+    fn over(
+        fs: Arc<dyn Fs>,
+        path: PathBuf,
+        file: Arc<dyn File>,
+        lock: Box<dyn Lock>,
+        content: Content,
+        created: bool,
+    ) -> (Self, Recovered) {
+        let log = Self {
+            fs,
+            path,
+            file,
+            header: content.header,
+            end: content.end,
+            last_index: content.last_index,
+            next_mark: content.next_mark,
+            snapshot_end: content.snapshot_end,
+            state: if content.is_clean { State::Ready } else { State::MustRewrite },
+            _lock: lock,
+        };
+        let recovered = Recovered {
+            snapshot: content.snapshot,
+            records: content.records,
+            last_index: content.last_index,
+            created,
+            cut_bytes: content.cut_bytes,
+            must_rewrite: !content.is_clean,
+        };
+        (log, recovered)
+    }
+
+    /// Commits the records together, in order: when this returns they are on disk. What comes back is
+    /// the number of records ever committed. After any error but a full disk, and records that are too
+    /// large, the log has to be opened again.
+    pub fn append(&mut self, records: &[Vec<u8>]) -> Result<u64, AppendError> {
+        self.check_ready()?;
+        if records.is_empty() {
+            return Ok(self.last_index);
+        }
+        let count = u32::try_from(records.len()).map_err(|_| AppendError::TooLarge)?;
+        let last_index = self.last_index + u64::from(count);
+        let payload = format::encode_records(records).ok_or(AppendError::TooLarge)?;
+        let block = format::encode_block(self.header.salt, BlockKind::Records, last_index, count, &payload)
+            .ok_or(AppendError::TooLarge)?;
+        self.write_block(&block)?;
+        self.end += block.len() as u64;
+        self.last_index = last_index;
+        self.write_mark()?;
+        Ok(last_index)
+    }
+
+    /// Whether the file has grown enough since its snapshot for a [`MetadataLog::rewrite`] to pay.
+    pub fn wants_rewrite(&self) -> bool {
+        let snapshot = self.snapshot_end - BLOCKS;
+        self.end - self.snapshot_end > REWRITE_BYTES.max(snapshot)
+    }
+
+    /// Replaces the file by one that holds this state, which must be that of all records so far. An
+    /// error leaves the old file in use, unless the log is poisoned then.
+    pub fn rewrite(&mut self, snapshot: &[u8]) -> Result<(), AppendError> {
+        if self.state == State::Poisoned {
+            return Err(AppendError::Poisoned);
+        }
+        let header = Header { generation: self.header.generation + 1, salt: fresh_salt() };
+        let block = format::encode_block(header.salt, BlockKind::Snapshot, self.last_index, 0, snapshot)
+            .ok_or(AppendError::TooLarge)?;
+        let dir = folder_of(&self.path);
+        let file = write_new(self.fs.as_ref(), &dir, header, &block).map_err(failed("write a new file"))?;
+        self.fs.rename(&dir.join(NEW_FILE), &self.path).map_err(failed("rename the new file"))?;
+        // From here on either name may survive a power cut: none may be written until one is certain.
+        self.state = State::Poisoned;
+        self.fs.sync_dir(&dir).map_err(failed("sync the folder"))?;
+        self.file = file;
+        self.header = header;
+        self.end = BLOCKS + block.len() as u64;
+        self.snapshot_end = self.end;
+        self.next_mark = 1;
+        self.state = State::Ready;
+        Ok(())
+    }
+
+    fn check_ready(&self) -> Result<(), AppendError> {
+        match self.state {
+            State::Ready => Ok(()),
+            State::MustRewrite | State::Poisoned => Err(AppendError::Poisoned),
+        }
+    }
+
+    fn write_block(&mut self, block: &[u8]) -> Result<(), AppendError> {
+        if let Err(source) = self.file.write_all_at(block, self.end) {
+            return Err(self.write_failed(source));
+        }
+        self.file.sync_data().map_err(|source| {
+            self.state = State::Poisoned;
+            AppendError::Io { action: "sync", source }
+        })
+    }
+
+    /// A full disk is the one failure that leaves nothing in doubt, once what was begun is cut off.
+    fn write_failed(&mut self, source: io::Error) -> AppendError {
+        if is_full(&source) && self.file.set_len(self.end).is_ok() {
+            return AppendError::Full;
+        }
+        self.state = State::Poisoned;
+        AppendError::Io { action: "write", source }
+    }
+
+    /// Not synced: the next block's sync carries it along, and a process that dies leaves it in the
+    /// page cache. What it protects against is rot, not the power.
+    fn write_mark(&mut self) -> Result<(), AppendError> {
+        let mark = format::encode_mark(self.header.salt, self.end);
+        let [first, second] = MARKS;
+        let position = if self.next_mark == 0 { first } else { second };
+        self.file.write_all_at(&mark, position).map_err(|source| {
+            self.state = State::Poisoned;
+            AppendError::Io { action: "mark the end", source }
+        })?;
+        self.next_mark = 1 - self.next_mark;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MetadataLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetadataLog")
+            .field("path", &self.path)
+            .field("generation", &self.header.generation)
+            .field("end", &self.end)
+            .field("last_index", &self.last_index)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock_folder(fs: &dyn Fs, dir: &Path, wait: LockWait) -> Result<Box<dyn Lock>, OpenError> {
+    fs.create_dir_all(dir).map_err(OpenError::io("make", dir))?;
+    let above = folder_of(dir);
+    fs.sync_dir(&above).map_err(OpenError::io("sync", &above))?;
+    let path = dir.join(LOCK);
+    fs.lock(&path, wait).map_err(|source| {
+        if source.kind() == io::ErrorKind::WouldBlock {
+            OpenError::Locked { path }
+        } else {
+            OpenError::Io { action: "lock", path, source }
+        }
+    })
+}
+
+fn create(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    let header = Header { generation: 1, salt: fresh_salt() };
+    let path = dir.join(FILE);
+    write_new(fs, dir, header, &[]).map_err(OpenError::io("make", &path))?;
+    fs.rename(&dir.join(NEW_FILE), &path).map_err(OpenError::io("make", &path))?;
+    fs.sync_dir(dir).map_err(OpenError::io("sync", dir))
+}
+
+/// Writes and syncs `metadata.log.new` with at most one block; removes it again if that fails.
+fn write_new(fs: &dyn Fs, dir: &Path, header: Header, block: &[u8]) -> io::Result<Arc<dyn File>> {
+    let path = dir.join(NEW_FILE);
+    // What is there is left over from a process that died before the rename.
+    if fs.exists(&path)? {
+        fs.remove_file(&path)?;
+    }
+    let written = fs.open(&path, Open::CreateNew).and_then(|file| {
+        let [first_mark, _] = MARKS;
+        file.set_len(BLOCKS)?;
+        file.write_all_at(&header.encode(), 0)?;
+        file.write_all_at(&format::encode_mark(header.salt, BLOCKS + block.len() as u64), first_mark)?;
+        file.write_all_at(block, BLOCKS)?;
+        file.sync_data()?;
+        Ok(file)
+    });
+    if written.is_err() {
+        // The error that counts is the first one; a file left here is removed by the next attempt.
+        let _ = fs.remove_file(&path);
+    }
+    written
+}
+
+fn failed(action: &'static str) -> impl FnOnce(io::Error) -> AppendError {
+    move |source| if is_full(&source) { AppendError::Full } else { AppendError::Io { action, source } }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn fresh_salt() -> u64 {
+    fastrand::u64(..)
+}
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod tests;

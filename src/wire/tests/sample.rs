@@ -1,0 +1,110 @@
+//! Values that vary by a seed, within what a version can carry.
+
+use bytes::Bytes;
+use fastrand::Rng;
+use uuid::Uuid;
+
+use crate::{
+    model::{
+        BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence,
+        TimestampMs, TopicId,
+    },
+    wire::{ErrorCode, Field, Layout, Str, api::fetch::Records},
+};
+
+/// A type that can make up values of itself.
+pub(crate) trait Sample: Sized {
+    /// Any value, null included.
+    fn sample(rng: &mut Rng, layout: Layout) -> Self;
+}
+
+/// A value that is null only if it may be.
+pub(crate) fn pick<T: Sample + Field>(rng: &mut Rng, layout: Layout, nullable: bool) -> T {
+    loop {
+        let value = T::sample(rng, layout);
+        if nullable || !value.is_null() {
+            return value;
+        }
+    }
+}
+
+impl<T: Sample> Sample for Option<T> {
+    fn sample(rng: &mut Rng, layout: Layout) -> Self {
+        (rng.u8(..4) > 0).then(|| T::sample(rng, layout))
+    }
+}
+
+impl<T: Sample> Sample for Vec<T> {
+    fn sample(rng: &mut Rng, layout: Layout) -> Self {
+        (0..rng.usize(..4)).map(|_| T::sample(rng, layout)).collect()
+    }
+}
+
+impl Sample for bool {
+    fn sample(rng: &mut Rng, _: Layout) -> Self {
+        rng.bool()
+    }
+}
+
+macro_rules! sample_integers {
+    ($($int:ident: $($model:ty),*;)*) => {$(
+        impl Sample for $int {
+            fn sample(rng: &mut Rng, _: Layout) -> Self {
+                let edges = [$int::MIN, -1, 0, 1, $int::MAX];
+                if rng.bool() { rng.choice(edges).unwrap() } else { rng.$int(..) }
+            }
+        }
+
+        $(impl Sample for $model {
+            fn sample(rng: &mut Rng, layout: Layout) -> Self {
+                Self::new($int::sample(rng, layout))
+            }
+        })*
+    )*};
+}
+
+sample_integers! {
+    i8: ;
+    i16: ProducerEpoch;
+    i32: LeaderEpoch, NodeId, PartitionIndex, Sequence;
+    i64: BrokerEpoch, Offset, ProducerId, TimestampMs;
+}
+
+impl Sample for ErrorCode {
+    fn sample(rng: &mut Rng, _: Layout) -> Self {
+        rng.choice(Self::ALL.iter().copied()).unwrap()
+    }
+}
+
+impl Sample for Uuid {
+    fn sample(rng: &mut Rng, _: Layout) -> Self {
+        if rng.bool() { Self::nil() } else { Self::from_u128(rng.u128(..)) }
+    }
+}
+
+impl Sample for TopicId {
+    fn sample(rng: &mut Rng, layout: Layout) -> Self {
+        Self::from_bytes(Uuid::sample(rng, layout).into_bytes())
+    }
+}
+
+impl Sample for Str {
+    fn sample(rng: &mut Rng, _: Layout) -> Self {
+        let len = rng.choice([0, 1, 5, 126, 127, 128, 300]).unwrap();
+        let text: String = (0..len).map(|_| rng.char(..)).collect();
+        Self::from(text)
+    }
+}
+
+impl Sample for Bytes {
+    fn sample(rng: &mut Rng, _: Layout) -> Self {
+        let len = rng.choice([0, 1, 61, 127, 128, 1023, 1024, 5000]).unwrap();
+        std::iter::repeat_with(|| rng.u8(..)).take(len).collect()
+    }
+}
+
+impl Sample for Records {
+    fn sample(rng: &mut Rng, layout: Layout) -> Self {
+        Option::<Bytes>::sample(rng, layout).map_or(Self::Null, Self::from)
+    }
+}

@@ -1,0 +1,16 @@
+//! Clients that others wrote, against a node: what one writes, the same and another read.
+//!
+//! librdkafka comes with the crate `rdkafka`; kcat brings an older one of its own. Each writes with
+//! every codec, with keys, headers and nulls; what is read is compared record by record, with offset
+//! and timestamp, and the stored bytes are looked at, since a broker that makes a client give up
+//! compression still answers every question right.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod kcat;
+mod librdkafka;
+mod samples;
+#[path = "../support/mod.rs"]
+mod support;
+
+/// The codecs by the name that clients know them by and the number that a batch carries.
+const CODECS: [(&str, u16); 5] = [("none", 0), ("gzip", 1), ("snappy", 2), ("lz4", 3), ("zstd", 4)];

@@ -1,0 +1,17 @@
+//! A whole node as a process, seen from outside: what it does with hostile peers, with every corner of
+//! the protocol, with rot on its disk, with signals and starts that should not be, and with a full disk.
+//!
+//! Most tests speak the protocol byte by byte through [`peer`], since a good client never sends what a
+//! broker has to refuse. Each has a node of its own, so that none sees another's topics or limits.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod batches;
+mod corruption;
+mod disk_full;
+mod hostile;
+mod lifecycle;
+mod nodes;
+mod peer;
+mod protocol;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,108 @@
+//! Each version of each API that the node lists is one that it answers.
+
+use polylogue::wire::{
+    ApiKey, ErrorCode, Request,
+    api::{
+        alter_configs::AlterConfigsRequest, api_versions::ApiVersionsRequest,
+        create_partitions::CreatePartitionsRequest, create_topics::CreateTopicsRequest,
+        delete_records::DeleteRecordsRequest, delete_topics::DeleteTopicsRequest,
+        describe_cluster::DescribeClusterRequest, describe_configs::DescribeConfigsRequest,
+        describe_log_dirs::DescribeLogDirsRequest, describe_producers::DescribeProducersRequest,
+        describe_topic_partitions::DescribeTopicPartitionsRequest, fetch::FetchRequest,
+        find_coordinator::FindCoordinatorRequest, incremental_alter_configs::IncrementalAlterConfigsRequest,
+        init_producer_id::InitProducerIdRequest, list_offsets::ListOffsetsRequest, metadata::MetadataRequest,
+        offset_for_leader_epoch::OffsetForLeaderEpochRequest, produce::ProduceRequest,
+    },
+};
+
+use crate::{
+    batches::{batch, batch_of, headers},
+    peer::{Peer, fetch_request, produce_request, versions},
+    support::start_node,
+};
+
+/// Sends the request in every version; how many there are. The answer must be whole and of that version.
+fn ask_all<R: Request>(peer: &mut Peer, request: &R) -> usize {
+    let all = R::API.served();
+    all.clone().for_each(|version| {
+        println!("{:?} {version}", R::API);
+        peer.call(version, request);
+    });
+    all.count()
+}
+
+fn ask(peer: &mut Peer, api: ApiKey) -> usize {
+    match api {
+        ApiKey::Produce => ask_all(peer, &ProduceRequest { acks: 1, ..ProduceRequest::default() }),
+        ApiKey::Fetch => ask_all(peer, &FetchRequest::default()),
+        ApiKey::ListOffsets => ask_all(peer, &ListOffsetsRequest::default()),
+        ApiKey::Metadata => ask_all(peer, &MetadataRequest::default()),
+        ApiKey::FindCoordinator => ask_all(peer, &FindCoordinatorRequest::default()),
+        ApiKey::ApiVersions => ask_all(peer, &ApiVersionsRequest::default()),
+        ApiKey::CreateTopics => ask_all(peer, &CreateTopicsRequest::default()),
+        ApiKey::DeleteTopics => ask_all(peer, &DeleteTopicsRequest::default()),
+        ApiKey::DeleteRecords => ask_all(peer, &DeleteRecordsRequest::default()),
+        ApiKey::InitProducerId => ask_all(peer, &InitProducerIdRequest::default()),
+        ApiKey::OffsetForLeaderEpoch => ask_all(peer, &OffsetForLeaderEpochRequest::default()),
+        ApiKey::DescribeConfigs => ask_all(peer, &DescribeConfigsRequest::default()),
+        ApiKey::AlterConfigs => ask_all(peer, &AlterConfigsRequest::default()),
+        ApiKey::DescribeLogDirs => ask_all(peer, &DescribeLogDirsRequest::default()),
+        ApiKey::CreatePartitions => ask_all(peer, &CreatePartitionsRequest::default()),
+        ApiKey::IncrementalAlterConfigs => ask_all(peer, &IncrementalAlterConfigsRequest::default()),
+        ApiKey::DescribeCluster => ask_all(peer, &DescribeClusterRequest::default()),
+        ApiKey::DescribeProducers => ask_all(peer, &DescribeProducersRequest::default()),
+        ApiKey::DescribeTopicPartitions => ask_all(peer, &DescribeTopicPartitionsRequest::default()),
+    }
+}
+
+#[test]
+fn every_version_that_is_listed_is_answered_in_its_own_form() {
+    let node = start_node();
+    let mut peer = Peer::connect(&node);
+    let listed = peer.call(3, &versions()).api_keys;
+    assert!(listed.len() >= 15);
+    for api in listed {
+        let served = ask(&mut peer, ApiKey::from_code(api.api_key).unwrap());
+        let listed = (api.min_version..=api.max_version).count();
+        // Produce is listed from 0 for the sake of old clients, which then use 3 and later.
+        let unserved = if api.api_key == ApiKey::Produce.code() { 3 } else { 0 };
+        assert_eq!(listed - unserved, served, "API {}", api.api_key);
+    }
+}
+
+#[test]
+fn records_are_written_and_read_in_every_version() {
+    let node = start_node();
+    let mut peer = Peer::connect(&node);
+    let id = peer.create("versions", 1, &[]);
+    let mut next = 0;
+    for version in ApiKey::Produce.served() {
+        let mut request = produce_request(-1, "versions", 0, batch(&[format!("version {version}")]));
+        request.topic_data[0].topic_id = id;
+        let mut answer = peer.call(version, &request).responses.remove(0);
+        let answer = answer.partition_responses.remove(0);
+        assert_eq!((answer.error_code, answer.base_offset.get()), (ErrorCode::None, next), "{version}");
+        next += 1;
+    }
+    for version in ApiKey::Fetch.served() {
+        let mut request = fetch_request("versions", &[(0, 0)]);
+        request.topics[0].topic_id = id;
+        let data = peer.call(version, &request).responses.remove(0).partitions.remove(0);
+        assert_eq!(data.error_code, ErrorCode::None, "{version}");
+        assert_eq!(headers(&data.records.into_bytes()).len() as i64, next, "{version}");
+    }
+}
+
+#[test]
+fn a_version_of_produce_that_is_listed_and_not_served_closes_the_connection() {
+    let node = start_node();
+    for version in [0_i16, 1, 2] {
+        let mut peer = Peer::connect(&node);
+        peer.create("old", 1, &[]);
+        let (_, mut frame) = peer.frame(3, &produce_request(1, "old", 0, batch_of(10)));
+        frame[6..8].copy_from_slice(&version.to_be_bytes());
+        peer.send_bytes(&frame).unwrap();
+        peer.assert_closed("a version that is not served");
+        assert_eq!(Peer::connect(&node).delete("old"), ErrorCode::None);
+    }
+}
