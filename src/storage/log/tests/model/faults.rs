@@ -88,6 +88,7 @@ impl World {
         let active = segments.last().unwrap().base.get();
         let path = if fault == Fault::SyncDirFails { DIR.into() } else { format!("{DIR}/{active:020}.log") };
         self.say(format!("fault {fault:?}"));
+        self.sync_may_have_failed |= matches!(fault, Fault::SyncFails(_));
         self.disk.inject(path, fault);
     }
 

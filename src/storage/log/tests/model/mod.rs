@@ -51,6 +51,8 @@ struct World {
     process: Arc<FaultyFs>,
     /// Whether the log was poisoned before the step that failed.
     was_poisoned: bool,
+    /// A sync may have failed in a process that died before it could say so.
+    sync_may_have_failed: bool,
     rng: Rng,
     disk: SimulatedDisk,
     log: Option<Log>,
@@ -98,6 +100,7 @@ impl World {
             lies,
             process: disk.mount(),
             was_poisoned: false,
+            sync_may_have_failed: false,
             rng,
             disk,
             log: None,
@@ -146,6 +149,7 @@ impl World {
         self.flushes.clear();
         self.checkpoints.clear();
         self.disk.die_after(None);
+        self.sync_may_have_failed = false;
         let fs = self.disk.mount();
         self.process = Arc::clone(&fs);
         loop {
@@ -308,7 +312,9 @@ impl World {
         match self.rng.u8(0..3) {
             0 => self.disk.power_cut(),
             1 => self.disk.kill(),
-            _ if died && !self.was_poisoned => lowest = self.survivors(self.end()),
+            _ if died && !self.was_poisoned && !self.sync_may_have_failed => {
+                lowest = self.survivors(self.end())
+            }
             _ => {}
         }
         self.reopen(lowest, why);
