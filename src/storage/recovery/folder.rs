@@ -142,13 +142,14 @@ impl Recovery<'_> {
         self.epochs_from_batches(highest)
     }
 
-    /// Reads every batch that is known to be on disk: rare, and the only other place where the terms are.
+    /// Reads every batch: rare, and the only other place where the terms are. Those that may yet be cut are
+    /// read too, since a flipped bit in the last one that is known to be on disk is known by what follows.
     fn epochs_from_batches(&mut self, highest: LeaderEpoch) -> io::Result<()> {
-        let flushed = self.checkpoint.flushed;
         let mut terms = Vec::new();
-        for segment in self.segments.iter().filter(|segment| segment.base() < flushed) {
+        for segment in &self.segments {
             let source = Source::Cached(segment.open_file()?);
-            let limits = (segment.size(), Some(segment.end().min(flushed)));
+            let end = Some(segment.end()).filter(|end| *end < Offset::MAX);
+            let limits = (segment.size(), end);
             let mut scanner = Scanner::new(source, (0, segment.base()), limits, EpochRule::any());
             loop {
                 match scanner.look()? {

@@ -44,6 +44,7 @@ struct Kept {
     hit: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that has happened or not")]
 struct World {
     seed: u64,
     /// Syncs lie now and then: what was flushed may go, and then has to be reported.
