@@ -313,7 +313,7 @@ impl World {
             0 => self.disk.power_cut(),
             1 => self.disk.kill(),
             _ if died && !self.was_poisoned && !self.sync_may_have_failed => {
-                lowest = self.survivors(self.end())
+                lowest = self.survivors(self.end());
             }
             _ => {}
         }
