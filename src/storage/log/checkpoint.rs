@@ -34,6 +34,11 @@ impl Keeper {
         Self { file, written }
     }
 
+    /// Writes the newest checkpoint once more, so that both slots have it.
+    fn write_again(&mut self) -> io::Result<()> {
+        self.written.map_or(Ok(()), |written| self.file.write(&written))
+    }
+
     fn write(&mut self, mut checkpoint: Checkpoint) -> io::Result<()> {
         if let Some(written) = self.written {
             checkpoint.log_start = checkpoint.log_start.max(written.log_start);
@@ -90,6 +95,12 @@ impl CheckpointJob {
             Some(snapshot) => store_snapshot(&self.shared, &snapshot),
             None => Ok(()),
         }
+    }
+
+    /// Writes it into both slots: one that is hit later does not make files that are about to go look lost.
+    pub(super) fn write_twice(&self) -> io::Result<()> {
+        self.write()?;
+        lock(&self.keeper).write_again()
     }
 
     /// The terms of batches are on disk before a checkpoint says that the batches are: recovery checks what

@@ -48,7 +48,7 @@ impl RetentionJob {
     fn remove(&self) -> io::Result<()> {
         let folder = &self.shared.folder;
         if let Some(checkpoint) = &self.checkpoint {
-            checkpoint.write()?;
+            checkpoint.write_twice()?;
         }
         folder.fs.sync_dir(&folder.dir)?;
         self.doomed.iter().try_for_each(|segment| segment.rename_deleted())?;

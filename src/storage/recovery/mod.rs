@@ -192,6 +192,10 @@ impl<'a> Recovery<'a> {
         let below = self.checkpoint.log_start.min(self.snapshot_end);
         let last = self.segments.len().saturating_sub(1);
         let gone = self.segments.iter().take(last).take_while(|segment| segment.end() <= below).count();
+        if gone > 0 {
+            // Into the other slot too: one that is hit later does not make these files look lost.
+            self.file.write(&self.checkpoint)?;
+        }
         for segment in self.segments.drain(..gone) {
             segment.rename_deleted()?;
             segment.remove_deleted()?;

@@ -72,7 +72,7 @@ impl World {
         }
         self.disk.flip(&path, self.rng.usize(0..len) as u64, 1 << self.rng.u8(0..8));
         if name == "checkpoint" {
-            (self.checkpointed, self.start_on_disk) = (0, 0);
+            (self.checkpointed, self.start_on_disk, self.checkpoint_is_hurt) = (0, 0, true);
         }
         self.say(format!("flipped a bit of {name}"));
     }

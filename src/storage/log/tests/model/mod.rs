@@ -70,6 +70,8 @@ struct World {
     log_start: i64,
     /// The highest that a job has made durable.
     start_on_disk: i64,
+    /// A bit of the checkpoint was flipped: until the log is opened again nothing is known to be in it.
+    checkpoint_is_hurt: bool,
     next_sequence: [i32; 3],
     flushes: Vec<FlushDone>,
     checkpoints: Vec<(CheckpointJob, i64)>,
@@ -113,6 +115,7 @@ impl World {
             checkpointed: 0,
             log_start: 0,
             start_on_disk: 0,
+            checkpoint_is_hurt: false,
             next_sequence: [0; 3],
             flushes: Vec::new(),
             checkpoints: Vec::new(),
@@ -149,7 +152,7 @@ impl World {
         self.flushes.clear();
         self.checkpoints.clear();
         self.disk.die_after(None);
-        self.sync_may_have_failed = false;
+        (self.sync_may_have_failed, self.checkpoint_is_hurt) = (false, false);
         let fs = self.disk.mount();
         self.process = Arc::clone(&fs);
         loop {
@@ -349,6 +352,7 @@ impl World {
             let (job, flushed) = self.checkpoints.swap_remove(self.rng.usize(0..self.checkpoints.len()));
             if job.run().is_ok() {
                 self.say(format!("checkpointed {flushed}"));
+                let flushed = if self.checkpoint_is_hurt { 0 } else { flushed };
                 self.checkpointed = self.checkpointed.max(flushed);
             }
         }
@@ -360,7 +364,7 @@ impl World {
         self.log_start = before;
         let done = job.run();
         self.say(format!("deleted below {before}: {done:?}"));
-        if done.is_ok() {
+        if done.is_ok() && !self.checkpoint_is_hurt {
             self.start_on_disk = before;
         }
     }
@@ -377,7 +381,7 @@ impl World {
         self.log_start = start;
         let removes = job.as_ref().is_some_and(|job| job.removes().0 > 0);
         let ran = job.map(RetentionJob::run);
-        if removes && matches!(ran, Some(Ok(()))) {
+        if removes && !self.checkpoint_is_hurt && matches!(ran, Some(Ok(()))) {
             self.start_on_disk = start;
         }
         self.say(format!("retention {keep}: start {start} {ran:?}"));
