@@ -50,7 +50,7 @@ impl BoundPort {
         TcpListener::from_std(socket?)
     }
 
-    /// Gives the port up, once the last socket from [`Self::open`] is closed too.
+    /// Gives the port up, once the last socket that was opened from it is closed too.
     pub fn close(&self) {
         *self.bound() = None;
     }

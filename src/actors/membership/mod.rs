@@ -8,7 +8,7 @@
 //! - Nothing is answered or published before it is on disk. A refusal rests on what is on disk too: it
 //!   waits for what was pending when it was decided.
 //! - An epoch, a producer id and a topic id are handed out once, whatever is killed when (S6).
-//! - No handler waits for the disk. A [writer] thread owns the log; one group of records is written at
+//! - No handler waits for the disk. A writer thread owns the log; one group of records is written at
 //!   a time with one sync, and what is asked meanwhile is the next group.
 //! - A failed write or sync ends the registry, and the next one reads the log again. A full disk does
 //!   not: what was asked is refused, and nothing has changed.

@@ -1,7 +1,7 @@
 //! A partition's leader replica: the one writer of one log.
 //!
 //! **Invariants.**
-//! - One incarnation owns the [`Log`], and with it the folder's lock (S7); it leads under an epoch of
+//! - One incarnation owns the log, and with it the folder's lock (S7); it leads under an epoch of
 //!   its own (S6). A restart is a new epoch.
 //! - Batches come through a bounded queue and one doorbell; the handler appends all that waits with
 //!   plain writes to the page cache. Nothing else in a handler blocks: opening, flushing, checkpoints

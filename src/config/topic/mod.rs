@@ -49,7 +49,7 @@ pub enum TimestampType {
     LogAppendTime,
 }
 
-/// All configs of one topic, valid. [`table`] says what each means.
+/// All configs of one topic, valid. [`TABLE`] says what each means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
     /// `retention.ms`; `None` keeps records for ever.
