@@ -89,8 +89,8 @@ impl Broker {
         })
     }
 
-    fn log_bad_peer(&self, listener: &str, peer: SocketAddr, why: &dyn std::fmt::Display) {
-        self.metrics.connections_dropped.of([listener.to_owned(), "bad_request".to_owned()]).inc();
+    fn drop_peer(&self, listener: &str, peer: SocketAddr, reason: &str, why: &dyn std::fmt::Display) {
+        self.metrics.connections_dropped.of([listener.to_owned(), reason.to_owned()]).inc();
         if let Some(unsaid) = self.complaints.may_speak(self.clock.as_ref()) {
             tracing::warn!(%peer, unsaid, "connection closed: {why}");
         }

@@ -101,12 +101,20 @@ pub(crate) async fn serve(stream: TcpStream, context: ConnectionContext, broker:
         Ok(never) => match never {},
         Err(end) => end,
     };
-    match end {
-        End::Closed | End::Shutdown | End::Idle(_) | End::Io(_) => {
-            tracing::debug!(peer = %context.peer, "connection ended: {end}");
-        }
-        End::ClosedMidFrame | End::HalfRequest(_) | End::Frame(_) | End::Refused(_) => {
-            broker.log_bad_peer(&context.listener, context.peer, &end);
+    match end.blame() {
+        None => tracing::debug!(peer = %context.peer, "connection ended: {end}"),
+        Some(reason) => broker.drop_peer(&context.listener, context.peer, reason, &end),
+    }
+}
+
+impl End {
+    /// What the peer did wrong, as the metric's label; `None` for an ordinary end.
+    fn blame(&self) -> Option<&'static str> {
+        match self {
+            Self::Closed | Self::Shutdown | Self::Idle(_) => None,
+            Self::Io(error) => (error.kind() == io::ErrorKind::TimedOut).then_some("slow_reader"),
+            Self::ClosedMidFrame | Self::HalfRequest(_) => Some("half_request"),
+            Self::Frame(_) | Self::Refused(_) => Some("bad_request"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The bytes of `metadata.log`. Numbers are big-endian; checksums are CRC-32 (`crc32fast`).
 //!
 //! ```text
-//! file    0     header, 64 bytes, written once
+//! file    0     header, 36 bytes, written once
 //!         512   mark A, 28 bytes       the one with the higher end counts
 //!         1024  mark B, 28 bytes
 //!         4096  blocks, back to back

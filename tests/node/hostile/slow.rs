@@ -149,4 +149,6 @@ fn a_reader_that_takes_nothing_is_dropped_and_delays_nobody() {
         let taken = slow.read_until_closed().len();
         assert!(taken < 40 * (4 << 20), "{topic}: it was sent everything");
     }
+    let reason = "listener=\"kafka\",reason=\"slow_reader\"";
+    assert_eq!(labelled(&node, "polylogue_connections_dropped_total", reason), 2);
 }
