@@ -6,11 +6,13 @@
 
 use std::{io, sync::Arc};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+
+use crate::wire::frame;
 
 /// What a connection may hold without asking the budget.
 pub(super) const FREE_BYTES: usize = 64 << 10;
@@ -18,18 +20,16 @@ pub(super) const FREE_BYTES: usize = 64 << 10;
 const FIRST_ROOM: usize = 4 << 10;
 /// Room for one read of a connection that is busy.
 const MOST_ROOM: usize = 512 << 10;
-/// A frame's length stands in front of it, as a big-endian 32-bit integer.
-const PREFIX: usize = 4;
 /// The least that a request can be: key, version, correlation id.
 const LEAST_REQUEST: usize = 8;
 
 /// Why a peer's bytes cannot be a request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
-    #[error("request claims {claimed} bytes; {limit} are allowed (limits.request-bytes)")]
-    TooLarge { claimed: i64, limit: usize },
+    #[error("{0} (the limit is limits.request-bytes)")]
+    Size(#[from] frame::FrameError),
     #[error("request claims {0} bytes, less than a header has")]
-    TooSmall(i64),
+    TooSmall(usize),
 }
 
 /// One request's bytes, and what it holds of the budget.
@@ -62,13 +62,11 @@ impl Input {
 
     /// The next whole frame, if it is here.
     pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        let Some(len) = self.claimed()? else { return Ok(None) };
-        if self.buffer.len() < PREFIX + len {
+        if self.claimed()?.is_none() {
             return Ok(None);
         }
-        self.buffer.advance(PREFIX);
-        let bytes = self.buffer.split_to(len).freeze();
-        Ok(Some(Frame { bytes, permit: self.held.take() }))
+        let whole = frame::take(&mut self.buffer, self.limit)?;
+        Ok(whole.map(|bytes| Frame { bytes, permit: self.held.take() }))
     }
 
     /// Reads what is there without waiting; 0 at the end of the stream.
@@ -85,7 +83,7 @@ impl Input {
     /// Makes room for the next read; waits for the budget where the arriving frame needs more of it.
     pub(super) async fn make_room(&mut self) -> Result<(), FrameError> {
         let missing = match self.claimed()? {
-            Some(len) => (PREFIX + len).saturating_sub(self.buffer.len()),
+            Some(len) => (frame::SIZE_LEN + len).saturating_sub(self.buffer.len()),
             None => 0,
         };
         let free = self.buffer.capacity() - self.buffer.len();
@@ -124,16 +122,10 @@ impl Input {
 
     /// The length that the arriving frame claims, once its prefix is here.
     fn claimed(&self) -> Result<Option<usize>, FrameError> {
-        let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };
-        let claimed = i32::from_be_bytes(*prefix);
-        let len = usize::try_from(claimed).map_err(|_| FrameError::TooSmall(claimed.into()))?;
-        if len > self.limit {
-            return Err(FrameError::TooLarge { claimed: claimed.into(), limit: self.limit });
+        match frame::claimed_size(&self.buffer, self.limit)? {
+            Some(len) if len < LEAST_REQUEST => Err(FrameError::TooSmall(len)),
+            claimed => Ok(claimed),
         }
-        if len < LEAST_REQUEST {
-            return Err(FrameError::TooSmall(claimed.into()));
-        }
-        Ok(Some(len))
     }
 }
 
@@ -144,7 +136,7 @@ mod tests {
     use bytes::BufMut;
     use tokio::sync::Semaphore;
 
-    use super::{FIRST_ROOM, FREE_BYTES, FrameError, Input};
+    use super::{FIRST_ROOM, FREE_BYTES, FrameError, Input, frame};
 
     fn input(budget: usize) -> (Input, Arc<Semaphore>) {
         let budget = Arc::new(Semaphore::new(budget));
@@ -193,7 +185,8 @@ mod tests {
             let (mut input, _) = input(0);
             input.buffer.put_i32(claimed);
             let error = input.next_frame().unwrap_err();
-            assert_eq!(matches!(error, FrameError::TooLarge { .. }), large, "{claimed}: {error}");
+            let is_large = matches!(error, FrameError::Size(frame::FrameError::TooLarge { .. }));
+            assert_eq!(is_large, large, "{claimed}: {error}");
         }
     }
 
