@@ -6,6 +6,7 @@
 //! compression still answers every question right.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod kafka_tools;
 mod kcat;
 mod librdkafka;
 mod samples;

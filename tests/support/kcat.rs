@@ -7,10 +7,12 @@
 use std::{
     env, fs,
     io::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
     sync::{Mutex, PoisonError},
 };
+
+use super::skip::{clients_folder, run, skip};
 
 /// A kcat that runs.
 #[derive(Clone, Debug)]
@@ -28,8 +30,7 @@ pub(crate) fn find(test: &str) -> Option<Kcat> {
     match on_path().map_or_else(fetched, Ok) {
         Ok(kcat) => Some(kcat),
         Err(why) => {
-            assert!(env::var("POLYLOGUE_CLIENTS").as_deref() != Ok("all"), "{test}: no kcat: {why}");
-            eprintln!("skipped {test}: no kcat: {why}");
+            skip(test, "kcat", &why);
             None
         }
     }
@@ -42,7 +43,7 @@ fn on_path() -> Option<Kcat> {
 }
 
 fn fetched() -> Result<Kcat, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join("kcat");
+    let folder = clients_folder().join("kcat");
     let root = folder.join("root");
     let triple = format!("{}-linux-gnu", env::consts::ARCH);
     let libraries = format!("{0}/usr/lib/{triple}:{0}/lib/{triple}", root.display());
@@ -69,17 +70,6 @@ fn missing_packages() -> Result<Vec<String>, String> {
     let names = plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next());
     let names: Vec<String> = names.map(str::to_owned).collect();
     if names.is_empty() { Err("it is installed and does not run".to_owned()) } else { Ok(names) }
-}
-
-/// What a command printed; the last line of its complaint where it failed.
-fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().last().unwrap_or("no output");
-    Err(format!("{} ended with {}: {last}", command.get_program().display(), output.status))
 }
 
 impl Kcat {

@@ -3,8 +3,10 @@
 //! Included as a module by each test that needs it, so not every test uses all of it.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod java;
 pub(crate) mod kcat;
 pub(crate) mod rdkafka;
+pub(crate) mod skip;
 
 use std::{
     ops::{Deref, DerefMut},
