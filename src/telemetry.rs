@@ -172,7 +172,7 @@ mod tests {
         let (subscriber, levels) = subscriber(LogFormat::Human, false, targets, move || writer.clone());
         let change = |level: Option<&str>| {
             let level = level.map(str::to_owned);
-            levels.change(&[LevelChange { logger: "polylogue::kafka".to_owned(), level }], false).unwrap();
+            levels.change(&[LevelChange { logger: "polylogue.kafka".to_owned(), level }], false).unwrap();
             tracing::debug!(target: "polylogue::kafka::handlers", "at {}", level_of_kafka(&levels));
         };
         tracing::subscriber::with_default(subscriber, || {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn level_of_kafka(levels: &LogLevels) -> String {
-        let of_kafka = levels.all().into_iter().find(|(logger, _)| *logger == "polylogue::kafka");
+        let of_kafka = levels.all().into_iter().find(|(logger, _)| *logger == "polylogue.kafka");
         of_kafka.unwrap().1.to_string()
     }
 

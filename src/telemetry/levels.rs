@@ -18,19 +18,20 @@ use super::{TelemetryError, parse};
 /// Everything that has no level of its own.
 pub const ROOT: &str = "root";
 
-/// The targets whose level can be asked for and changed, ordered; [`ROOT`] is beside them.
+/// The targets whose level can be asked for and changed, ordered; [`ROOT`] is beside them. They are written
+/// with dots: Kafka's own tools take no other sign between two words.
 pub const LOGGERS: &[&str] = &[
     "polylogue",
-    "polylogue::actors::listener",
-    "polylogue::actors::membership",
-    "polylogue::actors::partition",
-    "polylogue::actors::supervise",
-    "polylogue::admin",
-    "polylogue::client",
-    "polylogue::kafka",
-    "polylogue::node",
-    "polylogue::storage",
-    "polylogue::telemetry",
+    "polylogue.actors.listener",
+    "polylogue.actors.membership",
+    "polylogue.actors.partition",
+    "polylogue.actors.supervise",
+    "polylogue.admin",
+    "polylogue.client",
+    "polylogue.kafka",
+    "polylogue.node",
+    "polylogue.storage",
+    "polylogue.telemetry",
 ];
 
 /// One change of a level.
@@ -125,7 +126,11 @@ impl Inner {
 
     fn with(&self, changed: &BTreeMap<String, LevelFilter>) -> Targets {
         changed.iter().fold(self.at_start.clone(), |targets, (logger, level)| {
-            if logger == ROOT { targets.with_default(*level) } else { targets.with_target(logger, *level) }
+            if logger == ROOT {
+                targets.with_default(*level)
+            } else {
+                targets.with_target(target_of(logger), *level)
+            }
         })
     }
 }
@@ -143,10 +148,16 @@ fn apply(changed: &mut BTreeMap<String, LevelFilter>, change: &LevelChange) -> R
     Ok(())
 }
 
+/// A logger's name as events carry it.
+fn target_of(logger: &str) -> String {
+    logger.replace('.', "::")
+}
+
 /// The most verbose level that gets through.
 fn level_of(targets: &Targets, logger: &str) -> LevelFilter {
+    let logger = target_of(logger);
     let from_below = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
-    let found = from_below.into_iter().find(|level| targets.would_enable(logger, level));
+    let found = from_below.into_iter().find(|level| targets.would_enable(&logger, level));
     found.map_or(LevelFilter::OFF, LevelFilter::from_level)
 }
 
@@ -186,18 +197,18 @@ mod tests {
     #[test]
     fn a_level_holds_for_what_is_below_it_until_it_is_taken_away() {
         let (levels, applied) = levels("warn,polylogue=info");
-        assert_eq!(level(&levels, "polylogue::kafka"), LevelFilter::INFO);
+        assert_eq!(level(&levels, "polylogue.kafka"), LevelFilter::INFO);
         levels
-            .change(&[change("polylogue", Some("DEBUG")), change("polylogue::storage", Some("ERROR"))], false)
+            .change(&[change("polylogue", Some("DEBUG")), change("polylogue.storage", Some("ERROR"))], false)
             .unwrap();
-        assert_eq!(level(&levels, "polylogue::kafka"), LevelFilter::DEBUG);
-        assert_eq!(level(&levels, "polylogue::storage"), LevelFilter::ERROR);
+        assert_eq!(level(&levels, "polylogue.kafka"), LevelFilter::DEBUG);
+        assert_eq!(level(&levels, "polylogue.storage"), LevelFilter::ERROR);
         let now = applied.try_recv().unwrap();
         assert!(now.would_enable("polylogue::kafka::handlers", &Level::DEBUG));
         assert!(!now.would_enable("polylogue::storage::log", &Level::WARN));
         levels.change(&[change("polylogue", None)], false).unwrap();
-        assert_eq!(level(&levels, "polylogue::kafka"), LevelFilter::INFO);
-        assert_eq!(level(&levels, "polylogue::storage"), LevelFilter::ERROR);
+        assert_eq!(level(&levels, "polylogue.kafka"), LevelFilter::INFO);
+        assert_eq!(level(&levels, "polylogue.storage"), LevelFilter::ERROR);
     }
 
     #[test]
@@ -219,14 +230,11 @@ mod tests {
         let before = levels.all();
         let good = || change("polylogue", Some("TRACE"));
         for (bad, why) in [
-            (
-                change("polylogue::nothing", Some("INFO")),
-                LevelError::NoLogger("polylogue::nothing".to_owned()),
-            ),
+            (change("polylogue.nothing", Some("INFO")), LevelError::NoLogger("polylogue.nothing".to_owned())),
             (change("polylogue", Some("INFO")), LevelError::Twice("polylogue".to_owned())),
             (
-                change("polylogue::kafka", Some("FATAL")),
-                LevelError::NoLevel { logger: "polylogue::kafka".to_owned(), level: "FATAL".to_owned() },
+                change("polylogue.kafka", Some("FATAL")),
+                LevelError::NoLevel { logger: "polylogue.kafka".to_owned(), level: "FATAL".to_owned() },
             ),
         ] {
             assert_eq!(levels.change(&[good(), bad], false), Err(why));
@@ -246,7 +254,7 @@ mod tests {
                 open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
             } else if fs::read_to_string(&path).is_ok_and(|text| text.contains("tracing::")) {
                 let module = path.strip_prefix(&sources).unwrap().with_extension("");
-                let target = format!("polylogue::{}", module.display()).replace('/', "::");
+                let target = format!("polylogue.{}", module.display()).replace('/', ".");
                 let own = |logger: &&str| *logger != LOGGERS[0] && target.starts_with(*logger);
                 assert!(LOGGERS.iter().any(|logger| own(&logger)), "{target}");
                 found += 1;

@@ -219,21 +219,21 @@ fn log_levels_are_shown_and_changed_and_forgotten_by_a_restart() {
     let mut peer = Peer::connect(&node);
     let level = |peer: &mut Peer, logger: &str| shown(peer, resource::BROKER_LOGGER, "1", logger);
     let at = |level: &str| Some((level.to_owned(), LOGGER));
-    assert_eq!((level(&mut peer, "root"), level(&mut peer, "polylogue::kafka")), (at("WARN"), at("INFO")));
-    set(&mut peer, LOGGERS, "polylogue::kafka", "DEBUG");
-    assert_eq!(level(&mut peer, "polylogue::kafka"), at("DEBUG"));
-    assert_eq!(level(&mut peer, "polylogue::storage"), at("INFO"));
+    assert_eq!((level(&mut peer, "root"), level(&mut peer, "polylogue.kafka")), (at("WARN"), at("INFO")));
+    set(&mut peer, LOGGERS, "polylogue.kafka", "DEBUG");
+    assert_eq!(level(&mut peer, "polylogue.kafka"), at("DEBUG"));
+    assert_eq!(level(&mut peer, "polylogue.storage"), at("INFO"));
     set(&mut peer, LOGGERS, "polylogue", "ERROR");
     set(&mut peer, LOGGERS, "root", "OFF");
-    assert_eq!((level(&mut peer, "polylogue::node"), level(&mut peer, "root")), (at("ERROR"), at("OFF")));
-    delete(&mut peer, LOGGERS, "polylogue::kafka");
-    assert_eq!(level(&mut peer, "polylogue::kafka"), at("ERROR"), "that of what is above it");
+    assert_eq!((level(&mut peer, "polylogue.node"), level(&mut peer, "root")), (at("ERROR"), at("OFF")));
+    delete(&mut peer, LOGGERS, "polylogue.kafka");
+    assert_eq!(level(&mut peer, "polylogue.kafka"), at("ERROR"), "that of what is above it");
     delete(&mut peer, LOGGERS, "polylogue");
-    assert_eq!(level(&mut peer, "polylogue::kafka"), at("INFO"), "that of the start");
+    assert_eq!(level(&mut peer, "polylogue.kafka"), at("INFO"), "that of the start");
 
     for (logger, change_, code) in [
-        ("polylogue::kafka", (operation::SET, Some("FATAL")), ErrorCode::InvalidConfig),
-        ("polylogue::kafka", (operation::SET, Some("debug")), ErrorCode::InvalidConfig),
+        ("polylogue.kafka", (operation::SET, Some("FATAL")), ErrorCode::InvalidConfig),
+        ("polylogue.kafka", (operation::SET, Some("debug")), ErrorCode::InvalidConfig),
         ("kafka.server.KafkaApis", (operation::SET, Some("INFO")), ErrorCode::InvalidConfig),
         ("kafka.server.KafkaApis", (operation::DELETE, None), ErrorCode::InvalidConfig),
         ("root", (operation::DELETE, None), ErrorCode::InvalidRequest),
@@ -244,8 +244,8 @@ fn log_levels_are_shown_and_changed_and_forgotten_by_a_restart() {
         assert_eq!(answer.0, code, "{logger} {change_:?}");
         assert!(answer.1.is_some_and(|text| text.contains(logger)), "{logger}");
     }
-    let checked = change(&mut peer, LOGGERS, "polylogue::node", (operation::SET, Some("TRACE")), true);
-    assert_eq!((checked.0, level(&mut peer, "polylogue::node")), (ErrorCode::None, at("INFO")));
+    let checked = change(&mut peer, LOGGERS, "polylogue.node", (operation::SET, Some("TRACE")), true);
+    assert_eq!((checked.0, level(&mut peer, "polylogue.node")), (ErrorCode::None, at("INFO")));
     restart(&mut node);
     assert_eq!(level(&mut Peer::connect(&node), "root"), at("WARN"));
 }
@@ -255,10 +255,10 @@ fn a_level_that_is_lowered_shows_the_lines_and_one_that_is_raised_hides_them() {
     let node = start_node();
     let mut peer = Peer::connect(&node);
     let line = "log levels were changed";
-    set(&mut peer, LOGGERS, "polylogue::kafka", "WARN");
-    set(&mut peer, LOGGERS, "polylogue::node", "WARN");
+    set(&mut peer, LOGGERS, "polylogue.kafka", "WARN");
+    set(&mut peer, LOGGERS, "polylogue.node", "WARN");
     assert!(!node.log_tail().contains(line), "{}", node.log_tail());
-    set(&mut peer, LOGGERS, "polylogue::kafka", "INFO");
+    set(&mut peer, LOGGERS, "polylogue.kafka", "INFO");
     eventually("the line is there", WITHIN, || node.log_tail().contains(line).then_some(()));
 }
 

@@ -7,5 +7,6 @@ mod describe;
 mod fetch;
 mod idempotence;
 mod ids;
+mod offsets;
 mod produce;
 mod versions;
