@@ -256,7 +256,7 @@ mod tests {
                 let module = path.strip_prefix(&sources).unwrap().with_extension("");
                 let target = format!("polylogue.{}", module.display()).replace('/', ".");
                 let own = |logger: &&str| *logger != LOGGERS[0] && target.starts_with(*logger);
-                assert!(LOGGERS.iter().any(|logger| own(&logger)), "{target}");
+                assert!(LOGGERS.iter().any(&own), "{target}");
                 found += 1;
             }
         }

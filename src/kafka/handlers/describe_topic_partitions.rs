@@ -184,8 +184,8 @@ mod tests {
         wire::{ErrorCode, Str},
     };
 
-    fn at(topic: &str, index: i32) -> Option<Cursor> {
-        Some(Cursor { topic_name: topic.into(), partition_index: PartitionIndex::new(index) })
+    fn at(topic: &str, index: i32) -> Cursor {
+        Cursor { topic_name: topic.into(), partition_index: PartitionIndex::new(index) }
     }
 
     fn names(names: &[&str]) -> Vec<Str> {
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_page_begins_at_the_cursor_in_the_order_of_names_and_has_each_topic_once() {
-        let page = Page::begin(names(&["c", "a", "b", "c"]), at("b", 3), true, 10).unwrap();
+        let page = Page::begin(names(&["c", "a", "b", "c"]), Some(at("b", 3)), true, 10).unwrap();
         assert_eq!(page.names, names(&["b", "c"]));
         assert_eq!((page.first(&"b".into()), page.first(&"c".into())), (3, 0));
     }
@@ -202,19 +202,19 @@ mod tests {
     #[test]
     fn a_cursor_outside_of_what_is_asked_for_is_refused_unless_all_is_asked_for() {
         let begin = |cursor, must| Page::begin(names(&["a", "c"]), cursor, must, 1).map(|page| page.names);
-        assert_eq!(begin(at("b", 0), true), Err(ErrorCode::InvalidRequest));
-        assert_eq!(begin(at("a", -1), true), Err(ErrorCode::InvalidRequest));
+        assert_eq!(begin(Some(at("b", 0)), true), Err(ErrorCode::InvalidRequest));
+        assert_eq!(begin(Some(at("a", -1)), true), Err(ErrorCode::InvalidRequest));
         // The topic may have been deleted between two pages.
-        assert_eq!(begin(at("b", 0), false), Ok(names(&["c"])));
+        assert_eq!(begin(Some(at("b", 0)), false), Ok(names(&["c"])));
     }
 
     #[test]
     fn a_page_takes_as_many_partitions_as_it_has_room_for() {
-        let mut page = Page::begin(names(&["a", "b"]), at("a", 2), true, 4).unwrap();
+        let mut page = Page::begin(names(&["a", "b"]), Some(at("a", 2)), true, 4).unwrap();
         assert_eq!(page.take(&"a".into(), 5), (2..5, true));
         assert_eq!(page.take(&"b".into(), 3), (0..1, false));
         assert_eq!(page.room, 0);
-        let mut behind = Page::begin(names(&["a"]), at("a", 9), true, 4).unwrap();
+        let mut behind = Page::begin(names(&["a"]), Some(at("a", 9)), true, 4).unwrap();
         assert_eq!(behind.take(&"a".into(), 5), (5..5, true), "the topic is smaller than it was");
     }
 

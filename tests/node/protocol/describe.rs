@@ -111,8 +111,7 @@ fn producers_of_a_partition_that_is_not_there_or_named_twice_are_refused() {
     let mut peer = Peer::connect(&node);
     peer.create("there", 1, &[]);
     let codes = |answers: Vec<PartitionResponse>| {
-        let told =
-            |answer: &PartitionResponse| answer.error_message.is_some() == !answer.error_code.is_none();
+        let told = |answer: &PartitionResponse| answer.error_message.is_some() != answer.error_code.is_none();
         assert!(answers.iter().all(told), "{answers:?}");
         answers.iter().map(|answer| answer.error_code.code()).collect::<Vec<_>>()
     };

@@ -131,13 +131,12 @@ fn partitions(peer: &mut Peer, name: &str) -> usize {
     peer.metadata(&[name], false).topics[0].partitions.len()
 }
 
+/// A topic, how many partitions it shall have, and where the new ones shall be.
+type Grown<'a> = (&'a str, i32, Option<&'a [&'a [i32]]>);
+
 /// Lets a topic grow; what is answered of each.
-fn grow(
-    node: &LocalNode,
-    topics: &[(&str, i32, Option<&[&[i32]]>)],
-    validate_only: bool,
-) -> Vec<(String, i16)> {
-    let topic = |(name, count, on): &(&str, i32, Option<&[&[i32]]>)| CreatePartitionsTopic {
+fn grow(node: &LocalNode, topics: &[Grown<'_>], validate_only: bool) -> Vec<(String, i16)> {
+    let topic = |(name, count, on): &Grown<'_>| CreatePartitionsTopic {
         name: (*name).into(),
         count: *count,
         assignments: on
@@ -162,7 +161,7 @@ fn a_topic_grows_by_number_or_by_assignment_or_is_refused_for_what_is_wrong() {
     let mut peer = Peer::connect(&node);
     peer.create("t", 1, &[]);
     peer.create("u", 1, &[]);
-    let code = |of: (&str, i32, Option<&[&[i32]]>), validate_only| grow(&node, &[of], validate_only)[0].1;
+    let code = |of: Grown<'_>, validate_only| grow(&node, &[of], validate_only)[0].1;
     assert_eq!(code(("t", 3, None), true), 0);
     assert_eq!(partitions(&mut peer, "t"), 1, "it was only checked");
     assert_eq!(code(("t", 2, None), false), 0);
