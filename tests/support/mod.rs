@@ -5,6 +5,7 @@
 
 pub(crate) mod java;
 pub(crate) mod kcat;
+pub(crate) mod program;
 pub(crate) mod rdkafka;
 pub(crate) mod skip;
 
