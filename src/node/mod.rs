@@ -216,14 +216,14 @@ impl Parts<'_> {
         self.root.add(listeners.child_spec("listeners", control())).await?;
         let admin_address = admin_port.address();
         let admin = self.admin_source(is_ready);
-        let bounds = self.bounds(&membership);
-        let admin = self.listener("admin", control(), admin_port, admin::serve(admin), &bounds);
+        let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
         listeners.add(admin).await?;
         self.wait_for_leaders(&image, agreed).await;
         let kafka_address = kafka_port.address();
+        let bounds = self.bounds_of_clients(&membership);
         let broker = Arc::new(self.broker(advertised.clone(), kafka_address, membership));
         let data = Placement::on(self.runtimes.data().clone());
-        listeners.add(self.listener("kafka", data, kafka_port, broker.serve(), &bounds)).await?;
+        listeners.add(self.listener("kafka", data, kafka_port, broker.serve(), bounds)).await?;
         ready.send_replace(true);
         tracing::info!(
             node = %self.config.node_id,
@@ -369,17 +369,24 @@ impl Parts<'_> {
         }
     }
 
-    /// The settings', unless others were set while the node runs.
-    fn bounds(&self, membership: &MembershipHandle) -> CurrentBounds {
-        let (limits, node, membership) = (self.config.limits, self.config.node_id, membership.clone());
+    fn bounds(&self) -> ConnectionBounds {
+        let limits = &self.config.limits;
+        ConnectionBounds {
+            total: limits.connections as usize,
+            per_address: limits.connections_per_address as usize,
+        }
+    }
+
+    /// The settings', unless others were set while the node runs: for clients. Whoever asks how the node is
+    /// must get through in any case.
+    fn bounds_of_clients(&self, membership: &MembershipHandle) -> CurrentBounds {
+        let (of_file, node, membership) = (self.bounds(), self.config.node_id, membership.clone());
         CurrentBounds::looked_up(move || {
             let image = membership.image();
             let dynamic = image.dynamic_configs(node);
             ConnectionBounds {
-                total: dynamic.number("max.connections").unwrap_or(limits.connections as usize),
-                per_address: dynamic
-                    .number("max.connections.per.ip")
-                    .unwrap_or(limits.connections_per_address as usize),
+                total: dynamic.number("max.connections").unwrap_or(of_file.total),
+                per_address: dynamic.number("max.connections.per.ip").unwrap_or(of_file.per_address),
             }
         })
     }
@@ -390,11 +397,11 @@ impl Parts<'_> {
         place: Placement,
         port: BoundPort,
         serve: Serve,
-        bounds: &CurrentBounds,
+        bounds: CurrentBounds,
     ) -> ChildSpec {
         let options = ListenerOptions {
             port: Arc::new(port),
-            bounds: bounds.clone(),
+            bounds,
             grace: self.config.shutdown_grace / 2,
             serve,
             metrics: Arc::clone(&self.metrics),

@@ -38,7 +38,7 @@ fn ask(
 fn each_kind_of_offset_is_told_from_its_version_on_and_refused_before_it() {
     let node = start_node();
     let mut peer = Peer::connect(&node);
-    peer.create("timed", 1, &[]);
+    peer.create("timed", 1, &[("retention.ms", "-1")]);
     for time in [10, 40, 20] {
         peer.append("timed", batch_at(&["a", "b"], BASE + time));
     }

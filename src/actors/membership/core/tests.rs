@@ -460,13 +460,19 @@ fn a_snapshot_of_version_1_is_still_read() {
 fn any_command(registry: &mut Registry, rng: &mut Rng) -> Result<(), ProposeError> {
     let name = ["a", "b", "c"][rng.usize(..3)];
     let id = registry.committed().topic_named(name).map_or(TopicId::default(), |topic| topic.id);
-    match rng.u8(..8) {
+    let owner = [ConfigOwner::AllBrokers, ConfigOwner::Broker(US)][rng.usize(..2)].clone();
+    match rng.u8(..10) {
         0 | 1 => registry.create_topic(&topic(name, rng.i32(1..4)), false).map(|_| ()),
         2 => registry.delete_topic(&TopicRef::Name(name.into())).map(|_| ()),
         3 => registry.create_partitions(name, rng.i32(1..6), false),
         4 => registry.alter_configs(&of(name), &[ConfigChange::set("flush.ms", "7")], false),
         5 => registry.open_epoch(partition(id, rng.i32(0..4))).map(|_| ()),
         6 => registry.propose_producer_ids(),
+        7 => {
+            let change = ConfigChange::set("log.roll.ms", &rng.u8(1..4).to_string());
+            registry.alter_configs(&owner, &[change], false)
+        }
+        8 => registry.replace_configs(&owner, &BTreeMap::new(), false),
         _ => registry.purge_topic(registry.committed().deleted_topics().keys().next().copied().unwrap_or(id)),
     }
 }
