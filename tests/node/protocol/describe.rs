@@ -16,7 +16,7 @@ use polylogue::{
 
 use crate::{
     batches::{batch_of, sequenced},
-    nodes::kill_and_start,
+    nodes::{kill_and_start, labelled},
     peer::Peer,
     support::{start_node, stored_bytes},
 };
@@ -118,6 +118,11 @@ fn producers_of_a_partition_that_is_not_there_or_named_twice_are_refused() {
     assert_eq!(codes(producers(&mut peer, "there", &[0, 1])), [0, 3]);
     assert_eq!(codes(producers(&mut peer, "nowhere", &[0])), [3]);
     assert_eq!(codes(producers(&mut peer, "there", &[0, 0])), [42, 42]);
+    let counted = |error: &str| {
+        let labels = format!("api=\"DescribeProducers\",error=\"{error}\"");
+        labelled(&node, "polylogue_requests_total", &labels)
+    };
+    assert_eq!((counted("none"), counted("UnknownTopicOrPartition"), counted("InvalidRequest")), (3, 2, 2));
 }
 
 fn page(
