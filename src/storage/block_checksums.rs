@@ -15,7 +15,7 @@
 //!     16    4  each: crc32 (IEEE, `crc32fast`) of the block's bytes; the last block may be short
 //! ```
 
-use std::{io, ops::Range, path::Path};
+use std::{io, mem, ops::Range, path::Path};
 
 use super::{
     fs::{File, Fs},
@@ -123,6 +123,40 @@ impl BlockChecksums {
     }
 }
 
+/// The checksums of a file that is being appended to, computed while its bytes pass by: what stands in them
+/// is what was meant to be written, and nobody has to read it again.
+#[derive(Clone, Debug, Default)]
+pub struct RunningChecksums {
+    len: u64,
+    blocks: Vec<u32>,
+    open: crc32fast::Hasher,
+}
+
+impl RunningChecksums {
+    /// Takes note of bytes that were appended to the file, from its beginning on and all of them.
+    pub fn append(&mut self, bytes: &[u8]) {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let room = BLOCK_LEN - (self.len % BLOCK_LEN as u64) as usize;
+            let (now, later) = left.split_at(room.min(left.len()));
+            self.open.update(now);
+            self.len += now.len() as u64;
+            if now.len() == room {
+                self.blocks.push(mem::take(&mut self.open).finalize());
+            }
+            left = later;
+        }
+    }
+
+    /// Nothing more is appended.
+    pub fn finish(mut self) -> BlockChecksums {
+        if !self.len.is_multiple_of(BLOCK_LEN as u64) {
+            self.blocks.push(self.open.finalize());
+        }
+        BlockChecksums { file_len: self.len, blocks: self.blocks }
+    }
+}
+
 /// The blocks that touch `range` of a file of `len` bytes.
 fn blocks_over(range: Range<u64>, len: u64) -> impl Iterator<Item = Range<u64>> {
     let size = BLOCK_LEN as u64;
@@ -134,7 +168,7 @@ fn blocks_over(range: Range<u64>, len: u64) -> impl Iterator<Item = Range<u64>> 
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "lists of one range are meant")]
 mod tests {
-    use super::{BLOCK_LEN, BlockChecksums};
+    use super::{BLOCK_LEN, BlockChecksums, RunningChecksums};
     use crate::storage::fs::{File, Fs, Open, real::RealFs};
     use std::{io, sync::Arc};
 
@@ -168,6 +202,22 @@ mod tests {
         assert_eq!(sums.mismatches(&*file, 0..block).unwrap(), [], "only what touches the range");
         assert_eq!(sums.mismatches(&*file, block..block).unwrap(), []);
         assert_eq!(sums.mismatches(&*file, block - 1..block + 1).unwrap(), [block..2 * block]);
+    }
+
+    #[test]
+    fn checksums_that_were_computed_as_bytes_passed_by_are_those_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = sealed(&dir);
+        let mut bytes = vec![0; LEN as usize];
+        file.read_at(&mut bytes, 0).unwrap();
+        for len in [0, 1, BLOCK_LEN - 1, BLOCK_LEN, BLOCK_LEN + 1, LEN as usize] {
+            for step in [61, 4096, BLOCK_LEN, LEN as usize] {
+                let mut running = RunningChecksums::default();
+                bytes[..len].chunks(step).for_each(|chunk| running.append(chunk));
+                let built = BlockChecksums::build(&*file, len as u64).unwrap();
+                assert_eq!(running.finish(), built, "{len} bytes, {step} at a time");
+            }
+        }
     }
 
     #[test]

@@ -4,10 +4,17 @@
 //! past [`FREE_BYTES`] it is taken from the node's budget of bytes in flight. Who sends nothing holds
 //! no buffer at all.
 
-use std::{io, sync::Arc};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
+    io::AsyncReadExt,
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
@@ -69,11 +76,15 @@ impl Input {
         Ok(whole.map(|bytes| Frame { bytes, permit: self.held.take() }))
     }
 
-    /// Reads what is there without waiting; 0 at the end of the stream.
-    pub(super) fn try_fill(&mut self, stream: &TcpStream) -> io::Result<usize> {
+    /// Reads what is there without waiting; 0 at the end of the stream. A read that does not fill the room
+    /// tells the runtime that there is no more, which spares the system call that would hear so.
+    pub(super) async fn try_fill(&mut self, stream: &mut TcpStream) -> io::Result<usize> {
         let free = self.buffer.capacity() - self.buffer.len();
         debug_assert!(free > 0, "make_room comes first");
-        let read = stream.try_read_buf(&mut self.buffer)?;
+        let mut reading = pin!(stream.read_buf(&mut self.buffer));
+        let read = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
+        let Poll::Ready(read) = read else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let read = read?;
         if read == free {
             self.room = (self.room * 4).min(MOST_ROOM);
         }

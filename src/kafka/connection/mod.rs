@@ -8,12 +8,13 @@
 mod input;
 mod output;
 
-use std::{collections::VecDeque, io, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, mem, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::yield_now,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -135,6 +136,8 @@ struct Connection {
     session: Session,
     input: Input,
     pending: VecDeque<PendingProduce>,
+    /// A replica has been given a batch since this task last let others run.
+    has_rung: bool,
     shutdown: watch::Receiver<bool>,
     /// When a request was last complete, an answer sent, or [`LEAST_PROGRESS`] made.
     active: Instant,
@@ -152,6 +155,7 @@ impl Connection {
             session: Session::default(),
             stream,
             pending: VecDeque::new(),
+            has_rung: false,
             shutdown: context.shutdown.clone(),
             active: now,
             trickle: 0,
@@ -169,6 +173,10 @@ impl Connection {
                 }
             }
             if self.fill().await? || self.send_finished().await? {
+                continue;
+            }
+            if mem::take(&mut self.has_rung) {
+                yield_now().await;
                 continue;
             }
             self.wait().await?;
@@ -197,7 +205,7 @@ impl Connection {
     async fn fill(&mut self) -> Result<bool, End> {
         self.make_room().await?;
         let begins = !self.input.is_mid_frame();
-        match self.input.try_fill(&self.stream) {
+        match self.input.try_fill(&mut self.stream).await {
             Ok(0) if self.input.is_mid_frame() => Err(End::ClosedMidFrame),
             Ok(0) => Err(End::Closed),
             Ok(n) => {
@@ -236,6 +244,7 @@ impl Connection {
         let request = dispatch::Request::parse(frame.bytes, frame.permit)?;
         if request.is_produce() {
             self.pending.push_back(dispatch::produce(&self.broker, request).await?);
+            self.has_rung = true;
             return Ok(());
         }
         self.send_all_pending().await?;

@@ -5,6 +5,7 @@ use crate::{
     model::{Offset, TimestampMs},
     record::{BATCH_HEADER_LEN, BatchHeader, TimestampType, assign, stamp_log_append_time},
     storage::{
+        block_checksums::RunningChecksums,
         fs::Open,
         producer_state::{BatchSequence, Check},
         segment::{FileKind, Folder, Segment},
@@ -105,18 +106,17 @@ impl Log {
         let Some((head, records)) = batch.split_first_chunk::<BATCH_HEADER_LEN>() else {
             return Err(AppendError::Malformed);
         };
-        let file = &self.active.file;
         let written = match self.options.timestamp_type {
             TimestampType::CreateTime => {
                 let mut head = *head;
                 assign(&mut head, base, self.epoch);
-                file.write_both_at([&head, records], position)
+                self.active.write([&head, records], position)
             }
             TimestampType::LogAppendTime => {
                 let mut stamped = batch.to_vec();
                 assign(&mut stamped, base, self.epoch);
                 stamp_log_append_time(&mut stamped, now);
-                file.write_all_at(&stamped, position)
+                self.active.write([&stamped, &[]], position)
             }
         };
         match written {
@@ -169,7 +169,8 @@ impl Log {
         let mut segments = self.shared.segments().to_vec();
         segments.push(Arc::clone(&active.segment));
         self.unflushed.rolled(&active);
-        let sealed = std::mem::replace(&mut self.active, active).segment;
+        let Active { segment: sealed, checksums, .. } = std::mem::replace(&mut self.active, active);
+        sealed.keep_checksums(checksums.map(RunningChecksums::finish));
         self.shared.set_segments(segments);
         self.shared.count_as_open(&sealed);
         self.take_snapshot();
@@ -182,7 +183,8 @@ pub(crate) fn begin_segment(folder: Arc<Folder>, base: Offset) -> io::Result<Act
     let path = folder.file(base, FileKind::Log);
     let file = folder.fs.open(&path, Open::CreateNew)?;
     let segment = Arc::new(Segment::created(folder, base, Arc::clone(&file)));
-    Ok(Active { segment, file, first_timestamp: None, has_remains: false })
+    let checksums = Some(RunningChecksums::default());
+    Ok(Active { segment, file, first_timestamp: None, has_remains: false, checksums })
 }
 
 pub(crate) fn sequence_of(header: &BatchHeader) -> BatchSequence {

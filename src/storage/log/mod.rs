@@ -36,6 +36,7 @@ pub(crate) mod slow;
 mod time;
 
 use std::{
+    io,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -54,6 +55,7 @@ pub use time::AtTime;
 
 pub use super::segment::{CorruptBatch, CorruptReason, Wait};
 use super::{
+    block_checksums::RunningChecksums,
     fs::{File, Fs, Lock},
     producer_state::ProducerState,
     recovery::{self, RecoveryReport},
@@ -87,9 +89,20 @@ pub(crate) struct Active {
     pub(crate) first_timestamp: Option<i64>,
     /// There may be a part of a batch behind the published end.
     pub(crate) has_remains: bool,
+    /// Of what was written, unless the segment was begun before the log was opened.
+    pub(crate) checksums: Option<RunningChecksums>,
 }
 
 impl Active {
+    /// Writes both parts, one behind the other, at the end.
+    fn write(&mut self, parts: [&[u8]; 2], position: u64) -> io::Result<()> {
+        self.file.write_both_at(parts, position)?;
+        if let Some(checksums) = &mut self.checksums {
+            parts.iter().for_each(|part| checksums.append(part));
+        }
+        Ok(())
+    }
+
     fn dirty(&self) -> flush::Dirty {
         (Arc::clone(&self.segment), Arc::clone(&self.file))
     }

@@ -10,7 +10,9 @@ use crate::storage::{
     segment::{FileKind, Segment, Step},
 };
 
-/// Computes the block checksums of sealed segments. Run it on a thread that may block, and take its time.
+/// Stores the block checksums of sealed segments. They were computed as the batches were appended; where a
+/// segment was begun before the log was opened, they are computed from the file. Run it on a thread that may
+/// block, and take its time.
 #[derive(Debug)]
 pub struct SealJob {
     shared: Arc<Shared>,
@@ -18,23 +20,23 @@ pub struct SealJob {
 }
 
 impl SealJob {
-    /// Bytes that it reads.
-    pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.size()).sum()
-    }
-
-    /// Writes them for every segment whose batches are all whole: what is hit already gets none.
+    /// Writes them for every segment whose batches are all whole, as far as they have to be read: what is hit
+    /// already gets none.
     pub fn run(self) -> io::Result<()> {
         self.segments.iter().try_for_each(|segment| self.write(segment))
     }
 
     fn write(&self, segment: &Arc<Segment>) -> io::Result<()> {
         segment.set_checksummed();
-        if !is_whole(&self.shared, segment)? {
-            return Ok(());
-        }
+        let computed = segment.take_checksums().filter(|computed| computed.file_len() == segment.size());
+        let checksums = match computed {
+            Some(computed) => computed,
+            None if is_whole(&self.shared, segment)? => {
+                BlockChecksums::build(&*segment.open_file()?, segment.size())?
+            }
+            None => return Ok(()),
+        };
         let folder = &self.shared.folder;
-        let checksums = BlockChecksums::build(&*segment.open_file()?, segment.size())?;
         checksums.store(&*folder.fs, &folder.file(segment.base(), FileKind::Checksums))
     }
 }

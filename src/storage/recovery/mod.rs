@@ -308,7 +308,8 @@ impl<'a> Recovery<'a> {
             segment.reopen(Arc::clone(&file), index, segment.size(), self.replay.end);
         }
         let first_timestamp = self.replay.first_timestamp;
-        Ok(Active { segment, file, first_timestamp, has_remains: false })
+        // What is there already did not pass by; it is read once the segment is sealed.
+        Ok(Active { segment, file, first_timestamp, has_remains: false, checksums: None })
     }
 
     /// A sync that fails here poisons as any other does: the next opening reads the disk (S13).

@@ -28,7 +28,7 @@ pub(crate) use locate::{Located, read_with};
 pub use scan::CorruptReason;
 pub(crate) use scan::{Hole, Scanner, Source, Step, is_unreadable};
 
-use super::{fs::File, index::SegmentIndex};
+use super::{block_checksums::BlockChecksums, fs::File, index::SegmentIndex};
 use crate::model::Offset;
 
 /// Whether a call may wait for the disk.
@@ -54,6 +54,8 @@ pub(crate) struct Segment {
     in_folder: AtomicBool,
     /// Whether there are block checksums, or cannot be.
     checksummed: AtomicBool,
+    /// Its block checksums, where the writer has computed them and nobody has stored them yet.
+    checksums: Mutex<Option<BlockChecksums>>,
     handles: Mutex<Handles>,
     /// Held while index files are written.
     writing: Mutex<()>,
@@ -99,6 +101,7 @@ impl Segment {
             sealed: AtomicBool::new(true),
             in_folder: AtomicBool::new(true),
             checksummed: AtomicBool::new(false),
+            checksums: Mutex::default(),
             handles: Mutex::new(Handles {
                 file: None,
                 index: None,
@@ -168,6 +171,15 @@ impl Segment {
 
     pub(crate) fn set_checksummed(&self) {
         self.checksummed.store(true, Ordering::Release);
+    }
+
+    /// Keeps the checksums that its writer has computed until they are stored.
+    pub(crate) fn keep_checksums(&self, checksums: Option<BlockChecksums>) {
+        *lock(&self.checksums) = checksums;
+    }
+
+    pub(crate) fn take_checksums(&self) -> Option<BlockChecksums> {
+        lock(&self.checksums).take()
     }
 
     /// What the offset is counted from the base in its index, `None` past the last that it can hold.

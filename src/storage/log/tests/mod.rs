@@ -11,7 +11,12 @@ use crate::{
     clock::ManualClock,
     model::{BootId, LeaderEpoch, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId},
     record::{BatchBuilder, BatchHeader, Compression, NewRecord, Producer},
-    storage::{fs::real::RealFs, recovery::RecoveryReport},
+    storage::{
+        block_checksums::BlockChecksums,
+        fs::{Fs, Open, real::RealFs},
+        recovery::RecoveryReport,
+        segment::FileKind,
+    },
 };
 
 pub(super) fn batch(records: usize, timestamp: i64, value: &[u8], producer: Producer) -> Vec<u8> {
@@ -95,4 +100,53 @@ fn what_is_appended_is_read_back_in_order_over_many_segments_and_openings() {
     let (log, _) = open(&dir.path().join("t-0"), 9, options);
     assert_eq!(log.reader().segments().first().map(|s| s.base), Some(Offset::ZERO));
     assert_eq!(read_all(&log), expected);
+}
+
+/// Rolls a log into its second segment, gives the first one's file to `hit`, and stores its checksums; what
+/// they say of the file.
+fn changed_before_the_seal(open_again: bool, hit: impl FnOnce(&std::path::Path)) -> Option<bool> {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("t-0");
+    let options = LogOptions { segment_bytes: 2000, ..LogOptions::default() };
+    let (mut log, _) = open(&folder, 1, options);
+    append(&mut log, batch(3, 1, b"some value", Producer::NONE));
+    if open_again {
+        log.close_clean(BootId::random()).unwrap();
+        log = open(&folder, 2, options).0;
+    }
+    while log.shared.segments().len() < 2 {
+        append(&mut log, batch(3, 1, b"some value", Producer::NONE));
+    }
+    let done = log.begin_flush().run();
+    log.finish_flush(done).unwrap();
+    let segment = Arc::clone(&log.shared.segments()[0]);
+    hit(&segment.path());
+    log.seal_job().unwrap().run().unwrap();
+    assert!(log.seal_job().is_none(), "one sealed segment");
+    let path = segment.folder().file(segment.base(), FileKind::Checksums);
+    let sums = BlockChecksums::load(&RealFs, &path).unwrap()?;
+    assert_eq!(sums.file_len(), segment.size());
+    Some(!sums.mismatches(&*segment.open_file().unwrap(), 0..segment.size()).unwrap().is_empty())
+}
+
+fn flip_byte(position: u64) -> impl FnOnce(&std::path::Path) {
+    move |path| {
+        let file = RealFs.open(path, Open::ReadWrite).unwrap();
+        let mut byte = [0];
+        file.read_at(&mut byte, position).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], position).unwrap();
+    }
+}
+
+#[test]
+fn block_checksums_are_of_what_was_written_also_where_the_file_was_hit_before_they_were_stored() {
+    assert_eq!(changed_before_the_seal(false, |_| ()), Some(false));
+    // The leader epoch: no checksum of a batch reaches there.
+    assert_eq!(changed_before_the_seal(false, flip_byte(14)), Some(true));
+}
+
+#[test]
+fn block_checksums_of_a_segment_that_was_begun_before_the_opening_are_read_from_its_file() {
+    assert_eq!(changed_before_the_seal(true, |_| ()), Some(false));
+    assert_eq!(changed_before_the_seal(true, flip_byte(70)), None, "what is hit already gets none");
 }
