@@ -3,7 +3,8 @@
 //! Everything is logged through `tracing` and written to standard error, so that standard output
 //! carries data only. For people a line is text, coloured on a terminal alone; for machines one JSON
 //! object. The filter is a list of `target=level`: plain prefixes, because the full filter language
-//! brings an engine for regular expressions whose memory an idle node would carry for nothing.
+//! brings an engine for regular expressions whose memory an idle node would carry for nothing. Levels
+//! can be changed while the process runs ([`LogLevels`]).
 
 use std::{env, io, io::IsTerminal, panic};
 
@@ -13,7 +14,12 @@ use tracing_subscriber::{
     filter::{ParseError, Targets},
     fmt::{MakeWriter, layer},
     layer::SubscriberExt,
+    reload,
 };
+
+mod levels;
+
+pub use levels::{LOGGERS, LevelChange, LevelError, LogLevels, ROOT};
 
 /// The environment variable with the filter, used when no flag gives one.
 pub const FILTER_VARIABLE: &str = "POLYLOGUE_LOG";
@@ -49,18 +55,19 @@ pub enum TelemetryError {
     SetUpAlready,
 }
 
-/// Sends the process's log lines to standard error, panics too. Called once, by `main`.
+/// Sends the process's log lines to standard error, panics too, and gives what changes their levels.
+/// Called once, by `main`.
 ///
 /// `filter` is a flag's, such as `info` or `warn,polylogue::storage=debug`; without one the variable
 /// [`FILTER_VARIABLE`] is asked.
-pub fn init(format: LogFormat, filter: Option<&str>) -> Result<(), TelemetryError> {
+pub fn init(format: LogFormat, filter: Option<&str>) -> Result<LogLevels, TelemetryError> {
     let from_environment = env::var(FILTER_VARIABLE).ok();
     let targets = parse(choose(filter, from_environment.as_deref()))?;
     let ansi = io::stderr().is_terminal();
-    let subscriber = subscriber(format, ansi, targets, io::stderr);
+    let (subscriber, levels) = subscriber(format, ansi, targets, io::stderr);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::SetUpAlready)?;
     log_panics();
-    Ok(())
+    Ok(levels)
 }
 
 fn choose<'a>(flag: Option<&'a str>, from_environment: Option<&'a str>) -> &'a str {
@@ -80,17 +87,23 @@ fn subscriber<W>(
     ansi: bool,
     targets: Targets,
     writer: W,
-) -> Box<dyn Subscriber + Send + Sync>
+) -> (Box<dyn Subscriber + Send + Sync>, LogLevels)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let registry = tracing_subscriber::registry().with(targets);
-    match format {
+    let (filter, handle) = reload::Layer::new(targets.clone());
+    let levels = LogLevels::new(targets, move |targets| {
+        // The subscriber lives as long as the process; one of a test that is over logs nothing more.
+        let _ = handle.reload(targets);
+    });
+    let registry = tracing_subscriber::registry().with(filter);
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match format {
         LogFormat::Human => Box::new(registry.with(layer().with_ansi(ansi).with_writer(writer))),
         LogFormat::Json => {
             Box::new(registry.with(layer().json().flatten_event(true).with_ansi(false).with_writer(writer)))
         }
-    }
+    };
+    (subscriber, levels)
 }
 
 /// Makes a panic a log line like any other. An actor's panic is reported by its supervisor as well,
@@ -132,7 +145,7 @@ mod tests {
     fn logged(format: LogFormat, filter: &str) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(format, false, parse(filter).unwrap(), move || writer.clone());
+        let (subscriber, _levels) = subscriber(format, false, parse(filter).unwrap(), move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "polylogue::storage", partition = "orders-0", "recovered");
             tracing::debug!(target: "polylogue::storage", "detail");
@@ -149,6 +162,34 @@ mod tests {
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains(" INFO polylogue::storage: recovered partition=\"orders-0\""), "{text}");
         assert!(!text.contains('\u{1b}'), "no colours off a terminal");
+    }
+
+    #[test]
+    fn a_level_that_is_changed_holds_for_the_lines_that_follow() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let targets = parse(FILTER_DEFAULT).unwrap();
+        let (subscriber, levels) = subscriber(LogFormat::Human, false, targets, move || writer.clone());
+        let change = |level: Option<&str>| {
+            let level = level.map(str::to_owned);
+            levels.change(&[LevelChange { logger: "polylogue.kafka".to_owned(), level }], false).unwrap();
+            tracing::debug!(target: "polylogue::kafka::handlers", "at {}", level_of_kafka(&levels));
+        };
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!(target: "polylogue::kafka::handlers", "before");
+            change(Some("DEBUG"));
+            change(Some("ERROR"));
+            change(Some("TRACE"));
+            change(None);
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.contains("at debug") && text.contains("at trace"), "{text}");
+    }
+
+    fn level_of_kafka(levels: &LogLevels) -> String {
+        let of_kafka = levels.all().into_iter().find(|(logger, _)| *logger == "polylogue.kafka");
+        of_kafka.unwrap().1.to_string()
     }
 
     #[test]

@@ -36,7 +36,7 @@ async fn admin_within(bounds: ConnectionBounds, times: Times) -> Admin {
     let address = port.address().to_string();
     let options = ListenerOptions {
         port,
-        bounds,
+        bounds: bounds.into(),
         grace: Duration::from_secs(20),
         serve: serve_within(AdminSource { ready, metrics: metrics.clone(), tree: tree.clone() }, times),
         metrics: metrics.clone(),

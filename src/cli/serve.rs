@@ -73,7 +73,7 @@ impl From<Format> for LogFormat {
 
 /// Runs until it is told to stop.
 pub fn run(flags: Flags) -> anyhow::Result<()> {
-    telemetry::init(flags.log_format.into(), flags.log.as_deref())?;
+    let levels = telemetry::init(flags.log_format.into(), flags.log.as_deref())?;
     let file = flags.config.clone();
     let flags = NodeFlags {
         node_id: flags.node_id,
@@ -87,6 +87,6 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         settings: flags.settings,
     };
     let config = NodeConfig::load(&flags, file.as_deref(), &Surroundings::of_this_process())?;
-    node::run(&config)?;
+    node::run(&config, levels)?;
     Ok(())
 }

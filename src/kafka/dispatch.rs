@@ -128,13 +128,13 @@ pub(crate) async fn answer(
         ApiKey::OffsetForLeaderEpoch => handle!(offset_for_leader_epoch),
         ApiKey::DescribeConfigs => handle!(describe_configs),
         ApiKey::IncrementalAlterConfigs => handle!(incremental_alter_configs),
+        ApiKey::AlterConfigs => handle!(alter_configs),
         ApiKey::DescribeCluster => handle!(describe_cluster),
-        // Produce has its own way; the others are not advertised, so none comes here.
-        ApiKey::Produce
-        | ApiKey::AlterConfigs
-        | ApiKey::DescribeLogDirs
-        | ApiKey::DescribeProducers
-        | ApiKey::DescribeTopicPartitions => Err(Refused::Unserved { key: request.api.code(), version }),
+        ApiKey::DescribeLogDirs => handle!(describe_log_dirs),
+        ApiKey::DescribeProducers => handle!(describe_producers),
+        ApiKey::DescribeTopicPartitions => handle!(describe_topic_partitions),
+        // Produce has its own way, so none comes here.
+        ApiKey::Produce => Err(Refused::Unserved { key: request.api.code(), version }),
     }
 }
 

@@ -26,9 +26,13 @@ use crate::{
         },
     },
     clock::Clock,
-    config::{node::HostPort, topic::TopicDefaults},
+    config::{
+        node::{HostPort, NodeConfig},
+        topic::TopicDefaults,
+    },
     metrics::Metrics,
     model::NodeId,
+    telemetry::LogLevels,
 };
 
 /// What a connection may take, and for how long.
@@ -64,8 +68,10 @@ pub struct Broker {
     pub membership: MembershipHandle,
     /// The partitions.
     pub topics: TopicTable,
-    /// Topic configs that the node sets for all topics.
-    pub defaults: TopicDefaults,
+    /// What the node was started with; addresses are those that were bound.
+    pub settings: NodeConfig,
+    /// The levels of log lines.
+    pub levels: LogLevels,
     /// Topics made on demand.
     pub auto_create: AutoCreate,
     /// The time.
@@ -85,6 +91,11 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// What topics get that do not say otherwise, as it is now.
+    pub(crate) fn topic_defaults(&self) -> TopicDefaults {
+        self.settings.topic_defaults.with(self.membership.image().dynamic_configs(self.node_id))
+    }
+
     /// What serves a connection, for a listener.
     pub fn serve(self: Arc<Self>) -> Serve {
         Arc::new(move |stream, context: ConnectionContext| {

@@ -26,7 +26,7 @@ pub use self::error::NodeError;
 use self::runtimes::Runtimes;
 use crate::{
     actors::{
-        listener::{self, BoundPort, ConnectionBounds, ListenerOptions, Serve},
+        listener::{self, BoundPort, ConnectionBounds, CurrentBounds, ListenerOptions, Serve},
         membership::{
             Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration, Rules,
             membership,
@@ -51,6 +51,7 @@ use crate::{
         fs::{Fs, Lock, LockWait, real::RealFs},
         partition_folder,
     },
+    telemetry::LogLevels,
 };
 
 /// The lock of a data folder: one process at a time (S7).
@@ -58,12 +59,13 @@ const LOCK_FILE: &str = "lock";
 /// How long replicas may take to open before clients are let in anyway.
 const OPENING_TIME: Duration = Duration::from_secs(30);
 
-/// Runs a node until it is told to stop, and stops it in order.
-pub fn run(config: &NodeConfig) -> Result<(), NodeError> {
+/// Runs a node until it is told to stop, and stops it in order. `levels` are those of the process's log
+/// lines.
+pub fn run(config: &NodeConfig, levels: LogLevels) -> Result<(), NodeError> {
     let runtimes = Runtimes::start()?;
     let outcome = runtimes.control().block_on(async {
         let mut stop = Stop::new()?;
-        let node = Node::start(config, &runtimes).await?;
+        let node = Node::start(config, &runtimes, levels).await?;
         node.run_until(&mut stop).await
     });
     runtimes.end();
@@ -113,10 +115,11 @@ struct Parts<'a> {
     tree: Tree,
     root: SupervisorHandle,
     topics: TopicTable,
+    levels: LogLevels,
 }
 
 impl Node {
-    async fn start(config: &NodeConfig, runtimes: &Runtimes) -> Result<Self, NodeError> {
+    async fn start(config: &NodeConfig, runtimes: &Runtimes, levels: LogLevels) -> Result<Self, NodeError> {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let clock = SystemClock::shared();
         let started = clock.wall();
@@ -143,6 +146,7 @@ impl Node {
             tree,
             root,
             topics: TopicTable::default(),
+            levels,
         };
         parts.start_all(kafka_port, admin_port, root_ended, data_folder).await
     }
@@ -212,13 +216,14 @@ impl Parts<'_> {
         self.root.add(listeners.child_spec("listeners", control())).await?;
         let admin_address = admin_port.address();
         let admin = self.admin_source(is_ready);
-        let admin = self.listener("admin", control(), admin_port, admin::serve(admin));
+        let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
         listeners.add(admin).await?;
         self.wait_for_leaders(&image, agreed).await;
         let kafka_address = kafka_port.address();
-        let broker = Arc::new(self.broker(advertised.clone(), membership));
+        let bounds = self.bounds_of_clients(&membership);
+        let broker = Arc::new(self.broker(advertised.clone(), kafka_address, membership));
         let data = Placement::on(self.runtimes.data().clone());
-        listeners.add(self.listener("kafka", data, kafka_port, broker.serve())).await?;
+        listeners.add(self.listener("kafka", data, kafka_port, broker.serve(), bounds)).await?;
         ready.send_replace(true);
         tracing::info!(
             node = %self.config.node_id,
@@ -296,6 +301,7 @@ impl Parts<'_> {
             data: self.runtimes.data().clone(),
             io: self.runtimes.io().clone(),
             membership: membership.clone(),
+            node: self.config.node_id,
             defaults: self.config.topic_defaults.clone(),
             background_flush: BackgroundFlush {
                 bytes: storage.replicated_flush_bytes,
@@ -331,14 +337,20 @@ impl Parts<'_> {
         }
     }
 
-    fn broker(&self, advertised: HostPort, membership: MembershipHandle) -> Broker {
+    fn broker(&self, advertised: HostPort, bound: SocketAddr, membership: MembershipHandle) -> Broker {
         let limits = &self.config.limits;
+        let settings = NodeConfig {
+            kafka_listen: HostPort::new(self.config.kafka_listen.host.clone(), bound.port()),
+            kafka_advertise: advertised.clone(),
+            ..self.config.clone()
+        };
         Broker {
             node_id: self.config.node_id,
             advertised,
             membership,
             topics: self.topics.clone(),
-            defaults: self.config.topic_defaults.clone(),
+            settings,
+            levels: self.levels.clone(),
             auto_create: AutoCreate {
                 enabled: self.config.auto_create_topics,
                 partitions: self.config.default_partitions,
@@ -358,14 +370,39 @@ impl Parts<'_> {
         }
     }
 
-    fn listener(&self, name: &str, place: Placement, port: BoundPort, serve: Serve) -> ChildSpec {
+    fn bounds(&self) -> ConnectionBounds {
         let limits = &self.config.limits;
+        ConnectionBounds {
+            total: limits.connections as usize,
+            per_address: limits.connections_per_address as usize,
+        }
+    }
+
+    /// The settings', unless others were set while the node runs: for clients. Whoever asks how the node is
+    /// must get through in any case.
+    fn bounds_of_clients(&self, membership: &MembershipHandle) -> CurrentBounds {
+        let (of_file, node, membership) = (self.bounds(), self.config.node_id, membership.clone());
+        CurrentBounds::looked_up(move || {
+            let image = membership.image();
+            let dynamic = image.dynamic_configs(node);
+            ConnectionBounds {
+                total: dynamic.number("max.connections").unwrap_or(of_file.total),
+                per_address: dynamic.number("max.connections.per.ip").unwrap_or(of_file.per_address),
+            }
+        })
+    }
+
+    fn listener(
+        &self,
+        name: &str,
+        place: Placement,
+        port: BoundPort,
+        serve: Serve,
+        bounds: CurrentBounds,
+    ) -> ChildSpec {
         let options = ListenerOptions {
             port: Arc::new(port),
-            bounds: ConnectionBounds {
-                total: limits.connections as usize,
-                per_address: limits.connections_per_address as usize,
-            },
+            bounds,
             grace: self.config.shutdown_grace / 2,
             serve,
             metrics: Arc::clone(&self.metrics),

@@ -140,3 +140,9 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let answer = uninterrupted(|| rustix::fs::statvfs(path))?;
     Ok(answer.f_bavail.saturating_mul(answer.f_frsize))
 }
+
+/// All bytes of the file system that holds `path`, used or not.
+pub fn total_bytes(path: &Path) -> io::Result<u64> {
+    let answer = uninterrupted(|| rustix::fs::statvfs(path))?;
+    Ok(answer.f_blocks.saturating_mul(answer.f_frsize))
+}

@@ -64,7 +64,7 @@ apis! {
     /// uncompressed to a broker that lists it from 3 (KAFKA-18659).
     Produce = 0, flexible 9, serve 3..=13, advertise (from 0);
     /// Reads records.
-    Fetch = 1, flexible 12, serve 4..=17, advertise served;
+    Fetch = 1, flexible 12, serve 4..=18, advertise served;
     /// Finds offsets by time.
     ListOffsets = 2, flexible 6, serve 1..=10, advertise served;
     /// Brokers, topics, leaders.
@@ -86,9 +86,9 @@ apis! {
     /// Shows configs.
     DescribeConfigs = 32, flexible 4, serve 1..=4, advertise served;
     /// Replaces configs as a whole.
-    AlterConfigs = 33, flexible 2, serve 0..=2, advertise none;
+    AlterConfigs = 33, flexible 2, serve 0..=2, advertise served;
     /// Shows sizes on disk.
-    DescribeLogDirs = 35, flexible 2, serve 1..=4, advertise none;
+    DescribeLogDirs = 35, flexible 2, serve 1..=4, advertise served;
     /// Adds partitions.
     CreatePartitions = 37, flexible 2, serve 0..=3, advertise served;
     /// Changes single configs.
@@ -96,9 +96,9 @@ apis! {
     /// Brokers and controller.
     DescribeCluster = 60, flexible 0, serve 0..=2, advertise served;
     /// Producers of a partition.
-    DescribeProducers = 61, flexible 0, serve 0..=0, advertise none;
+    DescribeProducers = 61, flexible 0, serve 0..=0, advertise served;
     /// Partitions page by page (KIP-966).
-    DescribeTopicPartitions = 75, flexible 0, serve 0..=0, advertise none;
+    DescribeTopicPartitions = 75, flexible 0, serve 0..=0, advertise served;
 }
 
 impl ApiKey {

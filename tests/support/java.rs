@@ -69,7 +69,8 @@ impl Kafka {
     pub(crate) fn class_path(&self) -> OsString {
         let log4j = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/kafka");
         let paths = [self.jars.join("*"), log4j];
-        env::join_paths(paths).expect("no colon in the path of the target folder")
+        // Only a colon in the path of the target folder could be in the way.
+        env::join_paths(paths).unwrap()
     }
 
     /// A JVM with a heap of `heap_mb` MiB, about to run `class`; arguments, input and output are the caller's.
@@ -83,7 +84,7 @@ impl Kafka {
     /// Runs a command-line tool to its end: whether it succeeded, and what it printed to standard output
     /// and error.
     pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> (bool, String, String) {
-        let output = self.java(class, 256).args(arguments).output().expect("java was there a moment ago");
+        let output = self.java(class, 256).args(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.success(), text(&output.stdout), text(&output.stderr))
     }

@@ -52,7 +52,7 @@ impl AcceptLoop {
         let (metrics, label) = (&options.metrics, [name.to_string()]);
         let open = metrics.connections.of(label.clone());
         Self {
-            connections: Connections::new(options.bounds, open),
+            connections: Connections::new(options.bounds.clone(), open),
             accepted: metrics.connections_accepted.of(label.clone()),
             errors: metrics.accept_errors.of(label),
             name,

@@ -18,6 +18,27 @@ pub struct ConnectionBounds {
     pub per_address: usize,
 }
 
+/// The bounds as they are when a connection comes: they may change while the listener runs.
+#[derive(Clone)]
+pub struct CurrentBounds(Arc<dyn Fn() -> ConnectionBounds + Send + Sync>);
+
+impl CurrentBounds {
+    /// Bounds that are looked up for each connection.
+    pub fn looked_up(by: impl Fn() -> ConnectionBounds + Send + Sync + 'static) -> Self {
+        Self(Arc::new(by))
+    }
+
+    fn get(&self) -> ConnectionBounds {
+        (self.0)()
+    }
+}
+
+impl From<ConnectionBounds> for CurrentBounds {
+    fn from(bounds: ConnectionBounds) -> Self {
+        Self::looked_up(move || bounds)
+    }
+}
+
 /// Why a connection was closed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -47,13 +68,13 @@ struct Open {
 
 /// The connections that count now.
 pub(super) struct Connections {
-    bounds: ConnectionBounds,
+    bounds: CurrentBounds,
     counted: Gauge,
     open: Mutex<Open>,
 }
 
 impl Connections {
-    pub(super) fn new(bounds: ConnectionBounds, counted: Gauge) -> Arc<Self> {
+    pub(super) fn new(bounds: CurrentBounds, counted: Gauge) -> Arc<Self> {
         Arc::new(Self { bounds, counted, open: Mutex::default() })
     }
 
@@ -61,11 +82,12 @@ impl Connections {
     /// its IPv6-mapped form.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionGuard, Refusal> {
         let address = address.to_canonical();
+        let bounds = self.bounds.get();
         let mut open = self.open();
-        if open.total >= self.bounds.total {
+        if open.total >= bounds.total {
             return Err(Refusal::Total);
         }
-        if open.by_address.get(&address).is_some_and(|open| *open >= self.bounds.per_address) {
+        if open.by_address.get(&address).is_some_and(|open| *open >= bounds.per_address) {
             return Err(Refusal::PerAddress);
         }
         open.total += 1;
@@ -111,12 +133,15 @@ impl Drop for ConnectionGuard {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
     fn the_bounds_hold_in_all_and_per_address_and_free_up_again() {
         let counted = Gauge::default();
-        let connections = Connections::new(ConnectionBounds { total: 3, per_address: 2 }, counted.clone());
+        let connections =
+            Connections::new(ConnectionBounds { total: 3, per_address: 2 }.into(), counted.clone());
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let a_mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
 
@@ -131,5 +156,23 @@ mod tests {
         drop((second, third, fourth));
         assert_eq!(counted.get(), 0);
         assert!(connections.open().by_address.is_empty(), "an address without connections costs nothing");
+    }
+
+    #[test]
+    fn a_bound_that_is_lowered_or_raised_holds_for_the_next_connection() {
+        let total = Arc::new(AtomicUsize::new(1));
+        let now = Arc::clone(&total);
+        let bounds = CurrentBounds::looked_up(move || ConnectionBounds {
+            total: now.load(Ordering::SeqCst),
+            per_address: 10,
+        });
+        let connections = Connections::new(bounds, Gauge::default());
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let _first = connections.admit(address).unwrap();
+        assert_eq!(connections.admit(address).unwrap_err(), Refusal::Total);
+        total.store(2, Ordering::SeqCst);
+        let _second = connections.admit(address).unwrap();
+        total.store(1, Ordering::SeqCst);
+        assert_eq!(connections.admit(address).unwrap_err(), Refusal::Total);
     }
 }

@@ -22,7 +22,7 @@ use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
 
 use self::accept::AcceptLoop;
 pub use self::{
-    bounds::{ConnectionBounds, ConnectionGuard, Refusal},
+    bounds::{ConnectionBounds, ConnectionGuard, CurrentBounds, Refusal},
     socket::BoundPort,
 };
 use crate::{
@@ -63,7 +63,7 @@ pub struct ListenerOptions {
     /// The port, bound already.
     pub port: Arc<BoundPort>,
     /// How many connections are served at a time.
-    pub bounds: ConnectionBounds,
+    pub bounds: CurrentBounds,
     /// How long connections may take to end when the listener stops.
     pub grace: Duration,
     /// What serves a connection.

@@ -61,7 +61,7 @@ async fn world(total: usize, per_address: usize, serve: Option<Serve>, grace: Du
     });
     let options = ListenerOptions {
         port: port.clone(),
-        bounds: ConnectionBounds { total, per_address },
+        bounds: ConnectionBounds { total, per_address }.into(),
         grace,
         serve,
         metrics: metrics.clone(),
@@ -225,7 +225,7 @@ async fn errors_of_accept_are_counted_and_do_not_end_the_loop() {
     let metrics = Metrics::new(TimestampMs::new(0));
     let options = ListenerOptions {
         port: port.clone(),
-        bounds: ConnectionBounds { total: 1, per_address: 1 },
+        bounds: ConnectionBounds { total: 1, per_address: 1 }.into(),
         grace: DEADLINE,
         serve: Arc::new(|stream, context| Box::pin(echo(stream, context))),
         metrics: metrics.clone(),

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    core::{CreatedTopic, MetadataImage, NewTopic, TopicRef},
+    core::{ConfigOwner, CreatedTopic, MetadataImage, NewTopic, TopicRef},
     error::MembershipError,
     message::{Answer, MembershipMessage},
 };
@@ -99,15 +99,15 @@ impl MembershipHandle {
         self.ask(|answer| MembershipMessage::PurgeTopic { topic, answer }).await
     }
 
-    /// Changes some of a topic's configs, all of the changes or none.
-    pub async fn alter_topic_configs(
+    /// Changes some configs, all of the changes or none.
+    pub async fn alter_configs(
         &self,
-        name: &str,
+        owner: &ConfigOwner,
         changes: &[ConfigChange],
         validate_only: bool,
     ) -> Result<(), MembershipError> {
         let message = |answer| MembershipMessage::AlterConfigs {
-            name: name.to_owned(),
+            owner: owner.clone(),
             changes: changes.to_vec(),
             validate_only,
             answer,
@@ -115,15 +115,15 @@ impl MembershipHandle {
         self.ask(message).await
     }
 
-    /// Sets all of a topic's own configs.
-    pub async fn replace_topic_configs(
+    /// Sets all configs of a topic, or all that are set for brokers while they run.
+    pub async fn replace_configs(
         &self,
-        name: &str,
+        owner: &ConfigOwner,
         configs: &BTreeMap<String, String>,
         validate_only: bool,
     ) -> Result<(), MembershipError> {
         let message = |answer| MembershipMessage::ReplaceConfigs {
-            name: name.to_owned(),
+            owner: owner.clone(),
             configs: configs.clone(),
             validate_only,
             answer,

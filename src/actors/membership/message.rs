@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    core::{CreatedTopic, NewTopic, TopicRef},
+    core::{ConfigOwner, CreatedTopic, NewTopic, TopicRef},
     error::{MembershipError, WriteError},
 };
 use crate::{
@@ -76,8 +76,8 @@ pub enum MembershipMessage {
     },
     /// For `IncrementalAlterConfigs`.
     AlterConfigs {
-        /// The topic.
-        name: String,
+        /// Whose.
+        owner: ConfigOwner,
         /// One after the other, all or none.
         changes: Vec<ConfigChange>,
         /// Whether it is only checked.
@@ -87,9 +87,9 @@ pub enum MembershipMessage {
     },
     /// For `AlterConfigs`.
     ReplaceConfigs {
-        /// The topic.
-        name: String,
-        /// All that it shall set itself.
+        /// Whose.
+        owner: ConfigOwner,
+        /// All that shall be set there.
         configs: BTreeMap<String, String>,
         /// Whether it is only checked.
         validate_only: bool,

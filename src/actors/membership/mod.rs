@@ -31,8 +31,9 @@ use std::{
 use tokio::sync::watch;
 
 pub use self::core::{
-    ApplyError, Assignment, BrokerImage, CreatedTopic, DeletedTopic, Endpoint, MetadataImage, MetadataRecord,
-    NewTopic, PARTITIONS_MAX, PRODUCER_ID_BLOCK, PartitionImage, Refusal, Rules, TopicImage, TopicRef,
+    ApplyError, Assignment, BrokerImage, ConfigOwner, CreatedTopic, DeletedTopic, Endpoint, MetadataImage,
+    MetadataRecord, NewTopic, PARTITIONS_MAX, PRODUCER_ID_BLOCK, PartitionImage, Refusal, Rules, TopicImage,
+    TopicRef,
 };
 use self::{
     core::{ProposeError, Registry},
@@ -185,12 +186,12 @@ impl MembershipState {
                 let outcome = self.registry.purge_topic(topic);
                 self.answer_once_durable(outcome, answer)?;
             }
-            MembershipMessage::AlterConfigs { name, changes, validate_only, answer } => {
-                let outcome = self.registry.alter_configs(&name, &changes, validate_only);
+            MembershipMessage::AlterConfigs { owner, changes, validate_only, answer } => {
+                let outcome = self.registry.alter_configs(&owner, &changes, validate_only);
                 self.answer_once_durable(outcome, answer)?;
             }
-            MembershipMessage::ReplaceConfigs { name, configs, validate_only, answer } => {
-                let outcome = self.registry.replace_configs(&name, &configs, validate_only);
+            MembershipMessage::ReplaceConfigs { owner, configs, validate_only, answer } => {
+                let outcome = self.registry.replace_configs(&owner, &configs, validate_only);
                 self.answer_once_durable(outcome, answer)?;
             }
             MembershipMessage::OpenEpoch { partition, answer } => {

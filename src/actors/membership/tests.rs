@@ -105,7 +105,11 @@ async fn what_was_answered_is_in_the_image_at_once_and_after_a_kill() {
     let created = first.handle.create_topic(topic("t", 3), false).await.unwrap();
     assert_eq!(first.handle.image().topic_named("t").unwrap().id, created.id);
     first.handle.create_partitions("t", 5, false).await.unwrap();
-    first.handle.alter_topic_configs("t", &[ConfigChange::set("flush.ms", "9")], false).await.unwrap();
+    first
+        .handle
+        .alter_configs(&ConfigOwner::Topic("t".to_owned()), &[ConfigChange::set("flush.ms", "9")], false)
+        .await
+        .unwrap();
     first.handle.create_topic(topic("gone", 1), false).await.unwrap();
     first.handle.delete_topic(TopicRef::Name("gone".into())).await.unwrap();
     let before = first.handle.image();

@@ -141,7 +141,7 @@ fn encode(records: &[MetadataRecord]) -> Result<Vec<Vec<u8>>, codec::CodecError>
 }
 
 fn snapshot_of(image: &MetadataImage) -> Result<Vec<u8>, codec::CodecError> {
-    codec::encode(&Snapshot::V1(image.clone()))
+    codec::encode(&Snapshot::of(image))
 }
 
 /// A file that could not be rewritten is tried again after the next group.
@@ -199,9 +199,9 @@ fn refuse_logs_without_metadata(place: &Place, dir: &Path) -> Result<(), Startup
 fn replay(recovered: &Recovered) -> Result<MetadataImage, StartupError> {
     let mut image = match &recovered.snapshot {
         Some(snapshot) => {
-            let Snapshot::V1(image) =
+            let snapshot: Snapshot =
                 codec::decode(snapshot).map_err(|source| StartupError::Record { index: 0, source })?;
-            image
+            snapshot.into_image()
         }
         None => MetadataImage::default(),
     };

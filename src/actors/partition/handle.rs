@@ -19,6 +19,7 @@ use super::{
 use crate::{
     model::{BootId, Offset, PartitionId},
     record::BatchHeader,
+    storage::producer_state::ActiveProducer,
 };
 
 /// How long an administrative command may take before its outcome counts as unknown.
@@ -101,6 +102,13 @@ impl PartitionHandle {
         let leader = self.leader().ok_or(CommandRefusal::NotLeader(self.id()))?;
         let (reply, answer) = oneshot::channel();
         self.command(&leader, LeaderMessage::DeleteRecords { before, reply }, answer).await?
+    }
+
+    /// The idempotent producers that the log remembers, by id.
+    pub async fn producers(&self) -> Result<Vec<ActiveProducer>, CommandRefusal> {
+        let leader = self.leader().ok_or(CommandRefusal::NotLeader(self.id()))?;
+        let (reply, answer) = oneshot::channel();
+        self.command(&leader, LeaderMessage::DescribeProducers { reply }, answer).await
     }
 
     /// Flushes the log and marks it as closed by this boot; whether that was done. The message is sent

@@ -21,6 +21,7 @@ use crate::{
     model::{BootId, Offset},
     storage::{
         log::{FlushDone, Log},
+        producer_state::ActiveProducer,
         recovery::RecoveryReport,
     },
 };
@@ -188,6 +189,10 @@ impl Leading {
             }
             LeaderMessage::StartMoved { outcome, reply } => {
                 self.on_start_moved(outcome, reply);
+                Ok(())
+            }
+            LeaderMessage::DescribeProducers { reply } => {
+                self.on_describe_producers(reply);
                 Ok(())
             }
             LeaderMessage::CloseClean { boot, reply } => {
@@ -469,6 +474,12 @@ impl Leading {
         self.args.partition.slot.wake();
         // Whole segments below the new start can go.
         self.on_apply_retention();
+    }
+
+    fn on_describe_producers(&self, reply: oneshot::Sender<Vec<ActiveProducer>>) {
+        let LogSlot::Here(log) = &self.log else { return };
+        // Whoever asked may have gone.
+        let _ = reply.send(log.producers().producers().collect());
     }
 
     fn on_close_clean(&mut self, boot: BootId, reply: oneshot::Sender<()>) {

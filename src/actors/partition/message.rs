@@ -8,7 +8,7 @@ use super::{append::AwayAppends, error::CommandRefusal, opening::Opened};
 use crate::{
     config::topic::TopicConfig,
     model::{BootId, Offset},
-    storage::log::FlushDone,
+    storage::{log::FlushDone, producer_state::ActiveProducer},
 };
 
 /// The protocol of [`LeaderReplica`](super::LeaderReplica).
@@ -47,6 +47,11 @@ pub enum LeaderMessage {
         outcome: io::Result<Offset>,
         /// Who asked.
         reply: oneshot::Sender<Result<Offset, CommandRefusal>>,
+    },
+    /// An administrator: which producers the log remembers.
+    DescribeProducers {
+        /// Answered at once.
+        reply: oneshot::Sender<Vec<ActiveProducer>>,
     },
     /// The node on its way down: flush, mark the shutdown as clean, and stop. Answered when it is on
     /// disk; the sender is dropped where it could not be done.

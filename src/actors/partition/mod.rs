@@ -52,7 +52,7 @@ pub use crate::storage::log::{
 };
 pub use crate::storage::{
     fs::{Fs, real::RealFs},
-    producer_state::ProducerError,
+    producer_state::{ActiveProducer, ProducerError},
 };
 use crate::{clock::Clock, config::topic::TopicConfig, metrics::Metrics};
 

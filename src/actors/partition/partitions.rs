@@ -31,7 +31,7 @@ use crate::{
     clock::Clock,
     config::topic::{TopicConfig, TopicDefaults},
     metrics::Metrics,
-    model::{PartitionId, PartitionIndex, TopicId},
+    model::{NodeId, PartitionId, PartitionIndex, TopicId},
     storage::{fs::Fs, partition_folder},
 };
 
@@ -57,6 +57,8 @@ pub struct PartitionsArgs {
     pub io: Handle,
     /// The metadata.
     pub membership: MembershipHandle,
+    /// This node.
+    pub node: NodeId,
     /// Topic configs that the node sets for all topics.
     pub defaults: TopicDefaults,
     /// Limits of what a crash may leave to be read again.
@@ -220,8 +222,9 @@ impl Look {
     async fn agree(mut self) -> Done {
         self.stop_what_is_gone().await;
         let image = Arc::clone(&self.image);
+        let defaults = self.args.defaults.with(image.dynamic_configs(self.args.node));
         for topic in image.topics().values() {
-            self.see_to(topic);
+            self.see_to(topic, &defaults);
         }
         self.args.topics.replace(self.done.topics.values().cloned());
         self.start_what_is_missing().await;
@@ -283,8 +286,8 @@ impl Look {
     }
 
     /// Brings the topic's entry up to date: its configuration, and handles for all its partitions.
-    fn see_to(&mut self, image: &TopicImage) {
-        let config = match self.args.defaults.resolve(&image.configs) {
+    fn see_to(&mut self, image: &TopicImage, defaults: &TopicDefaults) {
+        let config = match defaults.resolve(&image.configs) {
             Ok(config) => Arc::new(config),
             Err(error) => {
                 self.done.failed.push(format!("topic {} has an invalid config: {error}", image.name));

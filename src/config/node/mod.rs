@@ -5,9 +5,9 @@
 //! where it was given, before any file is touched or any port opened.
 
 mod address;
-mod describe;
 mod error;
 mod raw;
+pub(in crate::config) mod settings;
 mod sources;
 mod validate;
 

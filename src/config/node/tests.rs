@@ -5,7 +5,10 @@ use super::{
     raw::{KEYS, Raw},
     variable_of,
 };
-use crate::{config::topic::ConfigSource, model::NodeId};
+use crate::{
+    config::{broker::DynamicConfigs, topic::ConfigSource},
+    model::NodeId,
+};
 
 fn around(environment: &[(&str, &str)]) -> Surroundings {
     Surroundings {
@@ -171,13 +174,15 @@ fn a_file_that_is_missing_or_not_toml_is_refused_with_its_path() {
 
 #[test]
 fn a_broker_describes_itself_under_kafkas_names_with_every_default_as_it_is() {
-    let entries = from_flags(&NodeFlags::default()).unwrap().describe();
+    let entries = from_flags(&NodeFlags::default()).unwrap().describe(DynamicConfigs::NONE);
     assert!(entries.is_sorted_by(|a, b| a.name < b.name));
     for entry in &entries {
-        assert_eq!((entry.source, entry.read_only), (ConfigSource::Default, true), "{}", entry.name);
+        assert_eq!(entry.source, ConfigSource::Default, "{}", entry.name);
     }
+    let read_only = |name| entries.iter().find(|entry| entry.name == name).unwrap().read_only;
+    assert!(read_only("broker.id") && !read_only("max.connections") && !read_only("log.retention.ms"));
     let text = "[topic.defaults]\nretention.ms = 5000\n[limits]\nconnections = 17\n";
-    let entries = from_file(text).unwrap().describe();
+    let entries = from_file(text).unwrap().describe(DynamicConfigs::NONE);
     let given: Vec<_> = entries
         .iter()
         .filter(|e| e.source == ConfigSource::Node)

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    check::{check, key, words},
+    check::{check_value, key, words},
     error::TopicConfigError,
-    table::ConfigKind,
+    table::{ConfigKind, TopicKey},
 };
 
 /// What is done to a key.
@@ -64,12 +64,22 @@ pub fn alter(
     inherited: &BTreeMap<String, String>,
     changes: &[ConfigChange],
 ) -> Result<BTreeMap<String, String>, TopicConfigError> {
+    alter_with(overrides, inherited, changes, |name| key(name).copied())
+}
+
+/// The same for configs that `find` finds.
+pub(in crate::config) fn alter_with<E: From<TopicConfigError>>(
+    overrides: &BTreeMap<String, String>,
+    inherited: &BTreeMap<String, String>,
+    changes: &[ConfigChange],
+    find: impl Fn(&str) -> Result<TopicKey, E>,
+) -> Result<BTreeMap<String, String>, E> {
     let mut after = overrides.clone();
     for (at, change) in changes.iter().enumerate() {
         if changes.iter().take(at).any(|earlier| earlier.key == change.key) {
-            return Err(TopicConfigError::Twice { key: change.key.clone() });
+            return Err(TopicConfigError::Twice { key: change.key.clone() }.into());
         }
-        apply(&mut after, inherited, change)?;
+        apply(&mut after, inherited, change, &find(&change.key)?)?;
     }
     Ok(after)
 }
@@ -78,8 +88,8 @@ fn apply(
     overrides: &mut BTreeMap<String, String>,
     inherited: &BTreeMap<String, String>,
     change: &ConfigChange,
+    entry: &TopicKey,
 ) -> Result<(), TopicConfigError> {
-    let entry = key(&change.key)?;
     if change.op == AlterOp::Delete {
         overrides.remove(entry.name);
         return Ok(());
@@ -97,7 +107,7 @@ fn apply(
         AlterOp::Subtract => without(before, given),
         AlterOp::Set | AlterOp::Delete => given.to_owned(),
     };
-    overrides.insert(entry.name.to_owned(), check(entry.name, &after)?);
+    overrides.insert(entry.name.to_owned(), check_value(entry, &after)?);
     Ok(())
 }
 

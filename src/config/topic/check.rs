@@ -7,7 +7,11 @@ use super::{
 
 /// Finds the key and checks the value; what comes back is the value as it is to be kept.
 pub fn check(name: &str, value: &str) -> Result<String, TopicConfigError> {
-    let key = key(name)?;
+    check_value(key(name)?, value)
+}
+
+/// The same where the entry is at hand: a topic's, or one of the same kind under a broker's name.
+pub(in crate::config) fn check_value(key: &TopicKey, value: &str) -> Result<String, TopicConfigError> {
     let value = value.trim();
     match key.kind {
         ConfigKind::List => check_list(key, value),
@@ -26,7 +30,7 @@ pub(super) fn words(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
 
-fn check_list(key: &'static TopicKey, value: &str) -> Result<String, TopicConfigError> {
+fn check_list(key: &TopicKey, value: &str) -> Result<String, TopicConfigError> {
     let mut kept: Vec<String> = Vec::new();
     for word in words(value) {
         let word = check_word(key, word.to_owned())?;
@@ -40,7 +44,7 @@ fn check_list(key: &'static TopicKey, value: &str) -> Result<String, TopicConfig
     Ok(kept.join(","))
 }
 
-fn check_word(key: &'static TopicKey, value: String) -> Result<String, TopicConfigError> {
+fn check_word(key: &TopicKey, value: String) -> Result<String, TopicConfigError> {
     match key.rule {
         Rule::Range { min, max } => match value.parse::<i64>() {
             // Written again, so that "+5" and "005" are kept as 5.
@@ -56,7 +60,7 @@ fn check_word(key: &'static TopicKey, value: String) -> Result<String, TopicConf
     }
 }
 
-fn invalid(key: &'static TopicKey, value: &str) -> TopicConfigError {
+fn invalid(key: &TopicKey, value: &str) -> TopicConfigError {
     let expected = match key.rule {
         Rule::Range { min, max } => format!("a whole number from {min} to {max}"),
         Rule::OneOf(words) | Rule::Only { served: words, .. } => one_of(words),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     TopicDefaults,
-    table::{ConfigKind, TABLE, TopicKey, find},
+    table::{ConfigKind, TABLE, TopicKey},
 };
 
 /// Who set a value.
@@ -12,20 +12,30 @@ use super::{
 pub enum ConfigSource {
     /// The topic itself.
     Topic,
-    /// The node's `[topic.defaults]`.
+    /// An administrator, for this broker while it runs.
+    Broker,
+    /// An administrator, for all brokers while they run.
+    AllBrokers,
+    /// The node's settings.
     Node,
     /// The table.
     Default,
+    /// An administrator or the log filter, for a target's log lines.
+    Logger,
 }
 
 impl ConfigSource {
-    /// The number in `DescribeConfigs` answers: `DYNAMIC_TOPIC_CONFIG`, `STATIC_BROKER_CONFIG`,
-    /// `DEFAULT_CONFIG`.
+    /// The number in `DescribeConfigs` answers: `DYNAMIC_TOPIC_CONFIG`, `DYNAMIC_BROKER_CONFIG`,
+    /// `DYNAMIC_DEFAULT_BROKER_CONFIG`, `STATIC_BROKER_CONFIG`, `DEFAULT_CONFIG`,
+    /// `DYNAMIC_BROKER_LOGGER_CONFIG`.
     pub const fn code(self) -> i8 {
         match self {
             Self::Topic => 1,
+            Self::Broker => 2,
+            Self::AllBrokers => 3,
             Self::Node => 4,
             Self::Default => 5,
+            Self::Logger => 6,
         }
     }
 }
@@ -41,7 +51,7 @@ pub struct ConfigSynonym {
     pub source: ConfigSource,
 }
 
-/// One line of the answer. A topic's configs can be changed, a broker's cannot.
+/// One line of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigEntry {
     /// The key.
@@ -70,24 +80,23 @@ impl TopicDefaults {
 
     /// The same as a broker's configs: what its topics inherit, under the names that brokers have.
     pub fn describe_for_broker(&self) -> Vec<ConfigEntry> {
-        let of_broker = |entry: ConfigEntry| {
-            let broker_name = find(entry.name)?.broker_name?;
-            Some(ConfigEntry { name: broker_name, read_only: true, ..entry })
-        };
-        self.describe(&BTreeMap::new()).into_iter().filter_map(of_broker).collect()
+        let none = BTreeMap::new();
+        let of_broker = |key| ConfigEntry { name: TopicKey::of_broker(key), ..self.entry(key, &none) };
+        TABLE.iter().map(of_broker).collect()
     }
 
     fn entry(&self, key: &'static TopicKey, overrides: &BTreeMap<String, String>) -> ConfigEntry {
-        let broker_name = key.broker_name.unwrap_or(key.name);
         let synonym = |name, value: &str, source| ConfigSynonym { name, value: value.to_owned(), source };
-        let of_default = synonym(broker_name, key.default, ConfigSource::Default);
-        let mut synonyms = Vec::with_capacity(3);
+        let mut synonyms = Vec::with_capacity(5);
         if let Some(value) = overrides.get(key.name) {
             synonyms.push(synonym(key.name, value, ConfigSource::Topic));
         }
-        if let Some(value) = self.values().get(key.name) {
-            synonyms.push(synonym(broker_name, value, ConfigSource::Node));
+        for (source, values) in self.layers() {
+            if let Some(value) = values.get(key.name) {
+                synonyms.push(synonym(key.of_broker(), value, source));
+            }
         }
+        let of_default = synonym(key.of_broker(), key.default, ConfigSource::Default);
         let in_force = synonyms.first().unwrap_or(&of_default).clone();
         synonyms.push(of_default);
         ConfigEntry {

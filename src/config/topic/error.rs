@@ -1,4 +1,4 @@
-//! Why a topic's config is refused. All of these are Kafka's error 40 (`INVALID_CONFIG`).
+//! Why a topic's config is refused, or a broker's of the same kind. All of these are Kafka's error 40 (`INVALID_CONFIG`).
 
 /// A refusal; its text goes to the client as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,7 +10,7 @@ pub enum TopicConfigError {
         key: String,
     },
     /// The value is not one of its kind, or out of range.
-    #[error("topic config {key}: {value:?} is not {expected}")]
+    #[error("config {key}: {value:?} is not {expected}")]
     Invalid {
         /// The key.
         key: &'static str,
@@ -20,7 +20,7 @@ pub enum TopicConfigError {
         expected: String,
     },
     /// Kafka knows the value, this broker does not serve it.
-    #[error("topic config {key}: {value:?} is not supported: {why}")]
+    #[error("config {key}: {value:?} is not supported: {why}")]
     Unsupported {
         /// The key.
         key: &'static str,
@@ -30,21 +30,19 @@ pub enum TopicConfigError {
         why: &'static str,
     },
     /// *Append* or *subtract* on a key that holds no list.
-    #[error(
-        "topic config {key} is not a list: it can be set and deleted, not appended to or subtracted from"
-    )]
+    #[error("config {key} is not a list: it can be set and deleted, not appended to or subtracted from")]
     NotAList {
         /// The key.
         key: &'static str,
     },
     /// *Set*, *append* or *subtract* without a value.
-    #[error("topic config {key} is given no value")]
+    #[error("config {key} is given no value")]
     NoValue {
         /// The key.
         key: String,
     },
     /// One alteration names a key twice.
-    #[error("topic config {key} is altered twice in one request")]
+    #[error("config {key} is altered twice in one request")]
     Twice {
         /// The key.
         key: String,

@@ -1,8 +1,9 @@
 //! Topic configs: Kafka's keys in one table, and the typed form that the broker works with.
 //!
-//! A topic keeps only its overrides, as text. What it does not override comes from the node's
-//! `[topic.defaults]`, and what that does not name from the table, so a default that an operator
-//! changes reaches the topics that are there.
+//! A topic keeps only its overrides, as text. What it does not override comes from what was set for
+//! its broker or for all brokers while they run, then from the node's `[topic.defaults]`, and what
+//! those do not name from the table, so a default that an operator changes reaches the topics that are
+//! there.
 
 mod alter;
 mod check;
@@ -12,13 +13,17 @@ mod table;
 
 use std::{collections::BTreeMap, time::Duration};
 
+pub(in crate::config) use alter::alter_with;
 pub use alter::{AlterOp, ConfigChange, alter};
+pub(in crate::config) use check::check_value;
 pub use check::{check, key};
 pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym};
 pub use error::TopicConfigError;
 pub use table::{ConfigKind, Rule, TABLE, TopicKey, find, name};
 
 use table::NO_LIMIT;
+
+use super::broker::DynamicConfigs;
 
 /// What an acknowledgement with `acks=all` promises of each replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,25 +96,55 @@ impl TopicConfig {
     }
 }
 
-/// The defaults that a node sets for all topics, valid.
+/// The defaults for all topics, valid: the node's own, and those that were set while it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TopicDefaults(BTreeMap<String, String>);
+pub struct TopicDefaults {
+    node: BTreeMap<String, String>,
+    all_brokers: BTreeMap<String, String>,
+    broker: BTreeMap<String, String>,
+}
 
 impl TopicDefaults {
     /// Checks each key and value.
     pub fn new(values: &BTreeMap<String, String>) -> Result<Self, TopicConfigError> {
-        checked(values).map(Self)
+        Ok(Self { node: checked(values)?, ..Self::default() })
     }
 
-    /// The keys that the node sets, with their values.
-    pub fn values(&self) -> &BTreeMap<String, String> {
-        &self.0
+    /// The same below what was set while the node runs. What is no topic's config is left out.
+    #[must_use]
+    pub fn with(&self, dynamic: DynamicConfigs<'_>) -> Self {
+        let of_topics = |configs: &BTreeMap<String, String>| {
+            let named = TABLE.iter().filter_map(|key| Some((key.name, configs.get(key.of_broker())?)));
+            named.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+        };
+        Self {
+            node: self.node.clone(),
+            all_brokers: of_topics(dynamic.of_all),
+            broker: of_topics(dynamic.of_one),
+        }
+    }
+
+    /// What is in force where a topic sets nothing itself and somebody has set something.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        let mut values = self.node.clone();
+        values.extend(self.all_brokers.clone());
+        values.extend(self.broker.clone());
+        values
+    }
+
+    /// The nearest first.
+    fn layers(&self) -> [(ConfigSource, &BTreeMap<String, String>); 3] {
+        [
+            (ConfigSource::Broker, &self.broker),
+            (ConfigSource::AllBrokers, &self.all_brokers),
+            (ConfigSource::Node, &self.node),
+        ]
     }
 
     /// The config of a topic with these overrides.
     pub fn resolve(&self, overrides: &BTreeMap<String, String>) -> Result<TopicConfig, TopicConfigError> {
         let overrides = checked(overrides)?;
-        Values { overrides: &overrides, defaults: &self.0 }.typed()
+        Values { overrides: &overrides, defaults: &self.values() }.typed()
     }
 }
 

@@ -74,6 +74,13 @@ pub struct TopicKey {
     pub doc: &'static str,
 }
 
+impl TopicKey {
+    /// The name under which a broker has it.
+    pub(in crate::config) fn of_broker(&self) -> &'static str {
+        self.broker_name.unwrap_or(self.name)
+    }
+}
+
 /// The names, for code that reads one value.
 #[allow(missing_docs, reason = "the table documents each")]
 pub mod name {

@@ -43,8 +43,9 @@ pub(crate) async fn handle(
     if !validate_only {
         wait_for_leaders(broker, &outcomes, deadline).await;
     }
+    let defaults = broker.topic_defaults();
     let results = names.into_iter().zip(outcomes).map(|(name, outcome)| match outcome {
-        Ok(created) => made(name, created, &broker.defaults, validate_only),
+        Ok(created) => made(name, created, &defaults, validate_only),
         Err(refused) => {
             broker.meters.refused(ApiKey::CreateTopics, refused.code);
             not_made(name, refused)
@@ -91,7 +92,7 @@ fn prepare(topic: CreatableTopic, once: bool, too_many: bool) -> Result<NewTopic
     for config in topic.configs {
         let name = config.name.as_str().to_owned();
         let Some(value) = config.value else {
-            let text = format!("topic config {name:?} is given no value");
+            let text = format!("config {name:?} is given no value");
             return Err(Refused::new(ErrorCode::InvalidConfig, text));
         };
         configs.insert(name, value.as_str().to_owned());

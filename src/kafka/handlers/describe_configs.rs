@@ -1,21 +1,27 @@
-//! `DescribeConfigs`: a topic's configs, and what of a node's settings clients may want to know (KIP-133).
+//! `DescribeConfigs`: configs of topics, a node's settings under Kafka's names, log levels (KIP-133, KIP-226,
+//! KIP-412, KIP-569).
 
-use std::collections::BTreeMap;
+use tracing::level_filters::LevelFilter;
 
 use crate::{
-    config::topic::{ConfigEntry, ConfigKind, ConfigSource, TopicDefaults},
+    actors::membership::ConfigOwner,
+    config::{
+        broker::DynamicConfigs,
+        node::NodeConfig,
+        topic::{ConfigEntry, ConfigKind, ConfigSource},
+    },
     kafka::{Broker, connection::Session},
     model::TopicName,
     wire::{
         ApiKey, ErrorCode, Str,
         api::describe_configs::{
             DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
-            DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym, resource,
+            DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
         },
     },
 };
 
-use super::{once_each::once_each, refusals::Refused};
+use super::{config_owner::Owner, once_each::once_each, refusals::Refused};
 
 /// Describes each resource on its own.
 pub(crate) async fn handle(
@@ -41,72 +47,48 @@ pub(crate) async fn handle(
 }
 
 fn entries(broker: &Broker, asked: &DescribeConfigsResource) -> Result<Vec<ConfigEntry>, Refused> {
-    let name = asked.resource_name.as_str();
-    match asked.resource_type {
-        resource::TOPIC => {
-            TopicName::new(name).map_err(|error| Refused::new(ErrorCode::InvalidTopic, error.to_string()))?;
-            let image = broker.membership.image();
-            let topic = image.topic_named(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-            Ok(broker.defaults.describe(&topic.configs))
+    let owner = Owner::of(broker.node_id, asked.resource_type, &asked.resource_name)?;
+    let image = broker.membership.image();
+    match owner {
+        Owner::Registry(ConfigOwner::Topic(name)) => {
+            TopicName::new(&name)
+                .map_err(|error| Refused::new(ErrorCode::InvalidTopic, error.to_string()))?;
+            let topic = image.topic_named(&name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+            Ok(broker.topic_defaults().describe(&topic.configs))
         }
-        // What all brokers have in common is set in each one's file: there is nothing to show.
-        resource::BROKER if name.is_empty() => Ok(Vec::new()),
-        resource::BROKER if name.parse() == Ok(broker.node_id.get()) => Ok(of_node(broker)),
-        resource::BROKER => {
-            let text = format!("this is broker {}, not {name:?}", broker.node_id);
-            Err(Refused::invalid_request(text))
+        Owner::Registry(ConfigOwner::Broker(node)) => {
+            Ok(broker.settings.describe(image.dynamic_configs(node)))
         }
-        other => Err(Refused::invalid_request(format!("configs of resource type {other} are not served"))),
+        Owner::Registry(ConfigOwner::AllBrokers) => {
+            Ok(of_all_brokers(&broker.settings, image.dynamic_configs(broker.node_id)))
+        }
+        Owner::Loggers => Ok(broker.levels.all().into_iter().map(of_logger).collect()),
+        Owner::Keyless(_) => Ok(Vec::new()),
     }
 }
 
-/// The settings of this node under the names that Kafka has for them.
-fn of_node(broker: &Broker) -> Vec<ConfigEntry> {
-    let limits = &broker.limits;
-    let setting = |name, kind, value, documentation| ConfigEntry {
-        name,
-        value,
-        source: ConfigSource::Node,
-        read_only: true,
-        sensitive: false,
-        kind,
-        documentation,
-        synonyms: Vec::new(),
-    };
-    let (boolean, int, long, list) =
-        (ConfigKind::Boolean, ConfigKind::Int, ConfigKind::Long, ConfigKind::List);
-    let node_id = broker.node_id.to_string();
-    let listener = format!("PLAINTEXT://{}", broker.advertised);
-    let auto_create = broker.auto_create.enabled.to_string();
-    let partitions = broker.auto_create.partitions.to_string();
-    let idle = limits.idle_timeout.as_millis().to_string();
-    let mut entries = vec![
-        setting("advertised.listeners", list, listener, "Where clients are told to connect to."),
-        setting("auto.create.topics.enable", boolean, auto_create, "Whether asking for a topic makes it."),
-        setting("broker.id", int, node_id.clone(), "Who this broker is."),
-        setting("connections.max.idle.ms", long, idle, "A connection without requests is closed then."),
-        setting("default.replication.factor", int, "1".to_owned(), "Replicas of each partition."),
-        setting("delete.topic.enable", boolean, "true".to_owned(), "Whether topics can be deleted."),
-        setting("node.id", int, node_id, "Who this broker is."),
-        setting("num.partitions", int, partitions, "Of a topic that is made without a number."),
-        setting(
-            "socket.request.max.bytes",
-            int,
-            limits.request_bytes.to_string(),
-            "The largest request; a larger one closes the connection.",
-        ),
-    ];
-    entries.extend(topic_defaults(&broker.defaults));
-    entries.sort_unstable_by_key(|entry| entry.name);
+/// What was set for all of them while they run, and nothing else: the rest is each broker's own.
+fn of_all_brokers(settings: &NodeConfig, dynamic: DynamicConfigs<'_>) -> Vec<ConfigEntry> {
+    let of_one = DynamicConfigs::NONE.of_one;
+    let mut entries = settings.describe(DynamicConfigs { of_one, ..dynamic });
+    entries.retain(|entry| entry.source == ConfigSource::AllBrokers);
+    for entry in &mut entries {
+        entry.synonyms.retain(|synonym| synonym.source == ConfigSource::AllBrokers);
+    }
     entries
 }
 
-/// What topics get that do not say otherwise, under the broker-wide names.
-fn topic_defaults(defaults: &TopicDefaults) -> impl Iterator<Item = ConfigEntry> {
-    defaults.describe(&BTreeMap::new()).into_iter().map(|entry| {
-        let name = entry.synonyms.first().map_or(entry.name, |synonym| synonym.name);
-        ConfigEntry { name, read_only: true, ..entry }
-    })
+fn of_logger((name, level): (&'static str, LevelFilter)) -> ConfigEntry {
+    ConfigEntry {
+        name,
+        value: level.to_string().to_ascii_uppercase(),
+        source: ConfigSource::Logger,
+        read_only: false,
+        sensitive: false,
+        kind: ConfigKind::String,
+        documentation: "The lowest level of log lines that are written of this target and all below it.",
+        synonyms: Vec::new(),
+    }
 }
 
 /// What was asked for beside names and values.
@@ -172,9 +154,13 @@ fn config(entry: ConfigEntry, show: Show) -> DescribeConfigsResourceResult {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Show, result, topic_defaults};
+    use super::{Show, of_all_brokers, result};
     use crate::{
-        config::topic::{ConfigSource, TopicDefaults},
+        config::{
+            broker::DynamicConfigs,
+            node::{NodeConfig, NodeFlags, Surroundings},
+            topic::{ConfigSource, TopicDefaults},
+        },
         kafka::handlers::refusals::Refused,
         wire::{
             ErrorCode, Str,
@@ -222,13 +208,28 @@ mod tests {
     }
 
     #[test]
-    fn a_node_shows_its_defaults_under_broker_wide_names_and_read_only() {
-        let defaults = TopicDefaults::new(&values(&[("segment.ms", "9")])).unwrap();
-        let entries: Vec<_> = topic_defaults(&defaults).collect();
-        let rolled = entries.iter().find(|entry| entry.name == "log.roll.ms").unwrap();
-        assert_eq!((rolled.value.as_str(), rolled.source), ("9", ConfigSource::Node));
-        assert!(entries.iter().all(|entry| entry.read_only));
-        assert!(!entries.iter().any(|entry| entry.name == "segment.ms"));
+    fn of_all_brokers_only_what_was_set_for_them_is_shown() {
+        let settings = NodeConfig::load(&NodeFlags::default(), None, &Surroundings::default()).unwrap();
+        let (of_one, of_all) =
+            (values(&[("max.connections", "5")]), values(&[("log.roll.ms", "9"), ("max.connections", "7")]));
+        let dynamic = DynamicConfigs { of_one: &of_one, of_all: &of_all };
+        let shown = of_all_brokers(&settings, dynamic);
+        let shown: Vec<_> =
+            shown.iter().map(|entry| (entry.name, entry.value.as_str(), entry.synonyms.len())).collect();
+        assert_eq!(shown, [("log.roll.ms", "9", 1), ("max.connections", "7", 1)]);
+        assert!(of_all_brokers(&settings, DynamicConfigs::NONE).is_empty());
+    }
+
+    #[test]
+    fn a_brokers_value_is_told_with_all_that_it_hides() {
+        let settings = NodeConfig::load(&NodeFlags::default(), None, &Surroundings::default()).unwrap();
+        let (of_one, of_all) = (values(&[("max.connections", "5")]), values(&[("max.connections", "7")]));
+        let entries = settings.describe(DynamicConfigs { of_one: &of_one, of_all: &of_all });
+        let entry = entries.into_iter().find(|entry| entry.name == "max.connections").unwrap();
+        let hidden: Vec<_> =
+            entry.synonyms.iter().map(|hidden| (hidden.value.as_str(), hidden.source.code())).collect();
+        assert_eq!(hidden, [("5", 2), ("7", 3), ("10000", 5)]);
+        assert_eq!((entry.value.as_str(), entry.read_only), ("5", false));
     }
 
     #[test]

@@ -1,24 +1,26 @@
-//! `IncrementalAlterConfigs`: changes single topic configs (KIP-339).
-//!
-//! A node reads its own settings when it starts, so a broker's configs are refused here, and said why.
+//! `IncrementalAlterConfigs`: changes single configs of topics, of brokers, and log levels (KIP-339, KIP-412).
 
 use crate::{
-    actors::membership::MembershipHandle,
+    actors::membership::{ConfigOwner, MembershipHandle},
     config::topic::{AlterOp, ConfigChange},
     kafka::{Broker, connection::Session},
+    model::NodeId,
+    telemetry::{LevelChange, LogLevels},
     wire::{
-        ApiKey, ErrorCode, Str,
-        api::{
-            describe_configs::resource,
-            incremental_alter_configs::{
-                AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig,
-                IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
-            },
+        ApiKey,
+        api::incremental_alter_configs::{
+            AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig,
+            IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
         },
     },
 };
 
-use super::{at_once, once_each::once_each, refusals::Refused};
+use super::{
+    at_once,
+    config_owner::{self, Owner, Told},
+    once_each::once_each,
+    refusals::Refused,
+};
 
 /// Changes each resource on its own, all of its changes or none.
 pub(crate) async fn handle(
@@ -28,61 +30,64 @@ pub(crate) async fn handle(
     _version: i16,
 ) -> IncrementalAlterConfigsResponse {
     let validate_only = request.validate_only;
-    let (keys, prepared): (Vec<_>, Vec<_>) =
-        once_each(request.resources, |resource| (resource.resource_type, resource.resource_name.clone()))
-            .into_iter()
-            .map(|(resource, once)| {
-                ((resource.resource_type, resource.resource_name.clone()), prepare(resource, once))
-            })
-            .unzip();
-    let outcomes =
-        at_once::each(prepared, |prepared| alter(broker.membership.clone(), prepared, validate_only));
-    let outcomes = outcomes.await;
-    let responses = keys.into_iter().zip(outcomes).map(|((resource_type, resource_name), outcome)| {
-        let outcome = outcome.unwrap_or_else(|| Err(ErrorCode::UnknownServerError.into()));
-        answer(broker, resource_type, resource_name, outcome)
+    let key = |resource: &AlterConfigsResource| (resource.resource_type, resource.resource_name.clone());
+    let (named, prepared): (Vec<_>, Vec<_>) = once_each(request.resources, key)
+        .into_iter()
+        .map(|(resource, once)| (key(&resource), prepare(broker.node_id, resource, once)))
+        .unzip();
+    let outcomes = at_once::each(prepared, |prepared| {
+        alter(broker.membership.clone(), broker.levels.clone(), prepared, validate_only)
     });
+    let told = config_owner::tell(broker, ApiKey::IncrementalAlterConfigs, named, outcomes.await);
     IncrementalAlterConfigsResponse {
-        responses: responses.collect(),
+        responses: told.map(answer).collect(),
         ..IncrementalAlterConfigsResponse::default()
     }
 }
 
-/// Changes of one topic.
+/// Changes of one resource.
 #[derive(Debug)]
-struct Prepared {
-    topic: Str,
-    changes: Vec<ConfigChange>,
+enum Prepared {
+    Configs(ConfigOwner, Vec<ConfigChange>),
+    Levels(Vec<LevelChange>),
+    /// None, of something that has no configs.
+    Nothing,
 }
 
 async fn alter(
     membership: MembershipHandle,
+    levels: LogLevels,
     prepared: Result<Prepared, Refused>,
     validate_only: bool,
 ) -> Result<(), Refused> {
-    let Prepared { topic, changes } = prepared?;
-    Ok(membership.alter_topic_configs(&topic, &changes, validate_only).await?)
+    match prepared? {
+        Prepared::Configs(owner, changes) => {
+            Ok(membership.alter_configs(&owner, &changes, validate_only).await?)
+        }
+        Prepared::Levels(changes) => {
+            levels.change(&changes, validate_only)?;
+            if !validate_only {
+                tracing::info!(?changes, "log levels were changed");
+            }
+            Ok(())
+        }
+        Prepared::Nothing => Ok(()),
+    }
 }
 
-fn prepare(resource: AlterConfigsResource, once: bool) -> Result<Prepared, Refused> {
+fn prepare(us: NodeId, resource: AlterConfigsResource, once: bool) -> Result<Prepared, Refused> {
     if !once {
         return Err(Refused::invalid_request("the resource is named more than once"));
     }
-    match resource.resource_type {
-        resource::TOPIC if resource.resource_name.as_bytes().is_empty() => Err(Refused::invalid_request(
-            "a topic has a name; defaults for all topics are set in a node's file",
-        )),
-        resource::TOPIC => {
-            let changes = resource.configs.into_iter().map(change).collect::<Result<_, _>>()?;
-            Ok(Prepared { topic: resource.resource_name, changes })
-        }
-        resource::BROKER => Err(Refused::invalid_request(
-            "a node's settings are read when it starts and cannot be changed here",
-        )),
-        resource::BROKER_LOGGER => {
-            Err(Refused::invalid_request("log levels cannot be changed while a node runs"))
-        }
-        other => Err(Refused::invalid_request(format!("configs of resource type {other} are not served"))),
+    let owner = Owner::of(us, resource.resource_type, &resource.resource_name)?;
+    let changes: Vec<_> = resource.configs.into_iter().map(change).collect::<Result<_, _>>()?;
+    match owner {
+        Owner::Registry(owner) => Ok(Prepared::Configs(owner, changes)),
+        Owner::Loggers => changes.into_iter().map(level).collect::<Result<_, _>>().map(Prepared::Levels),
+        Owner::Keyless(what) => match changes.first() {
+            Some(change) => Err(config_owner::unknown_key(what, &change.key)),
+            None => Ok(Prepared::Nothing),
+        },
     }
 }
 
@@ -95,35 +100,30 @@ fn change(config: AlterableConfig) -> Result<ConfigChange, Refused> {
     Ok(ConfigChange { key, op, value: config.value.map(|value| value.as_str().to_owned()) })
 }
 
-fn answer(
-    broker: &Broker,
-    resource_type: i8,
-    resource_name: Str,
-    outcome: Result<(), Refused>,
-) -> AlterConfigsResourceResponse {
-    match outcome {
-        Ok(()) => AlterConfigsResourceResponse {
-            resource_type,
-            resource_name,
-            ..AlterConfigsResourceResponse::default()
-        },
-        Err(refused) => {
-            broker.meters.refused(ApiKey::IncrementalAlterConfigs, refused.code);
-            AlterConfigsResourceResponse {
-                error_code: refused.code,
-                error_message: Some(refused.into_text()),
-                resource_type,
-                resource_name,
-            }
+/// A level is no list.
+fn level(change: ConfigChange) -> Result<LevelChange, Refused> {
+    let ConfigChange { key: logger, op, value } = change;
+    match (op, value) {
+        (AlterOp::Set, Some(level)) => Ok(LevelChange { logger, level: Some(level) }),
+        (AlterOp::Set, None) => Err(Refused::invalid_request(format!("logger {logger:?} is given no level"))),
+        (AlterOp::Delete, _) => Ok(LevelChange { logger, level: None }),
+        (AlterOp::Append | AlterOp::Subtract, _) => {
+            Err(Refused::invalid_request(format!("the level of logger {logger:?} can be set and deleted")))
         }
     }
 }
 
+fn answer(told: Told) -> AlterConfigsResourceResponse {
+    let Told { resource_type, resource_name, error_code, error_message } = told;
+    AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::prepare;
+    use super::{Prepared, prepare};
     use crate::{
         config::topic::AlterOp,
+        model::NodeId,
         wire::{
             ErrorCode,
             api::{
@@ -132,6 +132,8 @@ mod tests {
             },
         },
     };
+
+    const US: NodeId = NodeId::new(1);
 
     fn of(resource_type: i8, name: &str, operations: &[i8]) -> AlterConfigsResource {
         let config = |operation: &i8| AlterableConfig {
@@ -149,29 +151,38 @@ mod tests {
     #[test]
     fn each_operation_of_the_protocol_becomes_a_change_and_another_is_refused() {
         let all = [operation::SET, operation::DELETE, operation::APPEND, operation::SUBTRACT];
-        let prepared = prepare(of(resource::TOPIC, "a", &all), true).unwrap();
-        let ops: Vec<_> = prepared.changes.iter().map(|change| change.op).collect();
+        let Prepared::Configs(_, changes) = prepare(US, of(resource::TOPIC, "a", &all), true).unwrap() else {
+            panic!("changes of a topic")
+        };
+        let ops: Vec<_> = changes.iter().map(|change| change.op).collect();
         assert_eq!(ops, [AlterOp::Set, AlterOp::Delete, AlterOp::Append, AlterOp::Subtract]);
-        let refused = prepare(of(resource::TOPIC, "a", &[4]), true).unwrap_err();
+        let refused = prepare(US, of(resource::TOPIC, "a", &[4]), true).unwrap_err();
         assert_eq!(refused.code, ErrorCode::InvalidRequest);
     }
 
     #[test]
-    fn only_a_topic_with_a_name_can_be_changed_and_the_others_are_told_why() {
-        let nobody =
-            [(resource::TOPIC, ""), (resource::BROKER, "1"), (resource::BROKER_LOGGER, "1"), (99, "x")];
-        for (kind, name) in nobody {
-            let refused = prepare(of(kind, name, &[operation::SET]), true).unwrap_err();
-            assert_eq!(refused.code, ErrorCode::InvalidRequest);
-            assert!(!refused.text.is_empty());
+    fn a_level_can_be_set_and_deleted_and_nothing_else() {
+        let levels = |operation| prepare(US, of(resource::BROKER_LOGGER, "1", &[operation]), true);
+        assert!(matches!(levels(operation::SET), Ok(Prepared::Levels(changes)) if changes.len() == 1));
+        assert!(
+            matches!(levels(operation::DELETE), Ok(Prepared::Levels(changes)) if changes[0].level.is_none())
+        );
+        for other in [operation::APPEND, operation::SUBTRACT] {
+            assert_eq!(levels(other).unwrap_err().code, ErrorCode::InvalidRequest);
         }
     }
 
     #[test]
+    fn a_key_of_what_has_no_configs_is_named_and_refused_with_40() {
+        let refused = prepare(US, of(resource::GROUP, "g", &[operation::SET]), true).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidConfig);
+        assert!(refused.text.contains("cleanup.policy"), "{}", refused.text);
+        assert!(matches!(prepare(US, of(resource::GROUP, "g", &[]), true), Ok(Prepared::Nothing)));
+    }
+
+    #[test]
     fn a_resource_that_is_named_twice_is_refused() {
-        assert_eq!(
-            prepare(of(resource::TOPIC, "1", &[]), false).unwrap_err().code,
-            ErrorCode::InvalidRequest
-        );
+        let refused = prepare(US, of(resource::TOPIC, "1", &[]), false).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidRequest);
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-use super::{leaders, once_each::once_each};
+use super::{leaders, once_each};
 
 /// What a timestamp of a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +131,7 @@ fn named_twice(topics: &[ListOffsetsTopic]) -> HashSet<(Str, PartitionIndex)> {
     let named = topics.iter().flat_map(|topic| {
         topic.partitions.iter().map(|partition| (topic.name.clone(), partition.partition_index))
     });
-    let each = once_each(named, Clone::clone).into_iter();
-    each.filter_map(|(key, once)| (!once).then_some(key)).collect()
+    once_each::named_twice(named)
 }
 
 fn begin(topic: Option<&Topic>, asked: &ListOffsetsPartition, version: i16) -> Result<State, ErrorCode> {

@@ -31,7 +31,7 @@ use crate::{
 use super::{at_once, describe_cluster, readiness, refusals::of_membership};
 
 /// How long all partitions together are waited for that have no leader now.
-const LEADER_WAIT: Duration = Duration::from_millis(150);
+pub(super) const LEADER_WAIT: Duration = Duration::from_millis(150);
 /// How long a topic is waited for that this request has made.
 const CREATION_WAIT: Duration = Duration::from_secs(1);
 /// The most partitions that one request makes by asking for topics; Kafka's bound for `CreateTopics`.
@@ -41,7 +41,8 @@ const TOPIC_IDS: i16 = 12;
 
 /// Bits of what anybody may do to a topic while there is no authorisation, as Kafka tells them: read,
 /// write, create, delete, alter, describe, describe and alter configs.
-const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const TOPIC_OPERATIONS: i32 =
+    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// Internal topics are made by what needs them, never because somebody asked.
 const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
@@ -251,7 +252,7 @@ async fn describe(
 }
 
 /// Every partition has one replica, and this node has it.
-fn describe_partition(node: NodeId, partition: &PartitionHandle) -> MetadataResponsePartition {
+pub(super) fn describe_partition(node: NodeId, partition: &PartitionHandle) -> MetadataResponsePartition {
     let mut answer = MetadataResponsePartition {
         partition_index: partition.id().index,
         leader_id: node,

@@ -7,6 +7,7 @@
 #![allow(clippy::unused_async, reason = "the dispatcher calls every handler in the same way")]
 #![allow(clippy::needless_pass_by_value, reason = "a handler owns its request")]
 
+pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
@@ -14,6 +15,9 @@ pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
+pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_producers;
+pub(crate) mod describe_topic_partitions;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod incremental_alter_configs;
@@ -24,6 +28,7 @@ pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 
 mod at_once;
+mod config_owner;
 mod leaders;
 mod once_each;
 mod readiness;

@@ -1,7 +1,10 @@
 //! A thing that a request names twice is answered once, and refused, as in Kafka: clients find an answer
 //! by what they asked for. It also keeps an answer from growing with repetitions.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+};
 
 /// Each item once by its key, in their order, and whether it was there only once.
 pub(crate) fn once_each<T, K: Hash + Eq>(
@@ -20,9 +23,20 @@ pub(crate) fn once_each<T, K: Hash + Eq>(
     each
 }
 
+/// What is there more than once.
+pub(crate) fn named_twice<K: Hash + Eq + Clone>(named: impl IntoIterator<Item = K>) -> HashSet<K> {
+    once_each(named, Clone::clone).into_iter().filter_map(|(key, once)| (!once).then_some(key)).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::once_each;
+    use super::{named_twice, once_each};
+
+    #[test]
+    fn only_what_is_named_more_than_once_is_found() {
+        let twice = named_twice(["a", "b", "a", "c", "a", "c"]);
+        assert!(twice.len() == 2 && twice.contains("a") && twice.contains("c"));
+    }
 
     #[test]
     fn what_is_there_more_than_once_keeps_its_first_place_and_is_marked() {

@@ -2,7 +2,8 @@
 
 use crate::{
     actors::membership::{MembershipError, Refusal},
-    config::topic::TopicConfigError,
+    config::{broker::BrokerConfigError, topic::TopicConfigError},
+    telemetry::LevelError,
     wire::{ErrorCode, Str},
 };
 
@@ -47,6 +48,12 @@ impl From<TopicConfigError> for Refused {
     }
 }
 
+impl From<LevelError> for Refused {
+    fn from(error: LevelError) -> Self {
+        Self::new(of_level(&error), error.to_string())
+    }
+}
+
 /// What an administrator is told about a change of the metadata that was not made.
 pub(crate) fn of_membership(error: &MembershipError) -> ErrorCode {
     match error {
@@ -68,9 +75,24 @@ fn of_refusal(refusal: &Refusal) -> ErrorCode {
         Refusal::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
         Refusal::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
         Refusal::InvalidConfig(error) => of_topic_config(error),
+        Refusal::InvalidBrokerConfig(error) => of_broker_config(error),
         Refusal::InvalidRequest(_) => ErrorCode::InvalidRequest,
         Refusal::NotReplica { .. } => ErrorCode::NotLeaderOrFollower,
         Refusal::EpochsUsedUp(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+fn of_broker_config(error: &BrokerConfigError) -> ErrorCode {
+    match error {
+        BrokerConfigError::UnknownKey { .. } | BrokerConfigError::ReadOnly { .. } => ErrorCode::InvalidConfig,
+        BrokerConfigError::Value(error) => of_topic_config(error),
+    }
+}
+
+fn of_level(error: &LevelError) -> ErrorCode {
+    match error {
+        LevelError::NoLogger(_) | LevelError::NoLevel { .. } => ErrorCode::InvalidConfig,
+        LevelError::RootStays | LevelError::Twice(_) => ErrorCode::InvalidRequest,
     }
 }
 

@@ -98,7 +98,9 @@ impl Active {
     fn write(&mut self, parts: [&[u8]; 2], position: u64) -> io::Result<()> {
         self.file.write_both_at(parts, position)?;
         if let Some(checksums) = &mut self.checksums {
-            parts.iter().for_each(|part| checksums.append(part));
+            for part in parts {
+                checksums.append(part);
+            }
         }
         Ok(())
     }

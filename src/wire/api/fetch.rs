@@ -143,6 +143,8 @@ wire_structs! {
         partition_max_bytes: i32 [4..],
         /// The folder of the follower's log.
         replica_directory_id: Uuid [17..; tag 0],
+        /// The high watermark as the follower knows it; -1: unknown, the highest: not told (KIP-1166).
+        high_watermark: Offset [18..; tag 1] = Offset::MAX,
     }
 
     /// Partitions to drop from a fetch session.

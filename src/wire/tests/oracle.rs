@@ -99,7 +99,7 @@ agree! {
     metadata_response_agrees_with_the_oracle: metadata::MetadataResponse;
     produce_request_agrees_with_the_oracle: produce::ProduceRequest;
     produce_response_agrees_with_the_oracle: produce::ProduceResponse;
-    fetch_request_agrees_with_the_oracle: fetch::FetchRequest without "high_watermark";
+    fetch_request_agrees_with_the_oracle: fetch::FetchRequest;
     fetch_response_agrees_with_the_oracle: fetch::FetchResponse;
     list_offsets_request_agrees_with_the_oracle: list_offsets::ListOffsetsRequest;
     list_offsets_response_agrees_with_the_oracle: list_offsets::ListOffsetsResponse;

@@ -79,6 +79,14 @@ impl MetadataImage {
                 self.topic_mut(*topic)?.configs.clone_from(configs);
                 Ok(())
             }
+            MetadataRecord::BrokerConfigsReplaced { broker, configs } => {
+                if configs.is_empty() {
+                    self.broker_configs.remove(broker);
+                } else {
+                    self.broker_configs.insert(*broker, configs.clone());
+                }
+                Ok(())
+            }
             MetadataRecord::TopicDeleted { topic } => self.delete(*topic),
             MetadataRecord::TopicPurged { topic } => {
                 self.deleted.remove(topic).map(|_| ()).ok_or(ApplyError::NoTopic(*topic))

@@ -8,7 +8,10 @@ use super::{
     registry::Rules,
 };
 use crate::{
-    config::topic::{self, ConfigChange, TopicConfigError},
+    config::{
+        broker::{self, BrokerConfigError, DynamicConfigs},
+        topic::{self, ConfigChange, TopicConfigError},
+    },
     model::{LeaderEpoch, NodeId, PartitionId, PartitionIndex, TopicId, TopicName, TopicNameError},
 };
 
@@ -65,6 +68,9 @@ pub enum Refusal {
     /// 40
     #[error("{0}")]
     InvalidConfig(#[from] TopicConfigError),
+    /// 40
+    #[error(transparent)]
+    InvalidBrokerConfig(#[from] BrokerConfigError),
     /// 42
     #[error("{0}")]
     InvalidRequest(&'static str),
@@ -118,6 +124,17 @@ pub enum TopicRef {
     Name(String),
     /// By id.
     Id(TopicId),
+}
+
+/// Whose configs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigOwner {
+    /// A topic's, by its name, unchecked.
+    Topic(String),
+    /// A broker's, set while it runs.
+    Broker(NodeId),
+    /// Those of all brokers that set nothing themselves.
+    AllBrokers,
 }
 
 /// The record that creates the topic under `id`.
@@ -189,22 +206,39 @@ pub(super) fn purge_topic(image: &MetadataImage, topic: TopicId) -> Option<Metad
 pub(super) fn alter_configs(
     image: &MetadataImage,
     rules: &Rules,
-    name: &str,
+    owner: &ConfigOwner,
     changes: &[ConfigChange],
 ) -> Result<Option<MetadataRecord>, Refusal> {
-    let topic = named(image, name)?;
-    let configs = topic::alter(&topic.configs, rules.topic_defaults.values(), changes)?;
-    Ok(replaced(topic, configs))
+    let dynamic = image.dynamic_configs(rules.node);
+    match owner {
+        ConfigOwner::Topic(name) => {
+            let topic = named(image, name)?;
+            let inherited = rules.topic_defaults.with(dynamic).values();
+            Ok(replaced(topic, topic::alter(&topic.configs, &inherited, changes)?))
+        }
+        ConfigOwner::Broker(node) => {
+            let of_one = DynamicConfigs::NONE.of_one;
+            let defaults = rules.topic_defaults.with(DynamicConfigs { of_one, ..dynamic });
+            let overrides = image.dynamic_configs(*node).of_one;
+            replaced_for(image, Some(*node), broker::alter(overrides, &defaults, changes)?)
+        }
+        ConfigOwner::AllBrokers => {
+            replaced_for(image, None, broker::alter(dynamic.of_all, &rules.topic_defaults, changes)?)
+        }
+    }
 }
 
 /// `None` where nothing would change.
 pub(super) fn replace_configs(
     image: &MetadataImage,
-    name: &str,
+    owner: &ConfigOwner,
     configs: &BTreeMap<String, String>,
 ) -> Result<Option<MetadataRecord>, Refusal> {
-    let topic = named(image, name)?;
-    Ok(replaced(topic, topic::checked(configs)?))
+    match owner {
+        ConfigOwner::Topic(name) => Ok(replaced(named(image, name)?, topic::checked(configs)?)),
+        ConfigOwner::Broker(node) => replaced_for(image, Some(*node), broker::checked(configs)?),
+        ConfigOwner::AllBrokers => replaced_for(image, None, broker::checked(configs)?),
+    }
 }
 
 pub(super) fn open_epoch(
@@ -229,6 +263,19 @@ fn named<'a>(image: &'a MetadataImage, name: &str) -> Result<&'a TopicImage, Ref
 
 fn replaced(topic: &TopicImage, configs: BTreeMap<String, String>) -> Option<MetadataRecord> {
     (topic.configs != configs).then_some(MetadataRecord::ConfigsReplaced { topic: topic.id, configs })
+}
+
+fn replaced_for(
+    image: &MetadataImage,
+    broker: Option<NodeId>,
+    configs: BTreeMap<String, String>,
+) -> Result<Option<MetadataRecord>, Refusal> {
+    if broker.is_some_and(|node| !image.brokers.contains_key(&node)) {
+        return Err(Refusal::InvalidRequest("there is no such broker"));
+    }
+    let none = BTreeMap::new();
+    let changed = *image.broker_configs.get(&broker).unwrap_or(&none) != configs;
+    Ok(changed.then_some(MetadataRecord::BrokerConfigsReplaced { broker, configs }))
 }
 
 /// One broker carries one replica; more than one broker there is not yet.

@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::record::Endpoint;
-use crate::model::{
-    BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId, TopicId, TopicName,
+use crate::{
+    config::broker::DynamicConfigs,
+    model::{
+        BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId, TopicId, TopicName,
+    },
 };
 
 /// The state after some record. A copy shares every topic that has not changed since.
@@ -21,14 +24,37 @@ pub struct MetadataImage {
     pub(super) names: BTreeMap<TopicName, TopicId>,
     pub(super) deleted: BTreeMap<TopicId, DeletedTopic>,
     pub(super) next_producer_id: ProducerId,
+    /// Beside the image in a snapshot, whose first version knew nothing of it.
+    #[serde(skip)]
+    pub(super) broker_configs: BrokerConfigs,
 }
+
+/// What was set while brokers run: for each, and under none for all.
+pub(super) type BrokerConfigs = BTreeMap<Option<NodeId>, BTreeMap<String, String>>;
 
 /// An image as the metadata log keeps it. Like a record it has no names in it: another shape of the image
 /// is another variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Snapshot {
-    /// The only one yet.
+    /// Without configs of brokers.
     V1(MetadataImage),
+    /// With them.
+    V2(MetadataImage, BTreeMap<Option<NodeId>, BTreeMap<String, String>>),
+}
+
+impl Snapshot {
+    /// What is kept of an image.
+    pub(crate) fn of(image: &MetadataImage) -> Self {
+        Self::V2(image.clone(), image.broker_configs.clone())
+    }
+
+    /// The image that was kept.
+    pub(crate) fn into_image(self) -> MetadataImage {
+        match self {
+            Self::V1(image) => image,
+            Self::V2(image, broker_configs) => MetadataImage { broker_configs, ..image },
+        }
+    }
 }
 
 /// A registered broker.
@@ -151,6 +177,15 @@ impl MetadataImage {
     /// The first producer id that is in no block.
     pub fn next_producer_id(&self) -> ProducerId {
         self.next_producer_id
+    }
+
+    /// What was set for a broker, and for all, while they run.
+    pub fn dynamic_configs(&self, broker: NodeId) -> DynamicConfigs<'_> {
+        let of = |broker| self.broker_configs.get(&broker);
+        DynamicConfigs {
+            of_one: of(Some(broker)).unwrap_or(DynamicConfigs::NONE.of_one),
+            of_all: of(None).unwrap_or(DynamicConfigs::NONE.of_all),
+        }
     }
 
     /// How many partitions there are in all topics.

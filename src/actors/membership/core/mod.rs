@@ -13,7 +13,7 @@ mod registry;
 mod tests;
 
 pub use apply::ApplyError;
-pub use command::{CreatedTopic, NewTopic, PARTITIONS_MAX, Refusal, TopicRef};
+pub use command::{ConfigOwner, CreatedTopic, NewTopic, PARTITIONS_MAX, Refusal, TopicRef};
 pub(super) use image::Snapshot;
 pub use image::{BrokerImage, DeletedTopic, MetadataImage, PartitionImage, TopicImage};
 pub use record::{Assignment, Endpoint, MetadataRecord};

@@ -104,4 +104,11 @@ pub enum MetadataRecord {
         /// How many.
         count: u32,
     },
+    /// What was set for brokers while they run is this now.
+    BrokerConfigsReplaced {
+        /// For which; none: for all that set nothing themselves.
+        broker: Option<NodeId>,
+        /// All of it, by Kafka's names.
+        configs: BTreeMap<String, String>,
+    },
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use super::{
     apply::ApplyError,
-    command::{self, CreatedTopic, NewTopic, Refusal, TopicRef},
+    command::{self, ConfigOwner, CreatedTopic, NewTopic, Refusal, TopicRef},
     image::MetadataImage,
     record::MetadataRecord,
 };
@@ -155,21 +155,21 @@ impl Registry {
 
     pub(crate) fn alter_configs(
         &mut self,
-        name: &str,
+        owner: &ConfigOwner,
         changes: &[ConfigChange],
         validate_only: bool,
     ) -> Result<(), ProposeError> {
-        let record = command::alter_configs(&self.pending, &self.rules, name, changes)?;
+        let record = command::alter_configs(&self.pending, &self.rules, owner, changes)?;
         self.propose(record.and_then(|record| record_if(record, validate_only)))
     }
 
     pub(crate) fn replace_configs(
         &mut self,
-        name: &str,
+        owner: &ConfigOwner,
         configs: &BTreeMap<String, String>,
         validate_only: bool,
     ) -> Result<(), ProposeError> {
-        let record = command::replace_configs(&self.pending, name, configs)?;
+        let record = command::replace_configs(&self.pending, owner, configs)?;
         self.propose(record.and_then(|record| record_if(record, validate_only)))
     }
 

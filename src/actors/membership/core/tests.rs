@@ -71,6 +71,10 @@ fn refusal<T: std::fmt::Debug>(outcome: Result<T, ProposeError>) -> Refusal {
     }
 }
 
+fn of(topic: &str) -> ConfigOwner {
+    ConfigOwner::Topic(topic.to_owned())
+}
+
 fn partition(topic: TopicId, index: i32) -> PartitionId {
     PartitionId { topic, index: PartitionIndex::new(index) }
 }
@@ -166,7 +170,7 @@ fn what_is_only_checked_changes_nothing() {
     registry.create_topic(&topic("t", 1), false).unwrap();
     commit(&mut registry);
     registry.create_partitions("t", 2, true).unwrap();
-    registry.alter_configs("t", &[ConfigChange::set("flush.ms", "5")], true).unwrap();
+    registry.alter_configs(&of("t"), &[ConfigChange::set("flush.ms", "5")], true).unwrap();
     assert_eq!(commit(&mut registry), []);
 }
 
@@ -222,21 +226,63 @@ fn a_topic_deleted_and_created_again_has_another_id_and_the_old_one_stays_known_
 fn configs_are_altered_and_replaced_and_a_refused_change_changes_nothing() {
     let mut registry = registry();
     registry.create_topic(&topic("t", 1), false).unwrap();
-    registry.alter_configs("t", &[ConfigChange::set("retention.ms", "010")], false).unwrap();
+    registry.alter_configs(&of("t"), &[ConfigChange::set("retention.ms", "010")], false).unwrap();
     let half = [
         ConfigChange::set("flush.ms", "5"),
         ConfigChange { key: "retention.ms".into(), op: AlterOp::Append, value: Some("1".into()) },
     ];
-    let refused = refusal(registry.alter_configs("t", &half, false));
+    let refused = refusal(registry.alter_configs(&of("t"), &half, false));
     assert_eq!(refused, Refusal::InvalidConfig(TopicConfigError::NotAList { key: "retention.ms" }));
     commit(&mut registry);
     let configs = |registry: &Registry| registry.committed().topic_named("t").unwrap().configs.clone();
     assert_eq!(configs(&registry), BTreeMap::from([("retention.ms".to_owned(), "10".to_owned())]));
     let replacement = BTreeMap::from([("flush.ms".to_owned(), "5".to_owned())]);
-    registry.replace_configs("t", &replacement, false).unwrap();
-    registry.replace_configs("t", &replacement, false).unwrap();
+    registry.replace_configs(&of("t"), &replacement, false).unwrap();
+    registry.replace_configs(&of("t"), &replacement, false).unwrap();
     assert_eq!(commit(&mut registry).len(), 1, "the second one changes nothing and is not written");
     assert_eq!(configs(&registry), replacement);
+}
+
+#[test]
+fn configs_of_brokers_are_kept_for_one_and_for_all_and_taken_away_again() {
+    let mut registry = registry();
+    let set = |key: &str, value: &str| vec![ConfigChange::set(key, value)];
+    let (us, all) = (ConfigOwner::Broker(US), ConfigOwner::AllBrokers);
+    registry.alter_configs(&us, &set("log.retention.ms", "7"), true).unwrap();
+    assert_eq!(commit(&mut registry), [], "it was only checked");
+    registry.alter_configs(&us, &set("log.retention.ms", "7"), false).unwrap();
+    registry.alter_configs(&all, &set("log.retention.ms", "9"), false).unwrap();
+    registry.alter_configs(&all, &set("max.connections", "010"), false).unwrap();
+    assert_eq!(commit(&mut registry).len(), 3);
+    let image = Arc::clone(registry.committed());
+    let dynamic = image.dynamic_configs(US);
+    assert_eq!((dynamic.get("log.retention.ms"), dynamic.number("max.connections")), (Some("7"), Some(10)));
+    assert_eq!(image.dynamic_configs(NodeId::new(2)).get("log.retention.ms"), Some("9"));
+    registry.replace_configs(&us, &BTreeMap::new(), false).unwrap();
+    registry.alter_configs(&all, &[ConfigChange::delete("log.retention.ms")], false).unwrap();
+    commit(&mut registry);
+    let dynamic = registry.committed().dynamic_configs(US);
+    assert_eq!((dynamic.get("log.retention.ms"), dynamic.number("max.connections")), (None, Some(10)));
+}
+
+#[test]
+fn configs_of_brokers_that_cannot_be_are_refused_and_change_nothing() {
+    let mut registry = registry();
+    let us = ConfigOwner::Broker(US);
+    let mut refuse = |owner: &ConfigOwner, key: &str| {
+        refusal(registry.alter_configs(owner, &[ConfigChange::set(key, "7")], false))
+    };
+    assert!(matches!(refuse(&us, "broker.id"), Refusal::InvalidBrokerConfig(_)));
+    assert!(matches!(refuse(&us, "no.such.key"), Refusal::InvalidBrokerConfig(_)));
+    assert!(matches!(refuse(&us, "log.cleanup.policy"), Refusal::InvalidBrokerConfig(_)));
+    let nobody = ConfigOwner::Broker(NodeId::new(9));
+    assert!(matches!(refuse(&nobody, "max.connections"), Refusal::InvalidRequest(_)));
+    let values = BTreeMap::from([("max.connections".to_owned(), "0".to_owned())]);
+    assert!(matches!(
+        refusal(registry.replace_configs(&us, &values, false)),
+        Refusal::InvalidBrokerConfig(_)
+    ));
+    assert_eq!(commit(&mut registry), []);
 }
 
 #[test]
@@ -372,6 +418,17 @@ fn one_of_each() -> Vec<MetadataRecord> {
     records
 }
 
+fn of_a_broker() -> MetadataRecord {
+    let configs = BTreeMap::from([("max.connections".to_owned(), "9".to_owned())]);
+    MetadataRecord::BrokerConfigsReplaced { broker: Some(US), configs }
+}
+
+#[test]
+fn configs_of_a_broker_are_written_behind_the_records_that_were_there_before() {
+    let expected = [&[9, 1, 2, 1, 15][..], b"max.connections", &[1], b"9"].concat();
+    assert_eq!(codec::encode(&of_a_broker()).unwrap(), expected);
+}
+
 #[test]
 fn records_are_written_as_version_1_wrote_them() {
     let fixture = include_bytes!("fixtures/records.v1");
@@ -381,32 +438,41 @@ fn records_are_written_as_version_1_wrote_them() {
 
 #[test]
 fn an_image_comes_back_from_a_snapshot_as_it_was() {
-    for records in 1..=one_of_each().len() {
-        let image = image_of(&one_of_each()[..records]);
-        let bytes = codec::encode(&Snapshot::V1(image.clone())).unwrap();
-        let Snapshot::V1(back) = codec::decode(&bytes).unwrap();
-        assert_eq!(back, image);
+    let records = [one_of_each(), vec![of_a_broker()]].concat();
+    for upto in 1..=records.len() {
+        let image = image_of(&records[..upto]);
+        let bytes = codec::encode(&Snapshot::of(&image)).unwrap();
+        let back: Snapshot = codec::decode(&bytes).unwrap();
+        assert_eq!(back.into_image(), image);
     }
 }
 
 #[test]
-fn a_snapshot_is_written_as_version_1_wrote_it() {
+fn a_snapshot_of_version_1_is_still_read() {
     let image = image_of(&one_of_each()[..7]);
-    let bytes = codec::encode(&Snapshot::V1(image)).unwrap();
+    let bytes = codec::encode(&Snapshot::V1(image.clone())).unwrap();
     assert_eq!(bytes, include_bytes!("fixtures/snapshot.v1"));
+    let back: Snapshot = codec::decode(&bytes).unwrap();
+    assert_eq!(back.into_image(), image);
 }
 
 /// A command that may or may not be possible.
 fn any_command(registry: &mut Registry, rng: &mut Rng) -> Result<(), ProposeError> {
     let name = ["a", "b", "c"][rng.usize(..3)];
     let id = registry.committed().topic_named(name).map_or(TopicId::default(), |topic| topic.id);
-    match rng.u8(..8) {
+    let owner = [ConfigOwner::AllBrokers, ConfigOwner::Broker(US)][rng.usize(..2)].clone();
+    match rng.u8(..10) {
         0 | 1 => registry.create_topic(&topic(name, rng.i32(1..4)), false).map(|_| ()),
         2 => registry.delete_topic(&TopicRef::Name(name.into())).map(|_| ()),
         3 => registry.create_partitions(name, rng.i32(1..6), false),
-        4 => registry.alter_configs(name, &[ConfigChange::set("flush.ms", "7")], false),
+        4 => registry.alter_configs(&of(name), &[ConfigChange::set("flush.ms", "7")], false),
         5 => registry.open_epoch(partition(id, rng.i32(0..4))).map(|_| ()),
         6 => registry.propose_producer_ids(),
+        7 => {
+            let change = ConfigChange::set("log.roll.ms", &rng.u8(1..4).to_string());
+            registry.alter_configs(&owner, &[change], false)
+        }
+        8 => registry.replace_configs(&owner, &BTreeMap::new(), false),
         _ => registry.purge_topic(registry.committed().deleted_topics().keys().next().copied().unwrap_or(id)),
     }
 }

@@ -30,11 +30,15 @@ use crate::{
         supervise::{ChildSpec, Ended, Placement, Slot, SupervisorHandle, SupervisorOptions, Tree},
     },
     clock::{Clock, SystemClock},
-    config::{node::HostPort, topic::TopicDefaults},
+    config::{
+        node::{HostPort, NodeConfig, NodeFlags, Surroundings},
+        topic::TopicDefaults,
+    },
     kafka::{AutoCreate, Broker, ConnectionLimits, LogLimit, RequestMeters},
     metrics::Metrics,
     model::{BootId, NodeId, PartitionIndex, TimestampMs},
     record::{BatchBuilder, Compression, NewRecord, Producer},
+    telemetry::LogLevels,
     wire::{
         ErrorCode, Message, Reader, Request, Str,
         api::{
@@ -76,7 +80,7 @@ impl Door {
         let broker = Arc::new(broker(&root, folder.path(), clock, address, auto_create).await);
         let options = ListenerOptions {
             port: Arc::new(port),
-            bounds: ConnectionBounds { total: 10, per_address: 10 },
+            bounds: ConnectionBounds { total: 10, per_address: 10 }.into(),
             grace: Duration::from_secs(1),
             metrics: Arc::clone(&broker.metrics),
             clock: Arc::clone(&broker.clock),
@@ -131,7 +135,8 @@ async fn broker(
         data: Handle::current(),
         io: Handle::current(),
         membership: handle.clone(),
-        defaults: defaults.clone(),
+        node: NODE,
+        defaults,
         background_flush: BackgroundFlush { bytes: 1 << 20, after: Duration::from_secs(1) },
         retention_every: Duration::from_mins(1),
         scrub: ScrubPace::new(0, Duration::from_mins(1)),
@@ -145,7 +150,8 @@ async fn broker(
         advertised: HostPort::new(address.ip().to_string(), address.port()),
         membership: handle,
         topics,
-        defaults,
+        settings: settings(folder),
+        levels: LogLevels::starting_with("warn,polylogue=info", |_| ()).unwrap(),
         auto_create: AutoCreate { enabled: auto_create, partitions: DEFAULT_PARTITIONS },
         clock,
         meters: RequestMeters::new(&metrics),
@@ -160,6 +166,16 @@ async fn broker(
         frames: Arc::default(),
         complaints: LogLimit::default(),
     }
+}
+
+fn settings(folder: &std::path::Path) -> NodeConfig {
+    let flags = NodeFlags {
+        node_id: Some(NODE.get()),
+        data_dir: Some(folder.to_owned()),
+        settings: vec![("default-partitions".to_owned(), DEFAULT_PARTITIONS.to_string())],
+        ..NodeFlags::default()
+    };
+    NodeConfig::load(&flags, None, &Surroundings::default()).unwrap()
 }
 
 /// A connection that asks one thing after the other.

@@ -1,9 +1,11 @@
 //! Every version of every API that is served is answered in its own form.
 
 use super::{Client, Door};
+use crate::model::PartitionIndex;
 use crate::wire::{
     ApiKey, Request,
     api::{
+        alter_configs::{AlterConfigsRequest, AlterConfigsResource as Replaced},
         api_versions::ApiVersionsRequest,
         create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
         create_topics::{CreatableTopic, CreateTopicsRequest},
@@ -11,6 +13,9 @@ use crate::wire::{
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
         describe_cluster::DescribeClusterRequest,
         describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
+        describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest},
+        describe_producers::{self, DescribeProducersRequest},
+        describe_topic_partitions::{self, DescribeTopicPartitionsRequest},
         find_coordinator::FindCoordinatorRequest,
         incremental_alter_configs::{AlterConfigsResource, IncrementalAlterConfigsRequest},
         init_producer_id::InitProducerIdRequest,
@@ -78,7 +83,19 @@ async fn every_api(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str) {
     let partitions = vec![DeleteRecordsPartition::default()];
     let topics = vec![DeleteRecordsTopic { name: name.into(), partitions }];
     in_each_version(client, asked, DeleteRecordsRequest { topics, timeout_ms: 1000 }).await;
+    describe_partitions(client, asked, name).await;
     change_topics(client, asked, name).await;
+}
+
+async fn describe_partitions(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str) {
+    let index = PartitionIndex::new(0);
+    let topics = vec![DescribableLogDirTopic { topic: name.into(), partitions: vec![index] }];
+    in_each_version(client, asked, DescribeLogDirsRequest { topics: Some(topics) }).await;
+    let topics = vec![describe_producers::TopicRequest { name: name.into(), partition_indexes: vec![index] }];
+    in_each_version(client, asked, DescribeProducersRequest { topics }).await;
+    let topics = vec![describe_topic_partitions::TopicRequest { name: name.into() }];
+    let page = DescribeTopicPartitionsRequest { topics, ..DescribeTopicPartitionsRequest::default() };
+    in_each_version(client, asked, page).await;
 }
 
 async fn change_topics(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str) {
@@ -89,6 +106,9 @@ async fn change_topics(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str)
     let altered = AlterConfigsResource { resource_type: 2, resource_name: name.into(), configs: Vec::new() };
     let alter = IncrementalAlterConfigsRequest { resources: vec![altered], validate_only: true };
     in_each_version(client, asked, alter).await;
+    let replaced = Replaced { resource_type: 2, resource_name: name.into(), configs: Vec::new() };
+    in_each_version(client, asked, AlterConfigsRequest { resources: vec![replaced], validate_only: true })
+        .await;
     let grown = CreatePartitionsTopic { name: name.into(), count: 3, assignments: None };
     let grow = CreatePartitionsRequest { topics: vec![grown], timeout_ms: 1000, validate_only: true };
     in_each_version(client, asked, grow).await;
