@@ -32,7 +32,7 @@ use crate::{
             membership,
         },
         partition::{
-            BackgroundFlush,
+            BackgroundFlush, Waiter,
             partitions::{PartitionsArgs, Reconciler},
             scrubber::ScrubPace,
             table::TopicTable,
@@ -56,8 +56,11 @@ use crate::{
 
 /// The lock of a data folder: one process at a time (S7).
 const LOCK_FILE: &str = "lock";
-/// How long replicas may take to open before clients are let in anyway.
+/// How long replicas may take to be started before clients are let in anyway.
 const OPENING_TIME: Duration = Duration::from_secs(30);
+/// Clients are let in when no further replica has opened for this long: most open within milliseconds, and
+/// one that is stuck or has much to recover keeps nobody else's clients waiting.
+const OPENING_PAUSE: Duration = Duration::from_millis(250);
 
 /// Runs a node until it is told to stop, and stops it in order. `levels` are those of the process's log
 /// lines.
@@ -317,7 +320,7 @@ impl Parts<'_> {
         Ok(on_agreed)
     }
 
-    /// A replica that takes longer, or cannot open its log, keeps nobody else's clients waiting.
+    /// Waits while replicas open, so that the clients of a node that comes back find leaders.
     async fn wait_for_leaders(&self, image: &MetadataImage, mut agreed: watch::Receiver<u64>) {
         let deadline = Instant::now() + OPENING_TIME;
         let index = image.index();
@@ -325,16 +328,24 @@ impl Parts<'_> {
         if !matches!(reconciled, Ok(Ok(_))) {
             tracing::error!("not all partitions were started within {OPENING_TIME:?}");
         }
-        let mut without = 0;
-        for topic in self.topics.all() {
-            for partition in topic.partitions() {
-                let left = deadline.saturating_duration_since(Instant::now());
-                without += usize::from(partition.leader_within(left).await.is_none());
+        let topics = self.topics.all();
+        let mut opening: Vec<_> = topics.iter().flat_map(|topic| topic.partitions()).collect();
+        let waiter = Waiter::default();
+        let _signed_in: Vec<_> = opening.iter().map(|partition| partition.sign_in(&waiter)).collect();
+        let (mut left, mut pause_ends) = (usize::MAX, Instant::now());
+        loop {
+            opening.retain(|partition| partition.leader().is_none());
+            if opening.is_empty() {
+                return;
+            }
+            if opening.len() < left {
+                (left, pause_ends) = (opening.len(), Instant::now() + OPENING_PAUSE);
+            }
+            if timeout_at(pause_ends.min(deadline), waiter.notified()).await.is_err() {
+                break;
             }
         }
-        if without > 0 {
-            tracing::error!("{without} partitions have no leader after {OPENING_TIME:?}; serving the others");
-        }
+        tracing::warn!("{left} partitions have no leader yet; serving the others");
     }
 
     fn broker(&self, advertised: HostPort, bound: SocketAddr, membership: MembershipHandle) -> Broker {

@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use tokio::sync::watch;
+
 use super::PartitionHandle;
 use crate::{
     config::topic::TopicConfig,
@@ -74,7 +76,21 @@ struct Topics {
 /// All topics of this node. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct TopicTable {
-    topics: Arc<RwLock<Arc<Topics>>>,
+    topics: watch::Sender<Arc<Topics>>,
+}
+
+/// Tells that the table was replaced.
+#[derive(Debug)]
+pub struct TableChanges(watch::Receiver<Arc<Topics>>);
+
+impl TableChanges {
+    /// Resolves when the table was replaced since this was made or last resolved; never, once there is no
+    /// table any more.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl TopicTable {
@@ -100,10 +116,15 @@ impl TopicTable {
             next.by_name.insert(topic.name.clone(), Arc::clone(&topic));
             next.by_id.insert(topic.id, topic);
         }
-        *self.topics.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.topics.send_replace(Arc::new(next));
+    }
+
+    /// Tells of every replacement from now on. Look at the table afterwards.
+    pub fn changes(&self) -> TableChanges {
+        TableChanges(self.topics.subscribe())
     }
 
     fn now(&self) -> Arc<Topics> {
-        Arc::clone(&self.topics.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.topics.borrow())
     }
 }

@@ -1,6 +1,7 @@
 //! What a node tells of itself over HTTP.
 
 use std::{
+    fs::File,
     io::{Read, Write},
     net::TcpStream,
     time::Duration,
@@ -9,13 +10,14 @@ use std::{
 use polylogue::{
     clock::{Clock, SystemClock},
     local_cluster::LocalNode,
+    wire::ErrorCode,
 };
 
 use crate::{
     batches::batch_of,
-    nodes::{kill_and_start, metric, restart, start_with},
+    nodes::{kill_and_start, metric, restart, start_with, stop},
     peer::Peer,
-    support::{WITHIN, start_node},
+    support::{WITHIN, eventually, start_node},
 };
 
 /// The leader epoch of a partition as the tree of actors shows it.
@@ -69,6 +71,32 @@ fn health_and_readiness_are_told_over_http() {
     assert!(node.get("/metrics").unwrap().body.ends_with("# EOF\n"));
     let resident = metric(&node, "polylogue_process_resident_memory_bytes");
     assert!(resident > 1_000_000, "{resident}");
+}
+
+#[test]
+fn a_partition_that_does_not_open_keeps_no_other_clients_waiting_and_the_node_says_that_it_is_not_ready() {
+    let mut node = start_node();
+    let mut peer = Peer::connect(&node);
+    peer.create("free", 1, &[]);
+    peer.create("stuck", 1, &[]);
+    peer.append("free", batch_of(10));
+    stop(&mut node);
+    // Another process in its folder (S7): the replica waits for it.
+    let lock = File::options().write(true).open(node.partition_folder("stuck", 0).join("lock")).unwrap();
+    lock.lock().unwrap();
+    node.start_again().unwrap();
+    let address = node.kafka_address();
+    let stream = eventually("the port is open", WITHIN, || TcpStream::connect(&address).ok());
+    let mut peer = Peer::over(stream);
+    assert_eq!(peer.append("free", batch_of(10)), 1);
+    let refused = peer.produce("stuck", batch_of(10)).error_code;
+    assert!(matches!(refused, ErrorCode::NotLeaderOrFollower | ErrorCode::LeaderNotAvailable), "{refused:?}");
+    let ready = node.get("/ready").unwrap();
+    assert_eq!(ready.status, 503, "{}", ready.body);
+    assert!(ready.body.contains("1 partitions have no leader"), "{}", ready.body);
+    drop(lock);
+    node.wait_until_ready(WITHIN).unwrap();
+    assert_eq!(peer.append("stuck", batch_of(10)), 0);
 }
 
 #[test]
