@@ -14,6 +14,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
+use self::connection::FramePool;
 pub use self::{log_limit::LogLimit, meters::RequestMeters};
 use crate::{
     actors::{
@@ -83,6 +84,8 @@ pub struct Broker {
     pub limits: ConnectionLimits,
     /// Bytes that all connections together may hold.
     pub in_flight: Arc<Semaphore>,
+    /// Buffers of large requests, to be used again.
+    pub(crate) frames: Arc<FramePool>,
     /// Keeps a storm of bad requests out of the log.
     pub complaints: LogLimit,
 }

@@ -365,6 +365,7 @@ impl Parts<'_> {
                 write_timeout: limits.write_timeout,
             },
             in_flight: Arc::new(Semaphore::new(permits(limits.in_flight_bytes))),
+            frames: Arc::default(),
             complaints: LogLimit::default(),
         }
     }

@@ -113,7 +113,8 @@ pub struct StorageSettings {
     /// beginning; default 1 min.
     pub scrub_interval: Duration,
     /// `storage.replicated-flush-bytes`: a `durability=replicated` log is flushed after so many
-    /// bytes; default 64 MiB.
+    /// bytes; default 1 GiB, a segment as it is by default: recovery has no more than that to read, and a
+    /// stream faster than the flush interval allows is not slowed by flushes in between.
     pub replicated_flush_bytes: u64,
     /// `storage.replicated-flush-interval`: and after so long; default 5 s.
     pub replicated_flush_interval: Duration,

@@ -204,7 +204,7 @@ fn storage(given: &Settings, raw: &RawStorage) -> Result<StorageSettings, NodeCo
             given,
             "storage.replicated-flush-bytes",
             flush,
-            64 * MIB,
+            1024 * MIB,
             4 * KIB,
             1 << 40,
         )?,

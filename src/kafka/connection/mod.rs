@@ -5,6 +5,7 @@
 //! out, and is carried out here; that is what a client sees of Kafka as well. One task serves one
 //! connection and nothing is handed on but batches, because every hop costs more than the work.
 
+mod frame_pool;
 mod input;
 mod output;
 
@@ -18,7 +19,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-pub(crate) use self::output::Piece;
+pub(crate) use self::{frame_pool::FramePool, output::Piece};
 use self::{
     input::{Frame, FrameError, Input},
     output::send,
@@ -151,7 +152,11 @@ impl Connection {
         let limits = &broker.limits;
         let now = Instant::now();
         Self {
-            input: Input::new(limits.request_bytes, Arc::clone(&broker.in_flight)),
+            input: Input::new(
+                limits.request_bytes,
+                Arc::clone(&broker.in_flight),
+                Arc::clone(&broker.frames),
+            ),
             session: Session::default(),
             stream,
             pending: VecDeque::new(),

@@ -163,6 +163,7 @@ async fn broker(
             write_timeout: DEADLINE,
         },
         in_flight: Arc::new(Semaphore::new(64 << 20)),
+        frames: Arc::default(),
         complaints: LogLimit::default(),
     }
 }

@@ -1,0 +1,119 @@
+//! Buffers for large requests, used again.
+//!
+//! Memory that goes back to the system and is taken anew is cleared page by page, which costs a busy
+//! producer's connection as much as receiving into it. So the buffers of large requests are kept, a few of
+//! them, for whichever connection needs one next.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+
+/// The most buffers that are kept.
+const MOST_KEPT: usize = 8;
+/// The largest buffer that is kept. Requests of common clients are smaller.
+pub(super) const LARGEST_KEPT: usize = 2 << 20;
+
+/// What a node keeps for its connections: at most 16 MiB.
+#[derive(Debug, Default)]
+pub(crate) struct FramePool {
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl FramePool {
+    /// An empty buffer with room for `bytes` and less than four times as much, one that was kept if there is
+    /// one of that size.
+    pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Pooled {
+        let mut spare = self.lock();
+        let fits = |buffer: &Vec<u8>| (bytes..bytes.saturating_mul(4)).contains(&buffer.capacity());
+        let kept = spare.iter().rposition(fits).map(|at| spare.swap_remove(at));
+        drop(spare);
+        let buffer = kept.unwrap_or_else(|| Vec::with_capacity(bytes));
+        Pooled { buffer, pool: Arc::clone(self) }
+    }
+
+    /// Gives the memory back.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn put(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > LARGEST_KEPT {
+            return;
+        }
+        buffer.clear();
+        let mut spare = self.lock();
+        if spare.len() < MOST_KEPT {
+            spare.push(buffer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        // Nothing under this lock can panic half-way.
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A buffer that goes back to its pool when it is dropped.
+#[derive(Debug)]
+pub(super) struct Pooled {
+    pub(super) buffer: Vec<u8>,
+    pool: Arc<FramePool>,
+}
+
+impl Pooled {
+    /// What it holds, shared by whoever needs a part of it.
+    pub(super) fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Pooled {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        self.pool.put(mem::take(&mut self.buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{FramePool, LARGEST_KEPT, MOST_KEPT};
+
+    #[test]
+    fn a_buffer_is_used_again_once_nobody_holds_a_part_of_it() {
+        let pool = Arc::new(FramePool::default());
+        let mut pooled = pool.take(1000);
+        pooled.buffer.extend_from_slice(&[7; 1000]);
+        let place = pooled.buffer.as_ptr();
+        let whole = pooled.into_bytes();
+        let part = whole.slice(10..20);
+        drop(whole);
+        assert_ne!(pool.take(1000).buffer.as_ptr(), place, "a part is still held");
+        assert_eq!(part[..], [7; 10]);
+        pool.clear();
+        drop(part);
+        let again = pool.take(500);
+        assert_eq!((again.buffer.as_ptr(), again.buffer.len()), (place, 0));
+        assert!(pool.take(2000).buffer.capacity() >= 2000);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let pool = Arc::new(FramePool::default());
+        let held: Vec<_> = (0..2 * MOST_KEPT).map(|_| pool.take(LARGEST_KEPT)).collect();
+        drop(held);
+        drop(pool.take(LARGEST_KEPT * 4));
+        assert_eq!(pool.lock().len(), MOST_KEPT);
+        assert!(pool.lock().iter().all(|buffer| buffer.capacity() <= LARGEST_KEPT));
+        assert!(pool.take(1000).buffer.capacity() < LARGEST_KEPT, "a small request takes no large buffer");
+    }
+}
