@@ -33,6 +33,7 @@ mod class {
     pub(super) const PRODUCER_PERFORMANCE: &str = "org.apache.kafka.tools.ProducerPerformance";
     pub(super) const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
     pub(super) const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+    pub(super) const VERIFIABLE_PRODUCER: &str = "org.apache.kafka.tools.VerifiableProducer";
     pub(super) const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 }
 

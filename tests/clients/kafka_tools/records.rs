@@ -7,7 +7,7 @@ use super::{
     Tools,
     class::{
         CONSOLE_CONSUMER, CONSOLE_PRODUCER, DELETE_RECORDS, GET_OFFSETS, LOG_DIRS, PRODUCER_PERFORMANCE,
-        TOPICS, TRANSACTIONS,
+        TOPICS, TRANSACTIONS, VERIFIABLE_PRODUCER,
     },
 };
 
@@ -141,6 +141,9 @@ fn kafkas_own_load_is_taken_and_the_producers_of_a_partition_are_told() {
     let ran = tools.run_with(PRODUCER_PERFORMANCE, &load, "");
     assert!(ran.done && ran.out.contains("5000 records sent"), "{ran:#?}");
     assert_eq!(tools.must(GET_OFFSETS, &["--topic", "load"]).trim(), "load:0:5000");
+    let verifiable = tools.must(VERIFIABLE_PRODUCER, &["--topic", "load", "--max-messages", "50"]);
+    let acknowledged = verifiable.lines().filter(|line| line.contains("producer_send_success"));
+    assert_eq!(acknowledged.count(), 50, "{verifiable}");
     let told = tools.must(TRANSACTIONS, &["describe-producers", "--topic", "load", "--partition", "0"]);
     let producer: Vec<_> = told.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!((producer[1], producer[3], producer[5]), ("0", "4999", "None"), "{told}");

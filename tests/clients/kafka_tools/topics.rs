@@ -2,6 +2,13 @@
 
 use super::{Tools, class::TOPICS};
 
+/// How many pages of partitions the node has answered.
+fn pages(tools: &Tools) -> u64 {
+    let counter = "polylogue_requests_total{api=\"DescribeTopicPartitions\",error=\"none\"} ";
+    let metrics = tools.node.get("/metrics").unwrap().body;
+    metrics.lines().find_map(|line| line.strip_prefix(counter)).map_or(0, |count| count.parse().unwrap())
+}
+
 #[test]
 fn topics_are_made_listed_described_grown_and_deleted() {
     let Some(tools) = Tools::find("topics_are_made_listed_described_grown_and_deleted") else { return };
@@ -25,7 +32,9 @@ fn topics_are_made_listed_described_grown_and_deleted() {
     );
     // One partition at a time: the tool has to follow the cursor four times.
     let described = ["--describe", "--topic", "orders", "--partition-size-limit-per-response", "1"];
+    let before = pages(&tools);
     let described = tools.must(TOPICS, &described);
+    assert!(pages(&tools) >= before + 5, "{before}");
     let head = described.lines().next().unwrap();
     for part in ["Topic: orders", "PartitionCount: 5", "ReplicationFactor: 1", "Configs: retention.ms=100000"]
     {
