@@ -1,11 +1,12 @@
 //! From a frame to the handler of its API: one line each.
 
+use std::mem;
+
 use bytes::{Bytes, BytesMut};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Broker,
-    connection::{Piece, Session},
+    connection::{Held, Piece, Session},
     handlers::{self, produce::PendingProduce},
 };
 use crate::wire::{
@@ -45,16 +46,16 @@ pub(crate) struct Request {
     header: RequestHeader,
     api: ApiKey,
     body: Reader,
-    permit: Option<OwnedSemaphorePermit>,
+    held: Held,
 }
 
 impl Request {
-    pub(crate) fn parse(frame: Bytes, permit: Option<OwnedSemaphorePermit>) -> Result<Self, Refused> {
+    pub(crate) fn parse(frame: Bytes, held: Held) -> Result<Self, Refused> {
         let mut body = Reader::new(frame);
         let header = RequestHeader::decode(&mut body)?;
         let unserved = Refused::Unserved { key: header.api_key, version: header.api_version };
         let api = header.api().filter(|api| api.advertised().is_some()).ok_or(unserved)?;
-        Ok(Self { header, api, body, permit })
+        Ok(Self { header, api, body, held })
     }
 
     pub(crate) fn is_produce(&self) -> bool {
@@ -87,10 +88,10 @@ impl From<Bytes> for Answer {
 /// Brings a produce request's batches into their queues.
 pub(crate) async fn produce(broker: &Broker, mut request: Request) -> Result<PendingProduce, Refused> {
     broker.meters.request(ApiKey::Produce);
-    let permit = request.permit.take();
+    let held = mem::take(&mut request.held);
     let (version, correlation_id) = (request.version(), request.header.correlation_id);
     let body = request.body::<ProduceRequest>()?;
-    Ok(handlers::produce::begin(broker, body, version, correlation_id, permit).await)
+    Ok(handlers::produce::begin(broker, body, version, correlation_id, held).await)
 }
 
 /// Carries out any other request.

@@ -12,8 +12,7 @@ mod meters;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
-
+pub use self::connection::Budget;
 use self::connection::FramePool;
 pub use self::{log_limit::LogLimit, meters::RequestMeters};
 use crate::{
@@ -83,7 +82,7 @@ pub struct Broker {
     /// Bounds for each connection.
     pub limits: ConnectionLimits,
     /// Bytes that all connections together may hold.
-    pub in_flight: Arc<Semaphore>,
+    pub in_flight: Budget,
     /// Buffers of large requests, to be used again.
     pub(crate) frames: Arc<FramePool>,
     /// Keeps a storm of bad requests out of the log.

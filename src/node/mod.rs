@@ -18,7 +18,7 @@ use std::{
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -44,7 +44,7 @@ use crate::{
     admin::{self, AdminSource, Readiness},
     clock::{Clock, SystemClock},
     config::node::{HostPort, NodeConfig},
-    kafka::{AutoCreate, Broker, ConnectionLimits, LogLimit, RequestMeters},
+    kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, RequestMeters},
     metrics::Metrics,
     model::{BootId, TimestampMs},
     storage::{
@@ -375,7 +375,7 @@ impl Parts<'_> {
                 idle_timeout: limits.idle_timeout,
                 write_timeout: limits.write_timeout,
             },
-            in_flight: Arc::new(Semaphore::new(permits(limits.in_flight_bytes))),
+            in_flight: Budget::new(usize::try_from(limits.in_flight_bytes).unwrap_or(usize::MAX)),
             frames: Arc::default(),
             complaints: LogLimit::default(),
         }
@@ -444,11 +444,6 @@ impl Parts<'_> {
     fn logs(&self) -> PathBuf {
         self.config.data_dir.join(LOGS_DIR)
     }
-}
-
-/// More bytes than a semaphore can count are as good as what it can.
-fn permits(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }
 
 /// The folders of all partitions there are, and of those whose deletion is not finished.

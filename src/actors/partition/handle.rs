@@ -3,16 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::timeout,
-};
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     core::Acks,
     error::{AppendRefusal, CommandRefusal},
     message::LeaderMessage,
-    queue::{AppendReply, AppendRequest, Permits, Pushed},
+    queue::{AppendReply, AppendRequest, InFlight, Permits, Pushed},
     view::{Leader, Slot},
     waiters::{SignedIn, Waiter},
 };
@@ -78,7 +75,7 @@ impl PartitionHandle {
         batch: Bytes,
         header: BatchHeader,
         acks: Acks,
-        in_flight: Option<Arc<OwnedSemaphorePermit>>,
+        in_flight: Option<InFlight>,
     ) -> Result<oneshot::Receiver<AppendReply>, AppendRefusal> {
         let not_leader = AppendRefusal::NotLeader(self.id());
         let Some(leader) = self.leader() else { return Err(not_leader) };

@@ -39,7 +39,7 @@ pub use self::{
     error::{AppendRefusal, CommandRefusal},
     handle::PartitionHandle,
     message::LeaderMessage,
-    queue::{AppendReply, Appended},
+    queue::{AppendReply, Appended, InFlight},
     view::Leader,
     waiters::{SignedIn, Waiter},
 };

@@ -7,7 +7,7 @@
 
 use std::{
     collections::VecDeque,
-    mem,
+    fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -52,17 +52,20 @@ pub(super) struct AppendRequest {
     pub(super) permits: Permits,
 }
 
+/// What a request holds of whatever bounds the memory of all; given back when its last batch is appended.
+pub type InFlight = Arc<dyn fmt::Debug + Send + Sync>;
+
 /// What a batch holds while its bytes are in memory; given back by dropping it.
 #[derive(Debug)]
 pub(super) struct Permits {
     /// Of the replica's queue.
     _queue: OwnedSemaphorePermit,
     /// Of the node's budget of bytes in flight; shared by the batches of one request.
-    _in_flight: Option<Arc<OwnedSemaphorePermit>>,
+    _in_flight: Option<InFlight>,
 }
 
 impl Permits {
-    pub(super) fn new(queue: OwnedSemaphorePermit, in_flight: Option<Arc<OwnedSemaphorePermit>>) -> Self {
+    pub(super) fn new(queue: OwnedSemaphorePermit, in_flight: Option<InFlight>) -> Self {
         Self { _queue: queue, _in_flight: in_flight }
     }
 }

@@ -9,20 +9,19 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
+    io, mem,
     pin::pin,
     sync::Arc,
     task::Poll,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tokio::{
-    io::AsyncReadExt,
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
-use super::frame_pool::{FramePool, LARGEST_KEPT, Pooled};
+use super::{
+    budget::{Budget, Held},
+    frame_pool::{FramePool, LARGEST_KEPT, Pooled},
+};
 use crate::wire::frame;
 
 /// What a connection may hold without asking the budget, and the largest frame that is a small one.
@@ -47,7 +46,7 @@ pub(super) enum FrameError {
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) bytes: Bytes,
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) held: Held,
 }
 
 /// Collects what arrives on one connection.
@@ -60,10 +59,10 @@ pub(super) struct Input {
     /// The largest frame that this peer has sent whole: as much it is given room for at once.
     proven: usize,
     limit: usize,
-    budget: Arc<Semaphore>,
+    budget: Budget,
     pool: Arc<FramePool>,
     /// What this connection holds of the budget for the frame that is arriving.
-    held: Option<OwnedSemaphorePermit>,
+    held: Held,
 }
 
 /// A frame that has a buffer of its own.
@@ -86,9 +85,9 @@ impl LargeFrame {
 }
 
 impl Input {
-    pub(super) fn new(limit: usize, budget: Arc<Semaphore>, pool: Arc<FramePool>) -> Self {
+    pub(super) fn new(limit: usize, budget: Budget, pool: Arc<FramePool>) -> Self {
         let buffer = BytesMut::new();
-        Self { buffer, room: FIRST_ROOM, large: None, proven: 0, limit, budget, pool, held: None }
+        Self { buffer, room: FIRST_ROOM, large: None, proven: 0, limit, budget, pool, held: Held::default() }
     }
 
     /// Whether part of a frame is here.
@@ -102,13 +101,13 @@ impl Input {
             self.proven = self.proven.max(large.len).min(LARGEST_KEPT);
             // The next one is as large, most likely, and what is read of it here has to be copied.
             self.room = FIRST_ROOM;
-            return Ok(Some(Frame { bytes: large.pooled.into_bytes(), permit: self.held.take() }));
+            return Ok(Some(Frame { bytes: large.pooled.into_bytes(), held: mem::take(&mut self.held) }));
         }
         if self.claimed()?.is_none() {
             return Ok(None);
         }
         let whole = frame::take(&mut self.buffer, self.limit)?;
-        Ok(whole.map(|bytes| Frame { bytes, permit: self.held.take() }))
+        Ok(whole.map(|bytes| Frame { bytes, held: mem::take(&mut self.held) }))
     }
 
     /// Reads what is there without waiting; 0 at the end of the stream. A read that does not fill the room
@@ -193,20 +192,9 @@ impl Input {
         }
     }
 
-    /// Holds the budget for `bytes` of the frame that is arriving. Loses nothing when it is dropped half-way.
+    /// Holds the budget for `bytes` of the frame that is arriving.
     async fn take_budget(&mut self, bytes: usize) {
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = bytes.saturating_sub(FREE_BYTES).saturating_sub(held);
-        if missing == 0 {
-            return;
-        }
-        let wanted = u32::try_from(missing).unwrap_or(u32::MAX);
-        // The budget is never closed while connections live; were it, there is nothing to wait for.
-        let Ok(more) = Arc::clone(&self.budget).acquire_many_owned(wanted).await else { return };
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
+        self.held.raise_to(bytes.saturating_sub(FREE_BYTES), &self.budget).await;
     }
 
     /// The length that the arriving frame claims, once its prefix is here.
@@ -230,14 +218,12 @@ async fn try_read(stream: &mut TcpStream, to: &mut (impl BufMut + Send)) -> io::
 mod tests {
     use std::sync::Arc;
 
+    use super::{Budget, FREE_BYTES, FrameError, FramePool, Input, frame};
     use bytes::BufMut;
-    use tokio::sync::Semaphore;
 
-    use super::{FREE_BYTES, FrameError, FramePool, Input, frame};
-
-    fn input(budget: usize) -> (Input, Arc<Semaphore>) {
-        let budget = Arc::new(Semaphore::new(budget));
-        (Input::new(1 << 20, Arc::clone(&budget), Arc::new(FramePool::default())), budget)
+    fn input(budget: usize) -> (Input, Budget) {
+        let budget = Budget::new(budget);
+        (Input::new(1 << 20, budget.clone(), Arc::new(FramePool::default())), budget)
     }
 
     /// What `try_fill` does with bytes that a socket has; the room that it found.
@@ -266,7 +252,11 @@ mod tests {
         arrive(&mut input, &(1_i32 << 20).to_be_bytes()).await;
         let room = arrive(&mut input, &[7]).await;
         assert!(room <= 2 * FREE_BYTES, "{room}");
-        assert!(budget.available_permits() >= (1 << 20) - FREE_BYTES, "{}", budget.available_permits());
+        assert!(
+            budget.bytes.available_permits() >= (1 << 20) - FREE_BYTES,
+            "{}",
+            budget.bytes.available_permits()
+        );
     }
 
     #[tokio::test]
@@ -293,9 +283,13 @@ mod tests {
         }
         let frame = input.next_frame().unwrap().unwrap();
         assert_eq!(frame.bytes.len(), 200_000);
-        assert!(budget.available_permits() < (1 << 20) - 100_000, "{}", budget.available_permits());
+        assert!(
+            budget.bytes.available_permits() < (1 << 20) - 100_000,
+            "{}",
+            budget.bytes.available_permits()
+        );
         drop(frame);
-        assert_eq!(budget.available_permits(), 1 << 20);
+        assert_eq!(budget.bytes.available_permits(), 1 << 20);
     }
 
     #[tokio::test]
@@ -306,7 +300,7 @@ mod tests {
             arrive(&mut input, &[7; 1024]).await;
         }
         assert!(input.next_frame().unwrap().is_some());
-        assert_eq!(budget.available_permits(), 0);
+        assert_eq!(budget.bytes.available_permits(), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! out, and is carried out here; that is what a client sees of Kafka as well. One task serves one
 //! connection and nothing is handed on but batches, because every hop costs more than the work.
 
+mod budget;
 mod frame_pool;
 mod input;
 mod output;
@@ -14,12 +15,13 @@ use std::{collections::VecDeque, io, mem, pin::Pin, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, watch},
     task::yield_now,
     time::{Instant, Sleep, sleep_until},
 };
 
-pub(crate) use self::{frame_pool::FramePool, output::Piece};
+pub use self::budget::Budget;
+pub(crate) use self::{budget::Held, frame_pool::FramePool, output::Piece};
 use self::{
     input::{Frame, FrameError, Input},
     output::send,
@@ -52,11 +54,11 @@ pub(crate) struct Session {
 impl Session {
     /// How many bytes may be read, `most` if the budget has so much to spare. It is not waited for: a
     /// smaller answer is as good.
-    pub(crate) fn make_room(&mut self, most: usize, budget: &Arc<Semaphore>) -> usize {
+    pub(crate) fn make_room(&mut self, most: usize, budget: &Budget) -> usize {
         let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = most.saturating_sub(input::FREE_BYTES).saturating_sub(held);
         let wanted = u32::try_from(missing).unwrap_or(u32::MAX);
-        match Arc::clone(budget).try_acquire_many_owned(wanted) {
+        match Arc::clone(&budget.bytes).try_acquire_many_owned(wanted) {
             _ if missing == 0 => most,
             Err(_) => most.min(held + input::FREE_BYTES),
             Ok(more) => {
@@ -152,11 +154,7 @@ impl Connection {
         let limits = &broker.limits;
         let now = Instant::now();
         Self {
-            input: Input::new(
-                limits.request_bytes,
-                Arc::clone(&broker.in_flight),
-                Arc::clone(&broker.frames),
-            ),
+            input: Input::new(limits.request_bytes, broker.in_flight.clone(), Arc::clone(&broker.frames)),
             session: Session::default(),
             stream,
             pending: VecDeque::new(),
@@ -246,7 +244,7 @@ impl Connection {
 
     async fn on_frame(&mut self, frame: Frame) -> Result<(), End> {
         self.note_activity();
-        let request = dispatch::Request::parse(frame.bytes, frame.permit)?;
+        let request = dispatch::Request::parse(frame.bytes, frame.held)?;
         if request.is_produce() {
             self.pending.push_back(dispatch::produce(&self.broker, request).await?);
             self.has_rung = true;

@@ -4,17 +4,15 @@
 //! copied on its way into the segment. The request's answer waits on the connection while later
 //! requests are already being appended.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::oneshot,
     time::{Duration, Instant, timeout_at},
 };
 
 use crate::{
-    actors::partition::{Acks, AppendRefusal, AppendReply, Appended, table::Topic},
-    kafka::{Broker, dispatch::Refused, errors},
+    actors::partition::{Acks, AppendRefusal, AppendReply, Appended, InFlight, table::Topic},
+    kafka::{Broker, connection::Held, dispatch::Refused, errors},
     model::{Offset, PartitionIndex, TopicId},
     record::{BatchError, ProduceRules, validate_produced},
     wire::{
@@ -92,7 +90,7 @@ pub(crate) async fn begin(
     request: ProduceRequest,
     version: i16,
     correlation_id: i32,
-    permit: Option<OwnedSemaphorePermit>,
+    held: Held,
 ) -> PendingProduce {
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let mut pending = PendingProduce {
@@ -109,9 +107,9 @@ pub(crate) async fn begin(
         1 => Ok(Acks::Leader),
         _ => Err(ErrorCode::InvalidRequiredAcks),
     };
-    let permit = permit.map(Arc::new);
+    let held = held.shared();
     for topic in request.topic_data {
-        pending.topics.push(begin_topic(broker, topic, version, acks, permit.as_ref()).await);
+        pending.topics.push(begin_topic(broker, topic, version, acks, held.as_ref()).await);
     }
     pending
 }
@@ -121,7 +119,7 @@ async fn begin_topic(
     data: TopicProduceData,
     version: i16,
     acks: Result<Acks, ErrorCode>,
-    permit: Option<&Arc<OwnedSemaphorePermit>>,
+    held: Option<&InFlight>,
 ) -> PendingTopic {
     let by_id = version >= 13;
     let topic = if by_id { broker.topics.by_id(data.topic_id) } else { broker.topics.by_name(&data.name) };
@@ -131,7 +129,7 @@ async fn begin_topic(
         let begun = match (&topic, acks) {
             (_, Err(code)) => Err(Refusal::Code(code)),
             (None, Ok(_)) => Err(Refusal::Code(unknown)),
-            (Some(topic), Ok(acks)) => begin_partition(broker, topic, index, records, acks, permit).await,
+            (Some(topic), Ok(acks)) => begin_partition(broker, topic, index, records, acks, held).await,
         };
         let state = begun.map_or_else(|refusal| State::Done(Err(refusal)), State::Waiting);
         partitions.push(PendingPartition { index, state });
@@ -145,7 +143,7 @@ async fn begin_partition(
     index: PartitionIndex,
     records: Option<Bytes>,
     acks: Acks,
-    permit: Option<&Arc<OwnedSemaphorePermit>>,
+    held: Option<&InFlight>,
 ) -> Result<oneshot::Receiver<AppendReply>, Refusal> {
     let partition = topic.partition(index).ok_or(Refusal::Code(ErrorCode::UnknownTopicOrPartition))?;
     let config = topic.config();
@@ -164,7 +162,7 @@ async fn begin_partition(
     };
     let header = validate_produced(&batch, &rules).map_err(Refusal::Batch)?;
     topic.meters.bytes_in.inc_by(batch.len() as u64);
-    partition.append(batch, header, acks, permit.cloned()).await.map_err(Refusal::Append)
+    partition.append(batch, header, acks, held.cloned()).await.map_err(Refusal::Append)
 }
 
 fn millis(limit: Option<Duration>) -> i64 {

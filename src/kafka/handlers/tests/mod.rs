@@ -13,7 +13,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::watch,
     time::timeout,
 };
 
@@ -34,7 +34,7 @@ use crate::{
         node::{HostPort, NodeConfig, NodeFlags, Surroundings},
         topic::TopicDefaults,
     },
-    kafka::{AutoCreate, Broker, ConnectionLimits, LogLimit, RequestMeters},
+    kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, RequestMeters},
     metrics::Metrics,
     model::{BootId, NodeId, PartitionIndex, TimestampMs},
     record::{BatchBuilder, Compression, NewRecord, Producer},
@@ -162,7 +162,7 @@ async fn broker(
             idle_timeout: DEADLINE,
             write_timeout: DEADLINE,
         },
-        in_flight: Arc::new(Semaphore::new(64 << 20)),
+        in_flight: Budget::new(64 << 20),
         frames: Arc::default(),
         complaints: LogLimit::default(),
     }
