@@ -4,6 +4,7 @@
 //! do next. Only here may an error be without a type.
 
 mod cluster;
+mod completions;
 mod connect;
 mod consume;
 mod demo;
@@ -41,6 +42,8 @@ enum Command {
     /// Look into a running node.
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Print a script that lets a shell complete these commands.
+    Completions(completions::Flags),
 }
 
 /// Runs what was asked for.
@@ -52,6 +55,7 @@ pub fn run(program: Program) -> anyhow::Result<()> {
         Command::Consume(flags) => connect::block_on(consume::run(flags)),
         Command::Demo(flags) => connect::block_on(demo::run(flags)),
         Command::Cluster(command) => connect::block_on(cluster::run(command)),
+        Command::Completions(flags) => completions::run(flags),
     }
 }
 
