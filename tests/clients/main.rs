@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod franz_go;
+mod java_client;
 mod kafka_tools;
 mod kcat;
 mod librdkafka;
