@@ -69,7 +69,7 @@ impl Kafka {
     pub(crate) fn class_path(&self) -> OsString {
         let log4j = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/kafka");
         let paths = [self.jars.join("*"), log4j];
-        env::join_paths(paths).expect("no colon in the path of the target folder")
+        env::join_paths(paths).unwrap()
     }
 
     /// A JVM with a heap of `heap_mb` MiB, about to run `class`; arguments, input and output are the caller's.
@@ -81,14 +81,14 @@ impl Kafka {
     pub(crate) fn java_beside(&self, classes: &Path, class: &str, heap_mb: u32) -> Command {
         let kafka = self.class_path();
         let paths = iter::once(classes.to_owned()).chain(env::split_paths(&kafka));
-        let paths = env::join_paths(paths).expect("no colon in the path of the target folder");
+        let paths = env::join_paths(paths).unwrap();
         jvm(&paths, class, heap_mb)
     }
 
     /// Runs a command-line tool to its end: whether it succeeded, and what it printed to standard output
     /// and error.
     pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> (bool, String, String) {
-        let output = self.java(class, 256).args(arguments).output().expect("java was there a moment ago");
+        let output = self.java(class, 256).args(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.success(), text(&output.stdout), text(&output.stderr))
     }
