@@ -7,7 +7,10 @@ use polylogue::{
     local_cluster::LocalNode,
 };
 
-use crate::support::{rdkafka::Received, stored_bytes};
+use crate::{
+    CODECS,
+    support::{rdkafka::Received, stored_bytes},
+};
 
 /// `count` records from a seed: keys and values that are null, empty, short and long, headers with
 /// and without value, twice of one name; ASCII, so that every client can print it, and repetitive, so
@@ -81,4 +84,16 @@ pub(crate) fn assert_same(what: &str, received: &[Received], sent: &[Received]) 
         assert_eq!(received, sent, "{what}");
     }
     assert_eq!(received.len(), sent.len(), "{what}: records");
+}
+
+/// Looks at what a client's program left behind: a topic `codec-NAME` for each codec, whose batches are
+/// compressed with it, and `positions`, which is one batch.
+#[track_caller]
+pub(crate) fn assert_program_stored(node: &LocalNode) {
+    for (codec, id) in CODECS {
+        let codecs = stored_codecs(node, &format!("codec-{codec}"), 0);
+        assert!(!codecs.is_empty(), "{codec}: nothing is stored");
+        assert!(codecs.iter().all(|stored| *stored == id), "{codec}: batches are stored with {codecs:?}");
+    }
+    assert_eq!(stored_codecs(node, "positions", 0).len(), 1, "positions: batches");
 }

@@ -6,8 +6,8 @@
 
 use std::{
     env,
-    ffi::OsString,
-    fs, io,
+    ffi::{OsStr, OsString},
+    fs, io, iter,
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
@@ -75,10 +75,15 @@ impl Kafka {
 
     /// A JVM with a heap of `heap_mb` MiB, about to run `class`; arguments, input and output are the caller's.
     pub(crate) fn java(&self, class: &str, heap_mb: u32) -> Command {
-        let mut java = Command::new("java");
-        java.arg(format!("-Xmx{heap_mb}m")).args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-        java.arg("-cp").arg(self.class_path()).arg(class);
-        java
+        jvm(&self.class_path(), class, heap_mb)
+    }
+
+    /// As `java`, with the classes of a folder besides Kafka's.
+    pub(crate) fn java_beside(&self, classes: &Path, class: &str, heap_mb: u32) -> Command {
+        let kafka = self.class_path();
+        let paths = iter::once(classes.to_owned()).chain(env::split_paths(&kafka));
+        let paths = env::join_paths(paths).unwrap();
+        jvm(&paths, class, heap_mb)
     }
 
     /// Runs a command-line tool to its end: whether it succeeded, and what it printed to standard output
@@ -88,4 +93,11 @@ impl Kafka {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.success(), text(&output.stdout), text(&output.stderr))
     }
+}
+
+fn jvm(class_path: &OsStr, class: &str, heap_mb: u32) -> Command {
+    let mut java = Command::new("java");
+    java.arg(format!("-Xmx{heap_mb}m")).args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    java.arg("-cp").arg(class_path).arg(class);
+    java
 }

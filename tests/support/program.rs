@@ -7,7 +7,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -83,7 +83,7 @@ pub(crate) fn check(mut program: Command, within: Duration) -> Vec<String> {
     let lines: Vec<String> = said.lines().map(str::to_owned).collect();
     let held = lines.iter().any(|line| line.starts_with("ok "));
     let failed = lines.iter().any(|line| line.starts_with("FAILED "));
-    let well = ended.as_ref().is_ok_and(std::process::ExitStatus::success);
+    let well = ended.as_ref().is_ok_and(ExitStatus::success);
     assert!(well && held && !failed, "{named}: {ended:?}\n{said}\n{complaints}");
     lines
 }
