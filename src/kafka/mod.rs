@@ -52,13 +52,24 @@ pub struct AutoCreate {
     pub partitions: i32,
 }
 
+/// A port for clients, as they know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvertisedListener {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub listens: HostPort,
+    /// What its clients are told to connect to.
+    pub advertised: HostPort,
+}
+
 /// What all connections of a node share.
 #[derive(Debug)]
 pub struct Broker {
     /// This node.
     pub node_id: NodeId,
-    /// Where clients are told to find it.
-    pub advertised: HostPort,
+    /// Its ports for clients; the first is the one that needs no name.
+    pub listeners: Vec<AdvertisedListener>,
     /// The metadata.
     pub membership: MembershipHandle,
     /// The partitions.
@@ -82,10 +93,11 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// What serves a connection, for a listener.
-    pub fn serve(self: Arc<Self>) -> Serve {
+    /// What serves a connection that came in by a listener whose clients are told this address.
+    pub fn serve(self: Arc<Self>, advertised: HostPort) -> Serve {
+        let advertised = Arc::new(advertised);
         Arc::new(move |stream, context: ConnectionContext| {
-            Box::pin(connection::serve(stream, context, Arc::clone(&self)))
+            Box::pin(connection::serve(stream, context, Arc::clone(&advertised), Arc::clone(&self)))
         })
     }
 

@@ -5,12 +5,12 @@
 //! does a client get an answer. On the way down it is the other way round, and the last thing that is
 //! written is that all of it was.
 
+mod doors;
 mod error;
 mod runtimes;
 
 use std::{
     collections::BTreeSet,
-    net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,7 +23,10 @@ use tokio::{
 };
 
 pub use self::error::NodeError;
-use self::runtimes::Runtimes;
+use self::{
+    doors::{Door, bind, bounds},
+    runtimes::Runtimes,
+};
 use crate::{
     actors::{
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions, Serve},
@@ -55,8 +58,12 @@ use crate::{
 
 /// The lock of a data folder: one process at a time (S7).
 const LOCK_FILE: &str = "lock";
-/// How long replicas may take to open before clients are let in anyway.
-const OPENING_TIME: Duration = Duration::from_secs(30);
+/// How long the reconciler may take to know all topics and start their replicas.
+const STARTING_TIME: Duration = Duration::from_secs(30);
+/// How long clients are kept out for replicas to open. After an end in order all of them do within this;
+/// one that recovers much, or cannot open its log, keeps nobody from the others: who asks for it is told
+/// to come again.
+const OPENING_TIME: Duration = Duration::from_millis(250);
 
 /// Runs a node until it is told to stop, and stops it in order.
 pub fn run(config: &NodeConfig) -> Result<(), NodeError> {
@@ -97,6 +104,8 @@ struct Node {
     root: SupervisorHandle,
     root_ended: Ended,
     listeners: SupervisorHandle,
+    /// Of the listeners for clients.
+    names: Vec<String>,
     topics: TopicTable,
     ready: watch::Sender<bool>,
     _data_folder: Box<dyn Lock>,
@@ -120,7 +129,8 @@ impl Node {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let clock = SystemClock::shared();
         let started = clock.wall();
-        let kafka_port = bind("kafka-listen", &config.kafka_listen)?;
+        let kafka_doors =
+            config.kafka_listeners().into_iter().map(Door::bind).collect::<Result<Vec<_>, _>>()?;
         let admin_port = bind("admin-listen", &config.admin_listen)?;
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let data_folder = lock_data_folder(fs.as_ref(), &config.data_dir)?;
@@ -144,7 +154,7 @@ impl Node {
             root,
             topics: TopicTable::default(),
         };
-        parts.start_all(kafka_port, admin_port, root_ended, data_folder).await
+        parts.start_all(kafka_doors, admin_port, root_ended, data_folder).await
     }
 
     /// Waits for a signal, or for the root of the tree to fail.
@@ -160,7 +170,15 @@ impl Node {
     async fn stop(self) -> Result<(), NodeError> {
         self.ready.send_replace(false);
         let deadline = Instant::now() + self.config.shutdown_grace;
-        if timeout_at(deadline, self.listeners.remove("kafka")).await.is_err() {
+        let removals = self.names.iter().map(|name| {
+            let (listeners, name) = (self.listeners.clone(), name.clone());
+            tokio::spawn(async move { listeners.remove(&name).await })
+        });
+        let mut late = false;
+        for removal in removals.collect::<Vec<_>>() {
+            late |= timeout_at(deadline, removal).await.is_err();
+        }
+        if late {
             tracing::warn!("connections were still open when the grace period ended");
         }
         let unclean = self.close_logs(deadline).await;
@@ -195,35 +213,40 @@ impl Node {
 impl Parts<'_> {
     async fn start_all(
         self,
-        kafka_port: BoundPort,
+        doors: Vec<Door>,
         admin_port: BoundPort,
         root_ended: Ended,
         data_folder: Box<dyn Lock>,
     ) -> Result<Node, NodeError> {
         let began = self.clock.monotonic();
-        let advertised = advertised(&self.config.kafka_advertise, kafka_port.address());
         let (ready, is_ready) = watch::channel(false);
         let listeners = SupervisorHandle::new(SupervisorOptions::default());
         let control = || Placement::on(self.runtimes.control().clone());
-        let membership = self.start_membership(&advertised).await?;
+        let membership = self.start_membership(&doors).await?;
         let image = membership.image();
         self.sweep(&image).await?;
         let agreed = self.start_partitions(&membership).await?;
         self.root.add(listeners.child_spec("listeners", control())).await?;
         let admin_address = admin_port.address();
         let admin = self.admin_source(is_ready);
-        let admin = self.listener("admin", control(), admin_port, admin::serve(admin));
+        let limits = &self.config.limits;
+        let bounds = bounds(limits.connections, limits.connections_per_address);
+        let admin = self.listener("admin", control(), admin_port, bounds, admin::serve(admin));
         listeners.add(admin).await?;
         self.wait_for_leaders(&image, agreed).await;
-        let kafka_address = kafka_port.address();
-        let broker = Arc::new(self.broker(advertised.clone(), membership));
-        let data = Placement::on(self.runtimes.data().clone());
-        listeners.add(self.listener("kafka", data, kafka_port, broker.serve())).await?;
+        let told: Vec<_> = doors.iter().map(Door::to_string).collect();
+        let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
+        let broker = Arc::new(self.broker(&doors, membership));
+        for door in doors {
+            let data = Placement::on(self.runtimes.data().clone());
+            let serve = Arc::clone(&broker).serve(door.advertised());
+            let bounds = door.bounds();
+            listeners.add(self.listener(&door.settings.name, data, door.port, bounds, serve)).await?;
+        }
         ready.send_replace(true);
         tracing::info!(
             node = %self.config.node_id,
-            kafka = %kafka_address,
-            advertised = %advertised,
+            listeners = %told.join(", "),
             admin = %admin_address,
             data_dir = %self.config.data_dir.display(),
             topics = image.topics().len(),
@@ -237,17 +260,20 @@ impl Parts<'_> {
             root: self.root,
             root_ended,
             listeners,
+            names,
             topics: self.topics,
             ready,
             _data_folder: data_folder,
         })
     }
 
-    async fn start_membership(&self, advertised: &HostPort) -> Result<MembershipHandle, NodeError> {
-        let endpoint =
-            Endpoint { listener: "kafka".to_owned(), host: advertised.host.clone(), port: advertised.port };
-        let registration =
-            Registration { node: self.config.node_id, boot: self.boot, endpoints: vec![endpoint] };
+    async fn start_membership(&self, doors: &[Door]) -> Result<MembershipHandle, NodeError> {
+        let endpoint = |door: &Door| {
+            let HostPort { host, port } = door.advertised();
+            Endpoint { listener: door.settings.name.clone(), host, port }
+        };
+        let endpoints = doors.iter().map(endpoint).collect();
+        let registration = Registration { node: self.config.node_id, boot: self.boot, endpoints };
         let rules = Rules {
             node: self.config.node_id,
             default_partitions: self.config.default_partitions,
@@ -313,29 +339,29 @@ impl Parts<'_> {
 
     /// A replica that takes longer, or cannot open its log, keeps nobody else's clients waiting.
     async fn wait_for_leaders(&self, image: &MetadataImage, mut agreed: watch::Receiver<u64>) {
-        let deadline = Instant::now() + OPENING_TIME;
         let index = image.index();
-        let reconciled = timeout_at(deadline, agreed.wait_for(|agreed| *agreed >= index)).await;
+        let opened_by = Instant::now() + OPENING_TIME;
+        let reconciled = timeout(STARTING_TIME, agreed.wait_for(|agreed| *agreed >= index)).await;
         if !matches!(reconciled, Ok(Ok(_))) {
-            tracing::error!("not all partitions were started within {OPENING_TIME:?}");
+            tracing::error!("not all partitions were started within {STARTING_TIME:?}");
         }
         let mut without = 0;
         for topic in self.topics.all() {
             for partition in topic.partitions() {
-                let left = deadline.saturating_duration_since(Instant::now());
+                let left = opened_by.saturating_duration_since(Instant::now());
                 without += usize::from(partition.leader_within(left).await.is_none());
             }
         }
         if without > 0 {
-            tracing::error!("{without} partitions have no leader after {OPENING_TIME:?}; serving the others");
+            tracing::warn!("{without} partitions have no leader after {OPENING_TIME:?}; serving the others");
         }
     }
 
-    fn broker(&self, advertised: HostPort, membership: MembershipHandle) -> Broker {
+    fn broker(&self, doors: &[Door], membership: MembershipHandle) -> Broker {
         let limits = &self.config.limits;
         Broker {
             node_id: self.config.node_id,
-            advertised,
+            listeners: doors.iter().map(Door::as_told).collect(),
             membership,
             topics: self.topics.clone(),
             defaults: self.config.topic_defaults.clone(),
@@ -357,14 +383,17 @@ impl Parts<'_> {
         }
     }
 
-    fn listener(&self, name: &str, place: Placement, port: BoundPort, serve: Serve) -> ChildSpec {
-        let limits = &self.config.limits;
+    fn listener(
+        &self,
+        name: &str,
+        place: Placement,
+        port: BoundPort,
+        bounds: ConnectionBounds,
+        serve: Serve,
+    ) -> ChildSpec {
         let options = ListenerOptions {
             port: Arc::new(port),
-            bounds: ConnectionBounds {
-                total: limits.connections as usize,
-                per_address: limits.connections_per_address as usize,
-            },
+            bounds,
             grace: self.config.shutdown_grace / 2,
             serve,
             metrics: Arc::clone(&self.metrics),
@@ -433,17 +462,4 @@ fn lock_data_folder(fs: &dyn Fs, path: &Path) -> Result<Box<dyn Lock>, NodeError
         }
         Err(error) => Err(failed(error)),
     }
-}
-
-fn bind(key: &'static str, address: &HostPort) -> Result<BoundPort, NodeError> {
-    let failed = |source| NodeError::Listen { key, address: address.clone(), source };
-    let mut found = (address.host.as_str(), address.port).to_socket_addrs().map_err(failed)?;
-    let socket = found.next().ok_or_else(|| failed(std::io::ErrorKind::AddrNotAvailable.into()))?;
-    BoundPort::bind(socket).map_err(failed)
-}
-
-/// What clients are told: port 0 stands for the one that was bound.
-fn advertised(configured: &HostPort, bound: SocketAddr) -> HostPort {
-    let port = if configured.port == 0 { bound.port() } else { configured.port };
-    HostPort::new(configured.host.clone(), port)
 }

@@ -7,6 +7,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
 use super::PartitionHandle;
 use crate::{
     config::topic::TopicConfig,
@@ -72,12 +77,31 @@ struct Topics {
 }
 
 /// All topics of this node. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TopicTable {
-    topics: Arc<RwLock<Arc<Topics>>>,
+    topics: Arc<watch::Sender<Arc<Topics>>>,
+}
+
+impl Default for TopicTable {
+    fn default() -> Self {
+        Self { topics: Arc::new(watch::Sender::new(Arc::default())) }
+    }
 }
 
 impl TopicTable {
+    /// What `look` finds, looking at once and then each time that topics have come or gone, until the
+    /// deadline.
+    pub async fn until<T>(&self, deadline: Instant, look: impl Fn(&Self) -> Option<T>) -> Option<T> {
+        let mut replaced = self.topics.subscribe();
+        loop {
+            replaced.mark_unchanged();
+            if let Some(found) = look(self) {
+                return Some(found);
+            }
+            timeout_at(deadline, replaced.changed()).await.ok()?.ok()?;
+        }
+    }
+
     /// The topic of this name.
     pub fn by_name(&self, name: &str) -> Option<Arc<Topic>> {
         self.now().by_name.get(name).cloned()
@@ -100,10 +124,47 @@ impl TopicTable {
             next.by_name.insert(topic.name.clone(), Arc::clone(&topic));
             next.by_id.insert(topic.id, topic);
         }
-        *self.topics.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.topics.send_replace(Arc::new(next));
     }
 
     fn now(&self) -> Arc<Topics> {
-        Arc::clone(&self.topics.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.topics.borrow())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use tokio::time::{Instant, advance};
+
+    use super::TopicTable;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_is_taken_even_when_the_time_is_up() {
+        let (topics, past) = (TopicTable::default(), Instant::now());
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(topics.until(past, |_| Some(7)).await, Some(7));
+        assert_eq!(topics.until(past, |_| None::<u8>).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_is_taken_at_once_and_for_each_change_and_no_more() {
+        let (topics, looks, began) = (TopicTable::default(), Cell::new(0), Instant::now());
+        let deadline = began + Duration::from_secs(9);
+        let third = |_: &TopicTable| {
+            looks.set(looks.get() + 1);
+            (looks.get() == 3).then_some("there")
+        };
+        let changes = async {
+            for _ in 0..2 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                topics.replace([]);
+            }
+        };
+        let (found, ()) = tokio::join!(topics.until(deadline, third), changes);
+        assert_eq!((found, looks.get()), (Some("there"), 3));
+        assert_eq!(topics.until(deadline, |_| None::<u8>).await, None);
+        assert_eq!(Instant::now(), deadline);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! All of it is read-only: a node's settings are read when it starts.
 
-use super::NodeConfig;
+use super::{HostPort, KAFKA, KafkaListener, NodeConfig};
 use crate::config::topic::{ConfigEntry, ConfigKind, ConfigSource, ConfigSynonym};
 
 /// Where a setting stands that is not a topic's default.
@@ -19,7 +19,7 @@ const SETTINGS: &[Setting] = &[
         name: "advertised.listeners",
         kind: ConfigKind::String,
         doc: "What clients are told to connect to. Setting: kafka-advertise.",
-        value: |config| format!("PLAINTEXT://{}", config.kafka_advertise),
+        value: |config| listed(config, |listener| &listener.advertise),
         default: "PLAINTEXT://127.0.0.1:9092",
     },
     Setting {
@@ -55,7 +55,7 @@ const SETTINGS: &[Setting] = &[
         name: "listeners",
         kind: ConfigKind::String,
         doc: "Where clients are listened for. Setting: kafka-listen.",
-        value: |config| format!("PLAINTEXT://{}", config.kafka_listen),
+        value: |config| listed(config, |listener| &listener.listen),
         default: "PLAINTEXT://127.0.0.1:9092",
     },
     Setting {
@@ -109,6 +109,16 @@ const SETTINGS: &[Setting] = &[
         default: "104857600",
     },
 ];
+
+/// As Kafka writes them; the first has the name that Kafka gives to a broker's only one.
+fn listed(config: &NodeConfig, address: impl Fn(&KafkaListener) -> &HostPort) -> String {
+    let all = config.kafka_listeners();
+    let written = all.iter().map(|listener| {
+        let name = if listener.name == KAFKA { "PLAINTEXT" } else { &listener.name.to_ascii_uppercase() };
+        format!("{name}://{}", address(listener))
+    });
+    written.collect::<Vec<_>>().join(",")
+}
 
 impl NodeConfig {
     /// The broker's configs, ordered by name: its own, and the defaults that it sets for topics.

@@ -27,7 +27,10 @@ use super::{
     dispatch::{self, Answer, Refused},
     handlers::produce::PendingProduce,
 };
-use crate::actors::{listener::ConnectionContext, partition::ReadBuffer};
+use crate::{
+    actors::{listener::ConnectionContext, partition::ReadBuffer},
+    config::node::HostPort,
+};
 
 /// Produce requests of one connection that may wait for their acknowledgement at the same time.
 const MOST_PENDING: usize = 1024;
@@ -39,8 +42,10 @@ const REST_AFTER: Duration = Duration::from_secs(5);
 const LEAST_PROGRESS: usize = 16 << 10;
 
 /// What one connection keeps between its requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Session {
+    /// Where clients of the listener that it came in by are told to find this node.
+    pub(crate) advertised: Arc<HostPort>,
     /// What a fetch reads into; kept while the connection is busy.
     pub(crate) buffer: ReadBuffer,
     /// What the buffer holds of the node's budget.
@@ -95,8 +100,14 @@ enum End {
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(stream: TcpStream, context: ConnectionContext, broker: Arc<Broker>) {
-    let mut connection = Connection::new(stream, &context, Arc::clone(&broker));
+pub(crate) async fn serve(
+    stream: TcpStream,
+    context: ConnectionContext,
+    advertised: Arc<HostPort>,
+    broker: Arc<Broker>,
+) {
+    let session = Session { advertised, buffer: ReadBuffer::new(), permit: None };
+    let mut connection = Connection::new(stream, &context, session, Arc::clone(&broker));
     let end = match connection.run().await {
         Ok(never) => match never {},
         Err(end) => end,
@@ -144,12 +155,12 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, context: &ConnectionContext, broker: Arc<Broker>) -> Self {
+    fn new(stream: TcpStream, context: &ConnectionContext, session: Session, broker: Arc<Broker>) -> Self {
         let limits = &broker.limits;
         let now = Instant::now();
         Self {
             input: Input::new(limits.request_bytes, Arc::clone(&broker.in_flight)),
-            session: Session::default(),
+            session,
             stream,
             pending: VecDeque::new(),
             shutdown: context.shutdown.clone(),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    config::node::HostPort,
     config::topic::{ConfigEntry, ConfigKind, ConfigSource, TopicDefaults},
-    kafka::{Broker, connection::Session},
+    kafka::{AdvertisedListener, Broker, connection::Session},
     model::TopicName,
     wire::{
         ApiKey, ErrorCode, Str,
@@ -76,17 +77,24 @@ fn of_node(broker: &Broker) -> Vec<ConfigEntry> {
     let (boolean, int, long, list) =
         (ConfigKind::Boolean, ConfigKind::Int, ConfigKind::Long, ConfigKind::List);
     let node_id = broker.node_id.to_string();
-    let listener = format!("PLAINTEXT://{}", broker.advertised);
+    let advertised = listeners(broker, |listener| &listener.advertised);
+    let listens = listeners(broker, |listener| &listener.listens);
+    let protocols =
+        broker.listeners.iter().enumerate().map(|(at, listener)| (name_of(at, listener), "PLAINTEXT"));
+    let protocols =
+        protocols.map(|(name, protocol)| format!("{name}:{protocol}")).collect::<Vec<_>>().join(",");
     let auto_create = broker.auto_create.enabled.to_string();
     let partitions = broker.auto_create.partitions.to_string();
     let idle = limits.idle_timeout.as_millis().to_string();
     let mut entries = vec![
-        setting("advertised.listeners", list, listener, "Where clients are told to connect to."),
+        setting("advertised.listeners", list, advertised, "Where clients are told to connect to."),
         setting("auto.create.topics.enable", boolean, auto_create, "Whether asking for a topic makes it."),
         setting("broker.id", int, node_id.clone(), "Who this broker is."),
         setting("connections.max.idle.ms", long, idle, "A connection without requests is closed then."),
         setting("default.replication.factor", int, "1".to_owned(), "Replicas of each partition."),
         setting("delete.topic.enable", boolean, "true".to_owned(), "Whether topics can be deleted."),
+        setting("listener.security.protocol.map", list, protocols, "How each listener is spoken to."),
+        setting("listeners", list, listens, "Where clients are listened for."),
         setting("node.id", int, node_id, "Who this broker is."),
         setting("num.partitions", int, partitions, "Of a topic that is made without a number."),
         setting(
@@ -99,6 +107,18 @@ fn of_node(broker: &Broker) -> Vec<ConfigEntry> {
     entries.extend(topic_defaults(&broker.defaults));
     entries.sort_unstable_by_key(|entry| entry.name);
     entries
+}
+
+/// Every listener as Kafka writes them: `NAME://host:port`, parted by commas.
+fn listeners(broker: &Broker, address: impl Fn(&AdvertisedListener) -> &HostPort) -> String {
+    let all = broker.listeners.iter().enumerate();
+    let written = all.map(|(at, listener)| format!("{}://{}", name_of(at, listener), address(listener)));
+    written.collect::<Vec<_>>().join(",")
+}
+
+/// The first listener has the name that Kafka gives to the only one of a broker.
+fn name_of(at: usize, listener: &AdvertisedListener) -> String {
+    if at == 0 { "PLAINTEXT".to_owned() } else { listener.name.to_ascii_uppercase() }
 }
 
 /// What topics get that do not say otherwise, under the broker-wide names.

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
     actors::partition::{
@@ -18,8 +18,6 @@ use crate::{
 
 /// How long an administrator's request waits at most, whatever it allows.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// Between two looks at the table.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// When a request with this time-out stops waiting.
 pub(crate) fn deadline(timeout_ms: i32) -> Instant {
@@ -34,7 +32,8 @@ pub(crate) async fn until_known(
     partitions: usize,
     deadline: Instant,
 ) -> Option<Arc<Topic>> {
-    until(deadline, || topics.by_id(id).filter(|topic| topic.partitions().len() >= partitions)).await
+    let grown = |topics: &TopicTable| topics.by_id(id).filter(|topic| topic.partitions().len() >= partitions);
+    topics.until(deadline, grown).await
 }
 
 /// Whether the table has the topic, with so many partitions and a leader for each.
@@ -52,7 +51,8 @@ pub(crate) async fn until_led(
 
 /// Whether the table has lost the topic.
 pub(crate) async fn until_gone(topics: &TopicTable, id: TopicId, deadline: Instant) -> bool {
-    until(deadline, || topics.by_id(id).is_none().then_some(())).await.is_some()
+    let gone = |topics: &TopicTable| topics.by_id(id).is_none().then_some(());
+    topics.until(deadline, gone).await.is_some()
 }
 
 /// Waits until each of the partitions has a leader, all of them within one deadline.
@@ -66,52 +66,17 @@ pub(crate) async fn led(partitions: &[PartitionHandle], deadline: Instant) -> bo
     true
 }
 
-/// What `look` finds, looking until the deadline and at least once.
-async fn until<T>(deadline: Instant, look: impl Fn() -> Option<T>) -> Option<T> {
-    loop {
-        if let Some(found) = look() {
-            return Some(found);
-        }
-        let now = Instant::now();
-        if now >= deadline {
-            return None;
-        }
-        sleep_until(deadline.min(now + LOOK_EVERY)).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, time::Duration};
+    use std::time::Duration;
 
     use tokio::time::Instant;
 
-    use super::{LONGEST_WAIT, deadline, led, until, until_gone, until_known};
+    use super::{LONGEST_WAIT, deadline, led, until_gone, until_known};
     use crate::{
         actors::partition::{PartitionHandle, table::TopicTable},
         model::{PartitionId, PartitionIndex, TopicId},
     };
-
-    #[tokio::test(start_paused = true)]
-    async fn a_look_is_taken_even_when_the_time_is_up() {
-        let past = Instant::now();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(until(past, || Some(7)).await, Some(7));
-        assert_eq!(until(past, || None::<u8>).await, None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_comes_later_is_found_and_what_never_comes_ends_at_the_deadline() {
-        let looks = Cell::new(0);
-        let third = || {
-            looks.set(looks.get() + 1);
-            (looks.get() == 3).then_some("there")
-        };
-        assert_eq!(until(deadline(1000), third).await, Some("there"));
-        let began = Instant::now();
-        assert_eq!(until(deadline(1000), || None::<u8>).await, None);
-        assert_eq!(began.elapsed(), Duration::from_secs(1));
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_cannot_have_a_request_wait_for_ever() {

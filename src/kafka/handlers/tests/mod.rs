@@ -31,7 +31,7 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     config::{node::HostPort, topic::TopicDefaults},
-    kafka::{AutoCreate, Broker, ConnectionLimits, LogLimit, RequestMeters},
+    kafka::{AdvertisedListener, AutoCreate, Broker, ConnectionLimits, LogLimit, RequestMeters},
     metrics::Metrics,
     model::{BootId, NodeId, PartitionIndex, TimestampMs},
     record::{BatchBuilder, Compression, NewRecord, Producer},
@@ -80,7 +80,7 @@ impl Door {
             grace: Duration::from_secs(1),
             metrics: Arc::clone(&broker.metrics),
             clock: Arc::clone(&broker.clock),
-            serve: broker.serve(),
+            serve: broker.serve(HostPort::new(address.ip().to_string(), address.port())),
         };
         root.add(listener::child_spec("kafka", Placement::here(), options)).await.unwrap();
         let client = Client { stream: TcpStream::connect(address).await.unwrap(), last: 0 };
@@ -142,7 +142,11 @@ async fn broker(
     root.add(ChildSpec::actor("reconciler", Placement::here(), Slot::new(), make)).await.unwrap();
     Broker {
         node_id: NODE,
-        advertised: HostPort::new(address.ip().to_string(), address.port()),
+        listeners: vec![AdvertisedListener {
+            name: "kafka".to_owned(),
+            listens: HostPort::new(address.ip().to_string(), address.port()),
+            advertised: HostPort::new(address.ip().to_string(), address.port()),
+        }],
         membership: handle,
         topics,
         defaults,
