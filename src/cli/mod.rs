@@ -5,6 +5,7 @@
 
 mod cluster;
 mod completions;
+mod config;
 mod connect;
 mod consume;
 mod demo;
@@ -42,6 +43,8 @@ enum Command {
     /// Look into a running node.
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Print the settings in force and where each came from, or the topic configs that there are.
+    Config(config::Flags),
     /// Print a script that lets a shell complete these commands.
     Completions(completions::Flags),
 }
@@ -55,8 +58,14 @@ pub fn run(program: Program) -> anyhow::Result<()> {
         Command::Consume(flags) => connect::block_on(consume::run(flags)),
         Command::Demo(flags) => connect::block_on(demo::run(flags)),
         Command::Cluster(command) => connect::block_on(cluster::run(command)),
+        Command::Config(flags) => config::run(flags),
         Command::Completions(flags) => completions::run(flags),
     }
+}
+
+/// 2 where what was asked for cannot be understood, as clap does; else 1.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<crate::config::node::NodeConfigError>() { 2 } else { 1 }
 }
 
 /// Whether all that failed is that nobody reads our output any more, as with `| head`.

@@ -61,8 +61,6 @@ pub struct AutoCreate {
 pub struct Broker {
     /// This node.
     pub node_id: NodeId,
-    /// Where clients are told to find it.
-    pub advertised: HostPort,
     /// The metadata.
     pub membership: MembershipHandle,
     /// The partitions.
@@ -95,10 +93,11 @@ impl Broker {
         self.settings.topic_defaults.with(self.membership.image().dynamic_configs(self.node_id))
     }
 
-    /// What serves a connection, for a listener.
-    pub fn serve(self: Arc<Self>) -> Serve {
+    /// What serves a connection that came in by a listener whose clients are told this address.
+    pub fn serve(self: Arc<Self>, advertised: HostPort) -> Serve {
+        let advertised = Arc::new(advertised);
         Arc::new(move |stream, context: ConnectionContext| {
-            Box::pin(connection::serve(stream, context, Arc::clone(&self)))
+            Box::pin(connection::serve(stream, context, Arc::clone(&advertised), Arc::clone(&self)))
         })
     }
 

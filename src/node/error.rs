@@ -16,7 +16,7 @@ pub enum NodeError {
     #[error("cannot listen on {address} ({key}): {source}")]
     Listen {
         /// The setting that names it.
-        key: &'static str,
+        key: String,
         /// The address.
         address: HostPort,
         /// Why.

@@ -5,12 +5,12 @@
 //! does a client get an answer. On the way down it is the other way round, and the last thing that is
 //! written is that all of it was.
 
+mod doors;
 mod error;
 mod runtimes;
 
 use std::{
     collections::BTreeSet,
-    net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,7 +23,10 @@ use tokio::{
 };
 
 pub use self::error::NodeError;
-use self::runtimes::Runtimes;
+use self::{
+    doors::{Door, bind, bounds},
+    runtimes::Runtimes,
+};
 use crate::{
     actors::{
         listener::{self, BoundPort, ConnectionBounds, CurrentBounds, ListenerOptions, Serve},
@@ -102,6 +105,8 @@ struct Node {
     root: SupervisorHandle,
     root_ended: Ended,
     listeners: SupervisorHandle,
+    /// Of the listeners for clients.
+    names: Vec<String>,
     topics: TopicTable,
     ready: watch::Sender<bool>,
     _data_folder: Box<dyn Lock>,
@@ -126,7 +131,8 @@ impl Node {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let clock = SystemClock::shared();
         let started = clock.wall();
-        let kafka_port = bind("kafka-listen", &config.kafka_listen)?;
+        let kafka_doors =
+            config.kafka_listeners().into_iter().map(Door::bind).collect::<Result<Vec<_>, _>>()?;
         let admin_port = bind("admin-listen", &config.admin_listen)?;
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let data_folder = lock_data_folder(fs.as_ref(), &config.data_dir)?;
@@ -151,7 +157,7 @@ impl Node {
             topics: TopicTable::default(),
             levels,
         };
-        parts.start_all(kafka_port, admin_port, root_ended, data_folder).await
+        parts.start_all(kafka_doors, admin_port, root_ended, data_folder).await
     }
 
     /// Waits for a signal, or for the root of the tree to fail.
@@ -167,7 +173,15 @@ impl Node {
     async fn stop(self) -> Result<(), NodeError> {
         self.ready.send_replace(false);
         let deadline = Instant::now() + self.config.shutdown_grace;
-        if timeout_at(deadline, self.listeners.remove("kafka")).await.is_err() {
+        let removals = self.names.iter().map(|name| {
+            let (listeners, name) = (self.listeners.clone(), name.clone());
+            tokio::spawn(async move { listeners.remove(&name).await })
+        });
+        let mut late = false;
+        for removal in removals.collect::<Vec<_>>() {
+            late |= timeout_at(deadline, removal).await.is_err();
+        }
+        if late {
             tracing::warn!("connections were still open when the grace period ended");
         }
         let unclean = self.close_logs(deadline).await;
@@ -202,17 +216,16 @@ impl Node {
 impl Parts<'_> {
     async fn start_all(
         self,
-        kafka_port: BoundPort,
+        doors: Vec<Door>,
         admin_port: BoundPort,
         root_ended: Ended,
         data_folder: Box<dyn Lock>,
     ) -> Result<Node, NodeError> {
         let began = self.clock.monotonic();
-        let advertised = advertised(&self.config.kafka_advertise, kafka_port.address());
         let (ready, is_ready) = watch::channel(false);
         let listeners = SupervisorHandle::new(SupervisorOptions::default());
         let control = || Placement::on(self.runtimes.control().clone());
-        let membership = self.start_membership(&advertised).await?;
+        let membership = self.start_membership(&doors).await?;
         let image = membership.image();
         self.sweep(&image).await?;
         let agreed = self.start_partitions(&membership).await?;
@@ -222,16 +235,19 @@ impl Parts<'_> {
         let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
         listeners.add(admin).await?;
         self.wait_for_leaders(&image, agreed).await;
-        let kafka_address = kafka_port.address();
-        let bounds = self.bounds_of_clients(&membership);
-        let broker = Arc::new(self.broker(advertised.clone(), kafka_address, membership));
-        let data = Placement::on(self.runtimes.data().clone());
-        listeners.add(self.listener("kafka", data, kafka_port, broker.serve(), bounds)).await?;
+        let told: Vec<_> = doors.iter().map(Door::to_string).collect();
+        let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
+        let broker = Arc::new(self.broker(&doors, membership.clone()));
+        for door in doors {
+            let data = Placement::on(self.runtimes.data().clone());
+            let serve = Arc::clone(&broker).serve(door.advertised());
+            let bounds = self.bounds_of_clients(door.bounds(), &membership);
+            listeners.add(self.listener(&door.settings.name, data, door.port, serve, bounds)).await?;
+        }
         ready.send_replace(true);
         tracing::info!(
             node = %self.config.node_id,
-            kafka = %kafka_address,
-            advertised = %advertised,
+            listeners = %told.join(", "),
             admin = %admin_address,
             data_dir = %self.config.data_dir.display(),
             topics = image.topics().len(),
@@ -245,17 +261,20 @@ impl Parts<'_> {
             root: self.root,
             root_ended,
             listeners,
+            names,
             topics: self.topics,
             ready,
             _data_folder: data_folder,
         })
     }
 
-    async fn start_membership(&self, advertised: &HostPort) -> Result<MembershipHandle, NodeError> {
-        let endpoint =
-            Endpoint { listener: "kafka".to_owned(), host: advertised.host.clone(), port: advertised.port };
-        let registration =
-            Registration { node: self.config.node_id, boot: self.boot, endpoints: vec![endpoint] };
+    async fn start_membership(&self, doors: &[Door]) -> Result<MembershipHandle, NodeError> {
+        let endpoint = |door: &Door| {
+            let HostPort { host, port } = door.advertised();
+            Endpoint { listener: door.settings.name.clone(), host, port }
+        };
+        let endpoints = doors.iter().map(endpoint).collect();
+        let registration = Registration { node: self.config.node_id, boot: self.boot, endpoints };
         let rules = Rules {
             node: self.config.node_id,
             default_partitions: self.config.default_partitions,
@@ -348,16 +367,11 @@ impl Parts<'_> {
         tracing::warn!("{left} partitions have no leader yet; serving the others");
     }
 
-    fn broker(&self, advertised: HostPort, bound: SocketAddr, membership: MembershipHandle) -> Broker {
+    fn broker(&self, doors: &[Door], membership: MembershipHandle) -> Broker {
         let limits = &self.config.limits;
-        let settings = NodeConfig {
-            kafka_listen: HostPort::new(self.config.kafka_listen.host.clone(), bound.port()),
-            kafka_advertise: advertised.clone(),
-            ..self.config.clone()
-        };
+        let settings = self.config.with_kafka_listeners(doors.iter().map(Door::as_bound));
         Broker {
             node_id: self.config.node_id,
-            advertised,
             membership,
             topics: self.topics.clone(),
             settings,
@@ -383,16 +397,13 @@ impl Parts<'_> {
 
     fn bounds(&self) -> ConnectionBounds {
         let limits = &self.config.limits;
-        ConnectionBounds {
-            total: limits.connections as usize,
-            per_address: limits.connections_per_address as usize,
-        }
+        bounds(limits.connections, limits.connections_per_address)
     }
 
-    /// The settings', unless others were set while the node runs: for clients. Whoever asks how the node is
+    /// `of_file`, unless others were set while the node runs: for clients. Whoever asks how the node is
     /// must get through in any case.
-    fn bounds_of_clients(&self, membership: &MembershipHandle) -> CurrentBounds {
-        let (of_file, node, membership) = (self.bounds(), self.config.node_id, membership.clone());
+    fn bounds_of_clients(&self, of_file: ConnectionBounds, membership: &MembershipHandle) -> CurrentBounds {
+        let (node, membership) = (self.config.node_id, membership.clone());
         CurrentBounds::looked_up(move || {
             let image = membership.image();
             let dynamic = image.dynamic_configs(node);
@@ -477,17 +488,4 @@ fn lock_data_folder(fs: &dyn Fs, path: &Path) -> Result<Box<dyn Lock>, NodeError
         }
         Err(error) => Err(failed(error)),
     }
-}
-
-fn bind(key: &'static str, address: &HostPort) -> Result<BoundPort, NodeError> {
-    let failed = |source| NodeError::Listen { key, address: address.clone(), source };
-    let mut found = (address.host.as_str(), address.port).to_socket_addrs().map_err(failed)?;
-    let socket = found.next().ok_or_else(|| failed(std::io::ErrorKind::AddrNotAvailable.into()))?;
-    BoundPort::bind(socket).map_err(failed)
-}
-
-/// What clients are told: port 0 stands for the one that was bound.
-fn advertised(configured: &HostPort, bound: SocketAddr) -> HostPort {
-    let port = if configured.port == 0 { bound.port() } else { configured.port };
-    HostPort::new(configured.host.clone(), port)
 }

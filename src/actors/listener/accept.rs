@@ -112,9 +112,10 @@ impl AcceptLoop {
     }
 
     fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
-        reset(stream);
         let labels = [self.name.to_string(), refusal.label().to_owned()];
+        // First: who hears of the refusal may look at the metric.
         self.options.metrics.connections_refused.of(labels).inc();
+        reset(stream);
         if let Some(more) = self.refusals_logged.due(&*self.options.clock) {
             tracing::warn!(listener = %self.name, %peer, %refusal, more, "connection refused");
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::sources::IGNORE_VARIABLES;
 use crate::config::topic::TopicConfigError;
 
 /// Each names the key and where its value came from.
@@ -38,11 +39,65 @@ pub enum NodeConfigError {
     /// A default for topics is not a topic's config.
     #[error("setting topic.defaults ({origin}): {cause}")]
     Topic {
+        /// The setting.
+        key: String,
         /// Where it was given.
         origin: String,
         /// The refusal.
         cause: TopicConfigError,
     },
+    /// An environment variable that looks like a setting and is none.
+    #[error(
+        "environment variable {name} names no setting{}; unset it, or list it in {IGNORE_VARIABLES} to have it \
+         ignored",
+        suggestion(near.as_deref())
+    )]
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// The variable that is spelt most like it.
+        near: Option<String>,
+    },
+    /// More than one problem.
+    #[error("{} settings are refused:\n{}", .0.len(), lines(.0))]
+    Several(Vec<NodeConfigError>),
+}
+
+impl NodeConfigError {
+    /// The setting that is refused, where it is one alone.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::UnknownKey { key, .. } | Self::Invalid { key, .. } | Self::Topic { key, .. } => Some(key),
+            Self::File { .. } | Self::UnknownVariable { .. } | Self::Several(_) => None,
+        }
+    }
+
+    /// Each problem on its own.
+    pub fn problems(&self) -> &[NodeConfigError] {
+        match self {
+            Self::Several(problems) => problems,
+            Self::File { .. }
+            | Self::UnknownKey { .. }
+            | Self::Invalid { .. }
+            | Self::Topic { .. }
+            | Self::UnknownVariable { .. } => std::slice::from_ref(self),
+        }
+    }
+
+    pub(super) fn all(mut problems: Vec<NodeConfigError>) -> Self {
+        match problems.pop() {
+            Some(only) if problems.is_empty() => only,
+            Some(last) => {
+                problems.push(last);
+                Self::Several(problems)
+            }
+            None => Self::Several(problems),
+        }
+    }
+}
+
+fn lines(problems: &[NodeConfigError]) -> String {
+    problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
 }
 
 fn suggestion(near: Option<&str>) -> String {

@@ -6,9 +6,12 @@
 
 mod address;
 mod error;
+mod listeners;
 mod raw;
 pub(in crate::config) mod settings;
+mod shown;
 mod sources;
+mod table;
 mod validate;
 
 use std::{
@@ -18,7 +21,10 @@ use std::{
 
 pub use address::HostPort;
 pub use error::NodeConfigError;
+pub use listeners::{KAFKA, KafkaListener};
+pub use shown::InForce;
 pub use sources::{Surroundings, variable_of};
+pub use table::{SETTINGS, Setting, SettingValue};
 
 use crate::{config::topic::TopicDefaults, model::NodeId};
 
@@ -57,6 +63,8 @@ pub struct NodeConfig {
     /// `kafka-advertise`: what clients are told to connect to; default: where we listen. Port 0
     /// stands for the port that was bound.
     pub kafka_advertise: HostPort,
+    /// `listeners.NAME.*`: further ports for clients, ordered by name; default none.
+    pub listeners: Vec<KafkaListener>,
     /// `admin-listen`: health, metrics and the actor tree over HTTP; default `127.0.0.1:8092`.
     pub admin_listen: HostPort,
     /// `cluster-listen`: for other nodes; default `127.0.0.1:7092`.
@@ -121,14 +129,63 @@ pub struct StorageSettings {
 }
 
 impl NodeConfig {
-    /// Gathers and checks. Reads `file` if there is one, and nothing else.
+    /// Gathers and checks. Reads `file` if there is one, and nothing else. Tells of all that is wrong at
+    /// once.
     pub fn load(
         flags: &NodeFlags,
         file: Option<&Path>,
         around: &Surroundings,
     ) -> Result<Self, NodeConfigError> {
-        validate::validate(&sources::Settings::gather(flags, file, around)?, around)
+        load_with_origins(flags, file, around).map(|(config, _)| config)
     }
+
+    /// All ports for clients; the one called `kafka` is the first.
+    pub fn kafka_listeners(&self) -> Vec<KafkaListener> {
+        let kafka = KafkaListener {
+            name: KAFKA.to_owned(),
+            listen: self.kafka_listen.clone(),
+            advertise: self.kafka_advertise.clone(),
+            connections: self.limits.connections,
+            connections_per_address: self.limits.connections_per_address,
+        };
+        std::iter::once(kafka).chain(self.listeners.iter().cloned()).collect()
+    }
+
+    /// The same with these listeners, of which the first is `kafka`.
+    #[must_use]
+    pub fn with_kafka_listeners(&self, listeners: impl IntoIterator<Item = KafkaListener>) -> Self {
+        let mut listeners = listeners.into_iter();
+        let Some(kafka) = listeners.next() else { return self.clone() };
+        Self {
+            kafka_listen: kafka.listen,
+            kafka_advertise: kafka.advertise,
+            listeners: listeners.collect(),
+            ..self.clone()
+        }
+    }
+}
+
+/// A wrong setting is noted and then taken as not given, so that the next one is found as well.
+fn load_with_origins(
+    flags: &NodeFlags,
+    file: Option<&Path>,
+    around: &Surroundings,
+) -> Result<(NodeConfig, sources::Settings), NodeConfigError> {
+    let mut given = sources::Settings::gather(flags, file, around)?;
+    let mut problems = given.take_problems();
+    loop {
+        let problem = match validate::validate(&given, around) {
+            Ok(config) if problems.is_empty() => return Ok((config, given)),
+            Ok(_) => break,
+            Err(problem) => problem,
+        };
+        let forgotten = problem.key().is_some_and(|key| given.forget(key));
+        problems.push(problem);
+        if !forgotten {
+            break;
+        }
+    }
+    Err(NodeConfigError::all(problems))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The settings as they are written: every one may be missing, none is checked beyond its kind.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
@@ -22,8 +22,18 @@ pub(super) struct Raw {
     pub(super) auto_create_topics: Option<bool>,
     pub(super) default_partitions: Option<i32>,
     pub(super) shutdown_grace: Option<Span>,
+    pub(super) listeners: BTreeMap<String, RawListener>,
     pub(super) limits: RawLimits,
     pub(super) storage: RawStorage,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawListener {
+    pub(super) listen: Option<String>,
+    pub(super) advertise: Option<String>,
+    pub(super) connections: Option<u32>,
+    pub(super) connections_per_address: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -48,34 +58,6 @@ pub(super) struct RawStorage {
     pub(super) replicated_flush_bytes: Option<ByteSize>,
     pub(super) replicated_flush_interval: Option<Span>,
 }
-
-/// Every setting by its full name, but for those below [`TOPIC_DEFAULTS`].
-pub(super) const KEYS: &[&str] = &[
-    "node-id",
-    "data-dir",
-    "kafka-listen",
-    "kafka-advertise",
-    "admin-listen",
-    "cluster-listen",
-    "cluster-advertise",
-    "seeds",
-    "auto-create-topics",
-    "default-partitions",
-    "shutdown-grace",
-    "limits.connections",
-    "limits.connections-per-address",
-    "limits.partitions",
-    "limits.request-bytes",
-    "limits.in-flight-bytes",
-    "limits.idle-timeout",
-    "limits.frame-timeout",
-    "limits.write-timeout",
-    "storage.retention-check-interval",
-    "storage.scrub-bytes-per-second",
-    "storage.scrub-interval",
-    "storage.replicated-flush-bytes",
-    "storage.replicated-flush-interval",
-];
 
 /// What the names of topic configs stand behind.
 pub(super) const TOPIC_DEFAULTS: &str = "topic.defaults.";

@@ -1,6 +1,6 @@
 //! The settings that Kafka has a name for, and what `DescribeConfigs` tells of a broker by them.
 
-use super::NodeConfig;
+use super::{HostPort, KAFKA, KafkaListener, NodeConfig};
 use crate::config::{
     broker::DynamicConfigs,
     topic::{ConfigEntry, ConfigKind, ConfigSource, ConfigSynonym, Rule},
@@ -40,7 +40,7 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
         change: Change::Never("set kafka-advertise and start it again"),
         kind: ConfigKind::String,
         doc: "What clients are told to connect to. Setting: kafka-advertise.",
-        value: |config| format!("PLAINTEXT://{}", config.kafka_advertise),
+        value: |config| listed(config, |listener| &listener.advertise),
         default: "PLAINTEXT://127.0.0.1:9092",
     },
     Setting {
@@ -89,7 +89,7 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
         change: Change::Never("set kafka-listen and start it again"),
         kind: ConfigKind::String,
         doc: "Where clients are listened for. Setting: kafka-listen.",
-        value: |config| format!("PLAINTEXT://{}", config.kafka_listen),
+        value: |config| listed(config, |listener| &listener.listen),
         default: "PLAINTEXT://127.0.0.1:9092",
     },
     Setting {
@@ -158,6 +158,16 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
         default: "104857600",
     },
 ];
+
+/// As Kafka writes them; the first has the name that Kafka gives to a broker's only one.
+fn listed(config: &NodeConfig, address: impl Fn(&KafkaListener) -> &HostPort) -> String {
+    let all = config.kafka_listeners();
+    let written = all.iter().map(|listener| {
+        let name = if listener.name == KAFKA { "PLAINTEXT" } else { &listener.name.to_ascii_uppercase() };
+        format!("{name}://{}", address(listener))
+    });
+    written.collect::<Vec<_>>().join(",")
+}
 
 impl NodeConfig {
     /// The broker's configs, ordered by name: its own, and the defaults that it sets for topics; both

@@ -10,11 +10,19 @@ use config::{Config, ConfigError, File, FileFormat, Value, ValueKind};
 use super::{
     NodeFlags,
     error::NodeConfigError,
-    raw::{KEYS, Raw, TOPIC_DEFAULTS},
+    listeners,
+    raw::{Raw, TOPIC_DEFAULTS},
+    table::SETTINGS,
 };
 use crate::config::topic;
 
 const PREFIX: &str = "POLYLOGUE_";
+
+/// Variables to leave alone although they begin as ours do, parted by commas; a `*` at the end stands
+/// for anything.
+pub(super) const IGNORE_VARIABLES: &str = "POLYLOGUE_IGNORE_VARIABLES";
+/// Ours, and no settings: the log filter, and what tests and benches read.
+const NO_SETTINGS: &[&str] = &["POLYLOGUE_LOG", "POLYLOGUE_BIN", "POLYLOGUE_CLIENTS", IGNORE_VARIABLES];
 
 /// What a process finds around it; read once, so that a test can make its own.
 #[derive(Clone, Debug, Default)]
@@ -43,8 +51,7 @@ impl Surroundings {
 #[derive(Debug, Default)]
 pub(super) struct Settings {
     values: BTreeMap<String, Value>,
-    /// Variables that look like ours and are not.
-    pub(super) unknown_variables: Vec<String>,
+    problems: Vec<NodeConfigError>,
 }
 
 impl Settings {
@@ -59,7 +66,7 @@ impl Settings {
             settings.add_file(path)?;
         }
         settings.add_environment(&around.environment);
-        settings.add_flags(flags)?;
+        settings.add_flags(flags);
         Ok(settings)
     }
 
@@ -72,6 +79,16 @@ impl Settings {
     /// Whether somebody gave a value.
     pub(super) fn is_given(&self, key: &str) -> bool {
         self.values.contains_key(key)
+    }
+
+    /// Takes a setting as not given; whether it was.
+    pub(super) fn forget(&mut self, key: &str) -> bool {
+        self.values.remove(key).is_some()
+    }
+
+    /// What was refused while sources were read.
+    pub(super) fn take_problems(&mut self) -> Vec<NodeConfigError> {
+        std::mem::take(&mut self.problems)
     }
 
     /// Refuses the setting with what is wrong with it.
@@ -95,22 +112,11 @@ impl Settings {
 
     /// Everything else, in its own shape.
     pub(super) fn raw(&self) -> Result<Raw, NodeConfigError> {
-        let mut root = HashMap::new();
+        let mut root = config::Map::new();
         for (key, value) in self.values.iter().filter(|(key, _)| !key.starts_with(TOPIC_DEFAULTS)) {
-            match key.split_once('.') {
-                None => {
-                    root.insert(key.clone(), value.clone());
-                }
-                Some((table, name)) => {
-                    let table = root.entry(table.to_owned());
-                    let table = table.or_insert_with(|| Value::new(None, ValueKind::Table(HashMap::new())));
-                    if let ValueKind::Table(inner) = &mut table.kind {
-                        inner.insert(name.to_owned(), value.clone());
-                    }
-                }
-            }
+            insert(&mut root, key, value);
         }
-        let root = Value::new(None, ValueKind::Table(root.into_iter().collect()));
+        let root = Value::new(None, ValueKind::Table(root));
         root.try_deserialize().map_err(|error| {
             let key = key_of(&error).unwrap_or_default();
             self.of_kind(&key, &error)
@@ -133,45 +139,83 @@ impl Settings {
         let mut leaves = Vec::new();
         flatten("", read.cache, &mut leaves);
         for (key, value) in leaves {
-            self.put(key, &origin, value.kind)?;
+            self.put(key, &origin, value.kind);
         }
         Ok(())
     }
 
-    /// An orchestrator sets variables of its own that begin with a service's name, so one that we do
-    /// not know is a warning and not an error.
+    /// A variable that begins as ours do and names no setting is as good as a misspelt key in the file,
+    /// and refused as that is: a bound that an operator believes in must not be missing. Orchestrators
+    /// set variables of their own after a service's name, so some can be named as foreign.
     fn add_environment(&mut self, environment: &[(String, String)]) {
         let known: HashMap<String, String> = all_keys().map(|key| (variable_of(&key), key)).collect();
-        for (name, value) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-            match known.get(name) {
-                Some(key) => {
-                    let origin = format!("environment variable {name}");
-                    self.values.insert(key.clone(), Value::new(Some(&origin), value.as_str()));
-                }
-                None => self.unknown_variables.push(name.clone()),
+        let value_of = |wanted: &str| environment.iter().find(|(name, _)| name == wanted);
+        let foreign = value_of(IGNORE_VARIABLES).map(|(_, value)| value.as_str()).unwrap_or_default();
+        for (name, value) in environment {
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            if NO_SETTINGS.contains(&name.as_str()) || is_foreign(name, foreign) {
+                continue;
+            }
+            if let Some(key) = known.get(name).cloned().or_else(|| listeners::key_of_variable(rest)) {
+                self.put(key, &format!("environment variable {name}"), ValueKind::String(value.clone()));
+            } else {
+                let near = closest(name, known.keys().map(String::as_str), 2).map(str::to_owned);
+                self.problems.push(NodeConfigError::UnknownVariable { name: name.clone(), near });
             }
         }
     }
 
-    fn add_flags(&mut self, flags: &NodeFlags) -> Result<(), NodeConfigError> {
+    fn add_flags(&mut self, flags: &NodeFlags) {
         for (key, value) in flags.given() {
             let origin = format!("flag --{}", if key == "seeds" { "seed" } else { &key });
-            self.put(key, &origin, ValueKind::String(value))?;
+            self.put(key, &origin, ValueKind::String(value));
         }
         for (key, value) in &flags.settings {
-            self.put(key.clone(), "command line", ValueKind::String(value.clone()))?;
+            self.put(key.clone(), "command line", ValueKind::String(value.clone()));
         }
-        Ok(())
     }
 
-    fn put(&mut self, key: String, origin: &str, value: ValueKind) -> Result<(), NodeConfigError> {
-        if !KEYS.contains(&key.as_str()) && !key.starts_with(TOPIC_DEFAULTS) {
-            let near = nearest(&key);
-            return Err(NodeConfigError::UnknownKey { key, origin: origin.to_owned(), near });
+    fn put(&mut self, key: String, origin: &str, value: ValueKind) {
+        if let Some(problem) = refusal_of(&key, origin) {
+            self.problems.push(problem);
+        } else {
+            self.values.insert(key, Value::new(Some(&origin.to_owned()), value));
         }
-        self.values.insert(key, Value::new(Some(&origin.to_owned()), value));
-        Ok(())
     }
+}
+
+/// Why there is no setting of this name.
+fn refusal_of(key: &str, origin: &str) -> Option<NodeConfigError> {
+    let (key, origin) = (key.to_owned(), origin.to_owned());
+    if let Some((name, _)) = listeners::parts_of(&key) {
+        let problem = listeners::name_problem(name)?;
+        return Some(NodeConfigError::Invalid { key, origin, problem });
+    }
+    if SETTINGS.iter().any(|setting| setting.key == key) || key.starts_with(TOPIC_DEFAULTS) {
+        return None;
+    }
+    let near = nearest(&key);
+    Some(NodeConfigError::UnknownKey { key, origin, near })
+}
+
+/// Puts a value where its full name says, `listeners.in.listen` three tables deep.
+fn insert(table: &mut config::Map<String, Value>, key: &str, value: &Value) {
+    let Some((name, rest)) = key.split_once('.') else {
+        table.insert(key.to_owned(), value.clone());
+        return;
+    };
+    let inner = table.entry(name.to_owned());
+    let inner = inner.or_insert_with(|| Value::new(None, ValueKind::Table(config::Map::new())));
+    if let ValueKind::Table(inner) = &mut inner.kind {
+        insert(inner, rest, value);
+    }
+}
+
+fn is_foreign(name: &str, foreign: &str) -> bool {
+    foreign.split(',').map(str::trim).any(|pattern| match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == pattern,
+    })
 }
 
 impl NodeFlags {
@@ -199,7 +243,7 @@ pub fn variable_of(key: &str) -> String {
 
 fn all_keys() -> impl Iterator<Item = String> {
     let of_topics = topic::TABLE.iter().map(|key| format!("{TOPIC_DEFAULTS}{}", key.name));
-    KEYS.iter().map(|key| (*key).to_owned()).chain(of_topics)
+    SETTINGS.iter().map(|setting| setting.key.to_owned()).chain(of_topics)
 }
 
 /// Full names and values; `retention.ms = 1` and `"retention.ms" = 1` come out the same.
@@ -242,8 +286,14 @@ fn problem_of(error: &ConfigError) -> String {
 
 /// The known key that is closest by spelling, if it is close at all.
 fn nearest(key: &str) -> Option<String> {
-    let best = KEYS.iter().map(|known| (distance(key, known), *known)).min()?;
-    (best.0 <= 2 || best.1.ends_with(&format!(".{key}"))).then(|| best.1.to_owned())
+    let keys = || SETTINGS.iter().map(|setting| setting.key);
+    let below = || keys().find(|known| known.ends_with(&format!(".{key}")));
+    closest(key, keys(), 2).or_else(below).map(str::to_owned)
+}
+
+fn closest<'a>(to: &str, among: impl Iterator<Item = &'a str>, at_most: usize) -> Option<&'a str> {
+    let (edits, best) = among.map(|known| (distance(to, known), known)).min()?;
+    (edits <= at_most).then_some(best)
 }
 
 /// Single-character edits that turn one into the other.

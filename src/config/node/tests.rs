@@ -1,9 +1,7 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use super::{
-    HostPort, NodeConfig, NodeConfigError, NodeFlags, Surroundings,
-    raw::{KEYS, Raw},
-    variable_of,
+    HostPort, NodeConfig, NodeConfigError, NodeFlags, SETTINGS, Surroundings, raw::Raw, variable_of,
 };
 use crate::{
     config::{broker::DynamicConfigs, topic::ConfigSource},
@@ -158,11 +156,94 @@ fn two_listeners_on_one_address_are_refused() {
 }
 
 #[test]
-fn a_variable_that_is_not_ours_warns_and_starts() {
-    let environment = around(&[("POLYLOGUE_SERVICE_HOST", "10.0.0.1"), ("PATH", "/bin")]);
-    let config = NodeConfig::load(&NodeFlags::default(), None, &environment).unwrap();
-    assert_eq!(config.warnings.len(), 1);
-    assert!(config.warnings[0].contains("POLYLOGUE_SERVICE_HOST"), "{:?}", config.warnings);
+fn a_variable_that_names_no_setting_is_refused_unless_it_is_named_as_foreign() {
+    let load = |variables: &[(&str, &str)]| {
+        NodeConfig::load(&NodeFlags::default(), None, &around(variables)).map_err(|error| error.to_string())
+    };
+    let text = load(&[("POLYLOGUE_LIMITS_CONECTIONS", "5")]).unwrap_err();
+    assert!(text.starts_with("environment variable POLYLOGUE_LIMITS_CONECTIONS names no setting"), "{text}");
+    assert!(text.contains("did you mean \"POLYLOGUE_LIMITS_CONNECTIONS\"?"), "{text}");
+    assert!(load(&[("POLYLOGUE_SERVICE_HOST", "10.0.0.1"), ("PATH", "/bin")]).is_err());
+    let foreign = ("POLYLOGUE_IGNORE_VARIABLES", "POLYLOGUE_SERVICE_*, POLYLOGUE_PORT");
+    let left_alone = [foreign, ("POLYLOGUE_SERVICE_HOST", "10.0.0.1"), ("POLYLOGUE_PORT", "tcp://x")];
+    assert!(load(&left_alone).unwrap().warnings.is_empty());
+    assert!(load(&[foreign, ("POLYLOGUE_PORTS", "1")]).is_err());
+    assert!(
+        load(&[("POLYLOGUE_LOG", "debug"), ("POLYLOGUE_BIN", "/x"), ("POLYLOGUE_CLIENTS", "all")]).is_ok()
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_each_with_its_origin() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    fs::write(&path, "node-id = -3\nnode-ids = 3\n[topic.defaults]\nretention.ms = \"x\"\n").unwrap();
+    let environment = around(&[("POLYLOGUE_SHUTDOWN_GRACE", "soon"), ("POLYLOGUE_NO_SUCH", "1")]);
+    let error = NodeConfig::load(&with("limits.connections", "0"), Some(&path), &environment).unwrap_err();
+    let said: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+    for (what, origin) in [
+        ("node-ids", "node.toml"),
+        ("node-id (", "node.toml"),
+        ("topic.defaults", "node.toml"),
+        ("shutdown-grace", "POLYLOGUE_SHUTDOWN_GRACE"),
+        ("POLYLOGUE_NO_SUCH", "environment variable"),
+        ("limits.connections", "command line"),
+    ] {
+        assert!(said.iter().any(|text| text.contains(what) && text.contains(origin)), "{what}: {said:#?}");
+    }
+    assert_eq!(said.len(), 6, "{said:#?}");
+}
+
+#[test]
+fn listeners_come_from_every_source_and_inherit_what_they_do_not_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    let text = "[limits]\nconnections = 50\n[listeners.internal]\nlisten = \"10.0.0.1:9093\"\n\
+                advertise = \"inside:9093\"\nconnections-per-address = 7\n";
+    fs::write(&path, text).unwrap();
+    let environment = around(&[("POLYLOGUE_LISTENERS_FAR_AWAY_LISTEN", "127.0.0.1:9094")]);
+    let flags = with("listeners.internal.advertise", "elsewhere:1");
+    let config = NodeConfig::load(&flags, Some(&path), &environment).unwrap();
+    let shown: Vec<_> = config
+        .kafka_listeners()
+        .iter()
+        .map(|l| (l.name.clone(), l.listen.to_string(), l.advertise.to_string(), l.connections_per_address))
+        .collect();
+    let expected = [
+        ("kafka", "127.0.0.1:9092", "127.0.0.1:9092", 2000),
+        ("far-away", "127.0.0.1:9094", "127.0.0.1:9094", 2000),
+        ("internal", "10.0.0.1:9093", "elsewhere:1", 7),
+    ];
+    let expected = expected.map(|(n, l, a, c)| (n.to_owned(), l.to_owned(), a.to_owned(), c));
+    assert_eq!(shown, expected);
+    assert!(config.kafka_listeners().iter().all(|listener| listener.connections == 50));
+    assert!(config.warnings.iter().any(|text| text.contains("listeners.internal.listen 10.0.0.1:9093")));
+}
+
+#[test]
+fn a_listener_that_cannot_be_is_refused_by_the_name_of_its_setting() {
+    let refused = |settings: &[(&str, &str)]| {
+        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        from_flags(&NodeFlags { settings, ..NodeFlags::default() }).unwrap_err().to_string()
+    };
+    let text = refused(&[("listeners.a.listen", "127.0.0.1:9092")]);
+    assert!(text.contains("setting listeners.a.listen") && text.contains("taken by kafka-listen"), "{text}");
+    let text = refused(&[("listeners.a.listen", "h:1"), ("listeners.b.listen", "h:1")]);
+    assert!(text.contains("setting listeners.b.listen") && text.contains("taken by listeners.a"), "{text}");
+    let text = refused(&[("listeners.a.listen", "0.0.0.0:8092")]);
+    assert!(text.contains("already taken by admin-listen"), "a wildcard takes it too: {text}");
+    let text = refused(&[("listeners.A_b.listen", "h:1")]);
+    assert!(text.contains("listeners.A_b.listen") && text.contains("a-z 0-9 -"), "{text}");
+    let text = refused(&[("listeners.kafka.listen", "h:1")]);
+    assert!(text.contains("kafka-listen"), "{text}");
+    let text = refused(&[("listeners.a.listen", "h:1"), ("listeners.a.advertise", "0.0.0.0:1")]);
+    assert!(text.contains("listeners.a.advertise") && text.contains("cannot be connected to"), "{text}");
+    let text = refused(&[("listeners.a.advertise", "h:1")]);
+    assert!(text.contains("set listeners.a.listen"), "{text}");
+    let text = refused(&[("listeners.a.listen", "h:1"), ("listeners.a.connections", "0")]);
+    assert!(text.contains("setting listeners.a.connections"), "{text}");
+    let twice = from_file("[listeners.a]\nlisten = \"h:1\"\n[listeners.a]\nlisten = \"h:2\"\n");
+    assert!(matches!(twice, Err(NodeConfigError::File { .. })), "{twice:?}");
 }
 
 #[test]
@@ -193,7 +274,7 @@ fn a_broker_describes_itself_under_kafkas_names_with_every_default_as_it_is() {
 
 #[test]
 fn every_listed_setting_is_one_that_the_raw_form_takes() {
-    for key in KEYS {
+    for key in SETTINGS.iter().map(|setting| &setting.key) {
         let value = match *key {
             "node-id"
             | "default-partitions"
@@ -206,9 +287,10 @@ fn every_listed_setting_is_one_that_the_raw_form_takes() {
             _ => "host:1",
         };
         let environment = around(&[(variable_of(key).as_str(), value)]);
-        let settings = super::sources::Settings::gather(&NodeFlags::default(), None, &environment).unwrap();
+        let mut settings =
+            super::sources::Settings::gather(&NodeFlags::default(), None, &environment).unwrap();
+        assert!(settings.take_problems().is_empty(), "{key}");
         let raw: Result<Raw, _> = settings.raw();
         assert!(raw.is_ok(), "{key}: {raw:?}");
-        assert!(settings.unknown_variables.is_empty(), "{key}");
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt::Display, path::PathBuf, time::Duration};
 
 use super::{
-    HostPort, Limits, NodeConfig, NodeConfigError, StorageSettings, Surroundings,
+    HostPort, Limits, NodeConfig, NodeConfigError, StorageSettings, Surroundings, listeners,
     raw::{Raw, RawLimits, RawStorage},
     sources::Settings,
 };
@@ -24,7 +24,7 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
         let problem = "this version runs a single node and cannot join a cluster: leave seeds out";
         return Err(given.invalid("seeds", problem));
     }
-    let mut warnings = unknown_variables(given);
+    let mut warnings = Vec::new();
     let kafka_listen = address(given, "kafka-listen", raw.kafka_listen.as_ref(), 9092)?;
     let cluster_listen = address(given, "cluster-listen", raw.cluster_listen.as_ref(), 7092)?;
     let admin_listen = address(given, "admin-listen", raw.admin_listen.as_ref(), 8092)?;
@@ -40,19 +40,25 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
         advertise.of("kafka-advertise", raw.kafka_advertise.as_ref(), &kafka_listen, &mut warnings)?;
     let cluster_advertise =
         advertise.of("cluster-advertise", raw.cluster_advertise.as_ref(), &cluster_listen, &mut warnings)?;
-    distinct(
-        given,
-        &[
-            ("kafka-listen", &kafka_listen),
-            ("admin-listen", &admin_listen),
-            ("cluster-listen", &cluster_listen),
-        ],
-    )?;
+    let limits = limits(given, &raw.limits)?;
+    let bounds = (limits.connections, limits.connections_per_address);
+    let mut listeners = Vec::with_capacity(raw.listeners.len());
+    for (name, raw) in &raw.listeners {
+        listeners.push(listeners::listener(given, &advertise, name, raw, bounds, &mut warnings)?);
+    }
+    let mut ports = vec![
+        ("kafka-listen".to_owned(), &kafka_listen),
+        ("admin-listen".to_owned(), &admin_listen),
+        ("cluster-listen".to_owned(), &cluster_listen),
+    ];
+    ports.extend(listeners.iter().map(|listener| (listener.listen_key(), &listener.listen)));
+    distinct(given, &ports)?;
     Ok(NodeConfig {
         node_id: NodeId::new(in_range(given, "node-id", raw.node_id.unwrap_or(1), 0, i32::MAX)?),
         data_dir: data_dir(given, &raw)?,
         kafka_listen,
         kafka_advertise,
+        listeners,
         admin_listen,
         cluster_listen,
         cluster_advertise,
@@ -65,19 +71,14 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
             10_000,
         )?,
         shutdown_grace: span(given, "shutdown-grace", raw.shutdown_grace, Duration::from_secs(20))?,
-        limits: limits(given, &raw.limits)?,
+        limits,
         storage: storage(given, &raw.storage)?,
         topic_defaults: topic_defaults(given)?,
         warnings,
     })
 }
 
-fn unknown_variables(given: &Settings) -> Vec<String> {
-    let text = |name: &String| format!("environment variable {name} names no setting and is ignored");
-    given.unknown_variables.iter().map(text).collect()
-}
-
-fn address(
+pub(super) fn address(
     given: &Settings,
     key: &str,
     text: Option<&String>,
@@ -94,18 +95,18 @@ fn address(
 }
 
 /// Nobody proves who he is yet: whoever reaches a port may do what it offers.
-fn exposure(key: &str, at: &HostPort) -> Option<String> {
+pub(super) fn exposure(key: &str, at: &HostPort) -> Option<String> {
     (!at.is_loopback())
         .then(|| format!("{key} {at} can be reached from other machines, and there is no authentication yet"))
 }
 
-struct Advertise<'a> {
+pub(super) struct Advertise<'a> {
     given: &'a Settings,
     around: &'a Surroundings,
 }
 
 impl Advertise<'_> {
-    fn of(
+    pub(super) fn of(
         &self,
         key: &str,
         text: Option<&String>,
@@ -134,9 +135,13 @@ impl Advertise<'_> {
 }
 
 /// Two listeners on one address would only be found out by the second one's bind.
-fn distinct(given: &Settings, listeners: &[(&str, &HostPort)]) -> Result<(), NodeConfigError> {
+fn distinct(given: &Settings, listeners: &[(String, &HostPort)]) -> Result<(), NodeConfigError> {
     for (at, (key, address)) in listeners.iter().enumerate() {
-        let same = |(_, other): &&(&str, &HostPort)| other == address && address.port != 0;
+        // A wildcard takes the port of every address there is.
+        let same = |(_, other): &&(String, &HostPort)| {
+            let overlaps = other.host == address.host || other.is_wildcard() || address.is_wildcard();
+            overlaps && other.port == address.port && address.port != 0
+        };
         if let Some((earlier, _)) = listeners.iter().take(at).find(same) {
             return Err(given.invalid(key, format!("{address} is already taken by {earlier}")));
         }
@@ -218,18 +223,23 @@ fn storage(given: &Settings, raw: &RawStorage) -> Result<StorageSettings, NodeCo
 }
 
 fn topic_defaults(given: &Settings) -> Result<TopicDefaults, NodeConfigError> {
+    let key = |name: &str| format!("{}{name}", super::raw::TOPIC_DEFAULTS);
     let values = given.topic_defaults()?;
     for (name, value) in &values {
         crate::config::topic::check(name, value).map_err(|cause| NodeConfigError::Topic {
-            origin: given.origin(&format!("{}{name}", super::raw::TOPIC_DEFAULTS)),
+            key: key(name),
+            origin: given.origin(&key(name)),
             cause,
         })?;
     }
-    TopicDefaults::new(&values)
-        .map_err(|cause| NodeConfigError::Topic { origin: "default".to_owned(), cause })
+    TopicDefaults::new(&values).map_err(|cause| NodeConfigError::Topic {
+        key: super::raw::TOPIC_DEFAULTS.to_owned(),
+        origin: "default".to_owned(),
+        cause,
+    })
 }
 
-fn in_range<T: PartialOrd + Display + Copy>(
+pub(super) fn in_range<T: PartialOrd + Display + Copy>(
     given: &Settings,
     key: &str,
     value: T,

@@ -31,7 +31,10 @@ use super::{
     dispatch::{self, Answer, Refused},
     handlers::produce::PendingProduce,
 };
-use crate::actors::{listener::ConnectionContext, partition::ReadBuffer};
+use crate::{
+    actors::{listener::ConnectionContext, partition::ReadBuffer},
+    config::node::HostPort,
+};
 
 /// Produce requests of one connection that may wait for their acknowledgement at the same time.
 const MOST_PENDING: usize = 1024;
@@ -43,8 +46,10 @@ const REST_AFTER: Duration = Duration::from_secs(5);
 const LEAST_PROGRESS: usize = 16 << 10;
 
 /// What one connection keeps between its requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Session {
+    /// Where clients of the listener that it came in by are told to find this node.
+    pub(crate) advertised: Arc<HostPort>,
     /// What a fetch reads into; kept while the connection is busy.
     pub(crate) buffer: ReadBuffer,
     /// What the buffer holds of the node's budget.
@@ -99,8 +104,14 @@ enum End {
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(stream: TcpStream, context: ConnectionContext, broker: Arc<Broker>) {
-    let mut connection = Connection::new(stream, &context, Arc::clone(&broker));
+pub(crate) async fn serve(
+    stream: TcpStream,
+    context: ConnectionContext,
+    advertised: Arc<HostPort>,
+    broker: Arc<Broker>,
+) {
+    let session = Session { advertised, buffer: ReadBuffer::new(), permit: None };
+    let mut connection = Connection::new(stream, &context, session, Arc::clone(&broker));
     let end = match connection.run().await {
         Ok(never) => match never {},
         Err(end) => end,
@@ -150,12 +161,12 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, context: &ConnectionContext, broker: Arc<Broker>) -> Self {
+    fn new(stream: TcpStream, context: &ConnectionContext, session: Session, broker: Arc<Broker>) -> Self {
         let limits = &broker.limits;
         let now = Instant::now();
         Self {
             input: Input::new(limits.request_bytes, broker.in_flight.clone(), Arc::clone(&broker.frames)),
-            session: Session::default(),
+            session,
             stream,
             pending: VecDeque::new(),
             has_rung: false,

@@ -23,7 +23,7 @@ pub(super) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1
 /// Tells who is in the cluster.
 pub(crate) async fn handle(
     broker: &Broker,
-    _session: &mut Session,
+    session: &mut Session,
     request: DescribeClusterRequest,
     _version: i16,
 ) -> DescribeClusterResponse {
@@ -33,8 +33,8 @@ pub(crate) async fn handle(
     }
     let this = DescribeClusterBroker {
         broker_id: broker.node_id,
-        host: broker.advertised.host.as_str().into(),
-        port: i32::from(broker.advertised.port),
+        host: session.advertised.host.as_str().into(),
+        port: i32::from(session.advertised.port),
         ..DescribeClusterBroker::default()
     };
     DescribeClusterResponse {

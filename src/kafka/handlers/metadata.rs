@@ -17,6 +17,7 @@ use crate::{
         membership::{MembershipError, NewTopic, Refusal},
         partition::{PartitionHandle, table::Topic},
     },
+    config::node::HostPort,
     kafka::{Broker, connection::Session},
     model::{NodeId, TopicId, TopicName},
     wire::{
@@ -63,7 +64,7 @@ impl Answer {
 /// Tells what this node knows.
 pub(crate) async fn handle(
     broker: &Broker,
-    _session: &mut Session,
+    session: &mut Session,
     request: MetadataRequest,
     version: i16,
 ) -> MetadataResponse {
@@ -88,7 +89,7 @@ pub(crate) async fn handle(
         topics.push(describe(broker, answer, operations, leaders_by).await);
     }
     MetadataResponse {
-        brokers: vec![this_broker(broker)],
+        brokers: vec![this_broker(broker, &session.advertised)],
         cluster_id: describe_cluster::cluster_id(broker),
         controller_id: broker.node_id,
         topics,
@@ -217,11 +218,11 @@ async fn create_missing(broker: &Broker, names: &[Str]) -> HashMap<Str, Result<T
     missing.into_iter().zip(created).filter_map(outcome).collect()
 }
 
-fn this_broker(broker: &Broker) -> MetadataResponseBroker {
+fn this_broker(broker: &Broker, advertised: &HostPort) -> MetadataResponseBroker {
     MetadataResponseBroker {
         node_id: broker.node_id,
-        host: broker.advertised.host.as_str().into(),
-        port: i32::from(broker.advertised.port),
+        host: advertised.host.as_str().into(),
+        port: i32::from(advertised.port),
         rack: None,
     }
 }

@@ -7,6 +7,7 @@ mod describe;
 mod fetch;
 mod idempotence;
 mod ids;
+mod listeners;
 mod offsets;
 mod produce;
 mod versions;

@@ -84,7 +84,7 @@ impl Door {
             grace: Duration::from_secs(1),
             metrics: Arc::clone(&broker.metrics),
             clock: Arc::clone(&broker.clock),
-            serve: broker.serve(),
+            serve: broker.serve(HostPort::new(address.ip().to_string(), address.port())),
         };
         root.add(listener::child_spec("kafka", Placement::here(), options)).await.unwrap();
         let client = Client { stream: TcpStream::connect(address).await.unwrap(), last: 0 };
@@ -147,7 +147,6 @@ async fn broker(
     root.add(ChildSpec::actor("reconciler", Placement::here(), Slot::new(), make)).await.unwrap();
     Broker {
         node_id: NODE,
-        advertised: HostPort::new(address.ip().to_string(), address.port()),
         membership: handle,
         topics,
         settings: settings(folder),

@@ -1,0 +1,180 @@
+//! The one table of a node's settings: what each takes, its default, and how its value is shown.
+//!
+//! A setting that is not here is refused by name. The table in `docs/OPERATIONS.md` is checked against
+//! this one, and `polylogue config` prints it, so the three cannot say different things.
+
+use std::{fmt::Display, time::Duration};
+
+use super::NodeConfig;
+use crate::config::units::ByteSize;
+
+/// A setting that has a name of its own; those of listeners and topics are made of a pattern.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its full name.
+    pub key: &'static str,
+    /// Which values it takes, in words.
+    pub takes: &'static str,
+    /// What holds where nobody sets it, in words.
+    pub default: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    pub(super) value: fn(&NodeConfig) -> Option<SettingValue>,
+}
+
+/// A value as a file would have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingValue {
+    /// A whole number.
+    Number(i64),
+    /// `true` or `false`.
+    Switch(bool),
+    /// Text, sizes and durations with their units.
+    Text(String),
+}
+
+impl Display for SettingValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Switch(switch) => switch.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+const fn setting(
+    key: &'static str,
+    takes: &'static str,
+    default: &'static str,
+    doc: &'static str,
+    value: fn(&NodeConfig) -> Option<SettingValue>,
+) -> Setting {
+    Setting { key, takes, default, doc, value }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the table's column is")]
+fn text(value: impl Display) -> Option<SettingValue> {
+    Some(SettingValue::Text(value.to_string()))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the table's column is")]
+fn number(value: impl Into<i64>) -> Option<SettingValue> {
+    Some(SettingValue::Number(value.into()))
+}
+
+fn bytes(value: u64) -> Option<SettingValue> {
+    text(ByteSize(value))
+}
+
+fn span(value: Duration) -> Option<SettingValue> {
+    text(humantime::format_duration(value))
+}
+
+/// Every setting, in the order of the documentation.
+pub const SETTINGS: &[Setting] = &[
+    setting("node-id", "0 to 2147483647", "1", "who this broker is", |c| number(c.node_id.get())),
+    setting("data-dir", "path", "./polylogue-data", "the folder of everything that is kept", |c| {
+        text(c.data_dir.display())
+    }),
+    setting("kafka-listen", "host:port", "127.0.0.1:9092", "for clients", |c| text(&c.kafka_listen)),
+    setting("kafka-advertise", "host:port", "where it listens", "what clients are told", |c| {
+        text(&c.kafka_advertise)
+    }),
+    setting(
+        "admin-listen",
+        "host:port",
+        "127.0.0.1:8092",
+        "health, metrics and the actor tree, over HTTP",
+        |c| text(&c.admin_listen),
+    ),
+    setting("cluster-listen", "host:port", "127.0.0.1:7092", "not used yet", |c| text(&c.cluster_listen)),
+    setting("cluster-advertise", "host:port", "where it listens", "not used yet", |c| {
+        text(&c.cluster_advertise)
+    }),
+    setting("seeds", "list of host:port", "none", "refused until there is a cluster", |_| None),
+    setting(
+        "auto-create-topics",
+        "true, false",
+        "true",
+        "whether asking for a topic's metadata may create it (the client has to allow it too)",
+        |c| Some(SettingValue::Switch(c.auto_create_topics)),
+    ),
+    setting("default-partitions", "1 to 10000", "4", "of a topic that is created without a number", |c| {
+        number(c.default_partitions)
+    }),
+    setting("shutdown-grace", "duration", "20 s", "how long SIGTERM may take to flush and close", |c| {
+        span(c.shutdown_grace)
+    }),
+    setting("limits.connections", "1 to 1000000", "10000", "open at once, for each listener", |c| {
+        number(c.limits.connections)
+    }),
+    setting(
+        "limits.connections-per-address",
+        "1 to 1000000",
+        "2000",
+        "open at once from one address, for each listener",
+        |c| number(c.limits.connections_per_address),
+    ),
+    setting("limits.partitions", "1 to 1000000", "50000", "of all topics of the node together", |c| {
+        number(c.limits.partitions)
+    }),
+    setting(
+        "limits.request-bytes",
+        "1 KiB to 2 GiB - 1",
+        "100 MiB",
+        "the largest request; a larger one closes the connection",
+        |c| bytes(c.limits.request_bytes),
+    ),
+    setting(
+        "limits.in-flight-bytes",
+        "1 KiB to 1 PiB, at least limits.request-bytes",
+        "256 MiB",
+        "memory for requests that have arrived and answers that are being read, over all connections",
+        |c| bytes(c.limits.in_flight_bytes),
+    ),
+    setting("limits.idle-timeout", "duration", "10 min", "a connection without requests is closed", |c| {
+        span(c.limits.idle_timeout)
+    }),
+    setting(
+        "limits.frame-timeout",
+        "duration",
+        "30 s",
+        "half a request, and then less than 16 KiB in this time: closed",
+        |c| span(c.limits.frame_timeout),
+    ),
+    setting(
+        "limits.write-timeout",
+        "duration",
+        "30 s",
+        "a peer that takes no byte of its answer is dropped",
+        |c| span(c.limits.write_timeout),
+    ),
+    setting(
+        "storage.retention-check-interval",
+        "duration",
+        "5 min",
+        "between two looks for what retention gives up",
+        |c| span(c.storage.retention_check_interval),
+    ),
+    setting(
+        "storage.scrub-bytes-per-second",
+        "0 to 1 TiB",
+        "8 MiB",
+        "how much is read again in the background to look for rot, over all partitions; 0: none",
+        |c| bytes(c.storage.scrub_bytes_per_second),
+    ),
+    setting("storage.scrub-interval", "duration", "1 min", "rest between two passes over a partition", |c| {
+        span(c.storage.scrub_interval)
+    }),
+    setting(
+        "storage.replicated-flush-bytes",
+        "4 KiB to 1 TiB",
+        "64 MiB",
+        "a durability=replicated log is flushed after so many bytes",
+        |c| bytes(c.storage.replicated_flush_bytes),
+    ),
+    setting("storage.replicated-flush-interval", "duration", "5 s", "and after so long", |c| {
+        span(c.storage.replicated_flush_interval)
+    }),
+];
