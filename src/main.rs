@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use polylogue::cli::{self, Program};
 
-/// 0: done. 1: failed. 2: not understood, which is clap's own.
+/// 0: done. 1: failed. 2: options or settings that are wrong.
 fn main() -> ExitCode {
     match cli::run(Program::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if cli::is_closed_output(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("polylogue: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(cli::exit_code(&error))
         }
     }
 }

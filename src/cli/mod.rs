@@ -4,6 +4,8 @@
 //! do next. Only here may an error be without a type.
 
 mod cluster;
+mod completions;
+mod config;
 mod connect;
 mod consume;
 mod demo;
@@ -38,6 +40,10 @@ enum Command {
     Consume(consume::Flags),
     /// Start a node, write a day of a web shop, read it back and compare.
     Demo(demo::Flags),
+    /// Print the settings in force and where each came from, or the topic configs that there are.
+    Config(config::Flags),
+    /// Print a script that completes commands and options in a shell.
+    Completions(completions::Flags),
     /// Look into a running node.
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -51,8 +57,15 @@ pub fn run(program: Program) -> anyhow::Result<()> {
         Command::Produce(flags) => connect::block_on(produce::run(flags)),
         Command::Consume(flags) => connect::block_on(consume::run(flags)),
         Command::Demo(flags) => connect::block_on(demo::run(flags)),
+        Command::Config(flags) => config::run(flags),
+        Command::Completions(flags) => completions::run(&flags),
         Command::Cluster(command) => connect::block_on(cluster::run(command)),
     }
+}
+
+/// 2 where what was asked for cannot be understood, as clap does; else 1.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<crate::config::node::NodeConfigError>() { 2 } else { 1 }
 }
 
 /// Whether all that failed is that nobody reads our output any more, as with `| head`.

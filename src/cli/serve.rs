@@ -14,6 +14,19 @@ use crate::{
 /// The flags of `serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
+    #[command(flatten)]
+    settings: SettingFlags,
+    /// What is logged, by target and level, such as `info,polylogue::kafka=debug` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How log lines look on standard error.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: Format,
+}
+
+/// Where settings come from; `polylogue config` takes the same.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SettingFlags {
     /// This node's id, 0 or more [default: 1]
     #[arg(long, value_name = "N")]
     node_id: Option<i32>,
@@ -44,12 +57,24 @@ pub struct Flags {
     /// Any setting by its full name, may be given several times; goes before the file.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     settings: Vec<(String, String)>,
-    /// What is logged, by target and level, such as `info,polylogue::kafka=debug` [default: info]
-    #[arg(long, value_name = "FILTER")]
-    log: Option<String>,
-    /// How log lines look on standard error.
-    #[arg(long, value_enum, default_value_t)]
-    log_format: Format,
+}
+
+impl SettingFlags {
+    /// What was given, and the file.
+    pub(super) fn split(self) -> (NodeFlags, Option<PathBuf>) {
+        let flags = NodeFlags {
+            node_id: self.node_id,
+            data_dir: self.data_dir,
+            kafka_listen: self.kafka_listen,
+            kafka_advertise: self.kafka_advertise,
+            admin_listen: self.admin_listen,
+            cluster_listen: self.cluster_listen,
+            cluster_advertise: self.cluster_advertise,
+            seeds: self.seed,
+            settings: self.settings,
+        };
+        (flags, self.config)
+    }
 }
 
 /// How log lines look.
@@ -74,18 +99,7 @@ impl From<Format> for LogFormat {
 /// Runs until it is told to stop.
 pub fn run(flags: Flags) -> anyhow::Result<()> {
     telemetry::init(flags.log_format.into(), flags.log.as_deref())?;
-    let file = flags.config.clone();
-    let flags = NodeFlags {
-        node_id: flags.node_id,
-        data_dir: flags.data_dir,
-        kafka_listen: flags.kafka_listen,
-        kafka_advertise: flags.kafka_advertise,
-        admin_listen: flags.admin_listen,
-        cluster_listen: flags.cluster_listen,
-        cluster_advertise: flags.cluster_advertise,
-        seeds: flags.seed,
-        settings: flags.settings,
-    };
+    let (flags, file) = flags.settings.split();
     let config = NodeConfig::load(&flags, file.as_deref(), &Surroundings::of_this_process())?;
     node::run(&config)?;
     Ok(())
