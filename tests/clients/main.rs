@@ -12,6 +12,7 @@ mod java_client;
 mod kafka_tools;
 mod kcat;
 mod librdkafka;
+mod python;
 mod samples;
 #[path = "../support/mod.rs"]
 mod support;

@@ -106,3 +106,17 @@ fn a_version_of_produce_that_is_listed_and_not_served_closes_the_connection() {
         assert_eq!(Peer::connect(&node).delete("old"), ErrorCode::None);
     }
 }
+
+#[test]
+fn bytes_behind_a_request_are_not_looked_at_and_the_next_request_is_answered_as_well() {
+    let node = start_node();
+    let mut peer = Peer::connect(&node);
+    let request = MetadataRequest::default();
+    let (id, mut frame) = peer.frame(13, &request);
+    frame.extend_from_slice(&[0, 0, 0]);
+    let size = u32::try_from(frame.len() - 4).unwrap();
+    frame[..4].copy_from_slice(&size.to_be_bytes());
+    peer.send_bytes(&frame).unwrap();
+    assert_eq!(peer.receive::<MetadataRequest>(13, id).brokers.len(), 1);
+    assert_eq!(peer.call(13, &request).brokers.len(), 1);
+}
