@@ -170,7 +170,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "storage.replicated-flush-bytes",
         "4 KiB to 1 TiB",
-        "64 MiB",
+        "1 GiB",
         "a durability=replicated log is flushed after so many bytes",
         |c| bytes(c.storage.replicated_flush_bytes),
     ),

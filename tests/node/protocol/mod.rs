@@ -7,7 +7,6 @@ mod describe;
 mod fetch;
 mod idempotence;
 mod ids;
-mod listeners;
 mod offsets;
 mod produce;
 mod versions;
