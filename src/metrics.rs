@@ -115,6 +115,11 @@ macro_rules! metrics {
                 Self { registry, $( $field: $make, )* }
             }
 
+            /// The name of each metric of [`TABLE`] with its labels, in order.
+            pub fn labels(&self) -> Vec<(&'static str, &[&'static str])> {
+                vec![$( ($name, self.$field.keys()) ),*]
+            }
+
             fn register_all(&mut self) {
                 $( register(&mut self.registry, $name, $help, Registered::registered(&self.$field)); )*
             }
@@ -220,6 +225,11 @@ fn register(registry: &mut Registry, name: &'static str, help: &'static str, met
 trait Registered {
     type Metric: Metric;
     fn registered(&self) -> Self::Metric;
+
+    /// Its labels.
+    fn keys(&self) -> &[&'static str] {
+        &[]
+    }
 }
 
 macro_rules! registered_as_it_is {
@@ -243,6 +253,10 @@ where
     type Metric = Family<[Label; N], M>;
     fn registered(&self) -> Self::Metric {
         self.family.clone()
+    }
+
+    fn keys(&self) -> &[&'static str] {
+        &self.keys
     }
 }
 

@@ -83,6 +83,8 @@ impl LocalNode {
         for seed in &options.seeds {
             command.args(["--seed", &seed.to_string()]);
         }
+        // What tests read, and nodes would take for a misspelt setting.
+        command.env_remove("POLYLOGUE_SEED").env_remove("POLYLOGUE_SEEDS");
         command.args(&options.arguments).envs(options.environment.iter().cloned());
         command
     }

@@ -1,5 +1,6 @@
 //! Starts, stops and the starts that must be refused; what a node shows of itself.
 
+mod listeners;
 mod refusals;
 mod shown;
 mod stops;
