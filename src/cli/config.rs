@@ -113,7 +113,10 @@ fn as_toml(settings: &[InForce]) -> String {
             SettingValue::Text(text) => Value::from(text.as_str()).to_string(),
         };
         let lines = tables.entry(table).or_default();
-        lines.push_str(&format!("# {} (from: {})\n{name} = {text}\n", setting.doc, setting.origin));
+        lines.extend([
+            format!("# {} (from: {})\n", setting.doc, setting.origin),
+            format!("{name} = {text}\n"),
+        ]);
     }
     let written = tables
         .into_iter()

@@ -53,11 +53,11 @@ pub(super) fn parts_of(key: &str) -> Option<(&str, &str)> {
 pub(super) fn key_of_variable(rest: &str) -> Option<String> {
     let rest = rest.strip_prefix("LISTENERS_")?;
     let by_length = FIELDS.iter().rev();
-    let found = by_length.filter_map(|field| {
+    let mut found = by_length.filter_map(|field| {
         let suffix = format!("_{}", field.replace('-', "_").to_ascii_uppercase());
         Some((rest.strip_suffix(&suffix)?, *field))
     });
-    let (name, field) = found.filter(|(name, _)| !name.is_empty()).next()?;
+    let (name, field) = found.find(|(name, _)| !name.is_empty())?;
     Some(key_of(&name.replace('_', "-").to_ascii_lowercase(), field))
 }
 

@@ -53,10 +53,12 @@ const fn setting(
     Setting { key, takes, default, doc, value }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as the table takes it")]
 fn text(value: impl Display) -> Option<SettingValue> {
     Some(SettingValue::Text(value.to_string()))
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as the table takes it")]
 fn number(value: impl Into<i64>) -> Option<SettingValue> {
     Some(SettingValue::Number(value.into()))
 }

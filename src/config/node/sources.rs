@@ -156,15 +156,12 @@ impl Settings {
             if NO_SETTINGS.contains(&name.as_str()) || is_foreign(name, foreign) {
                 continue;
             }
-            match known.get(name).cloned().or_else(|| listeners::key_of_variable(rest)) {
-                Some(key) => {
-                    let origin = format!("environment variable {name}");
-                    self.put(key, &origin, ValueKind::String(value.clone()));
-                }
-                None => {
-                    let near = closest(name, known.keys().map(String::as_str), 2).map(str::to_owned);
-                    self.problems.push(NodeConfigError::UnknownVariable { name: name.clone(), near });
-                }
+            if let Some(key) = known.get(name).cloned().or_else(|| listeners::key_of_variable(rest)) {
+                let origin = format!("environment variable {name}");
+                self.put(key, &origin, ValueKind::String(value.clone()));
+            } else {
+                let near = closest(name, known.keys().map(String::as_str), 2).map(str::to_owned);
+                self.problems.push(NodeConfigError::UnknownVariable { name: name.clone(), near });
             }
         }
     }

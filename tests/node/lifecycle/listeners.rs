@@ -119,26 +119,25 @@ fn a_partition_that_cannot_open_keeps_nobody_from_the_others() {
         peer.append(topic, batch_of(10));
     }
     stop(&mut node);
-    // A folder where the segment should be opens for nobody.
-    let segment = node.partition_folder("stuck", 0).join("00000000000000000000.log");
-    let aside = node.data_folder().join("aside.log");
-    fs::rename(&segment, &aside).unwrap();
-    fs::create_dir(&segment).unwrap();
+    // A file where the folder should be opens for nobody.
+    let (partition, aside) = (node.partition_folder("stuck", 0), node.data_folder().join("aside"));
+    fs::rename(&partition, &aside).unwrap();
+    fs::write(&partition, b"no folder").unwrap();
     node.start_again().unwrap();
     eventually("clients are let in", WITHIN, || log(&node).matches("ready after").nth(1).map(|_| ()));
     let mut peer = Peer::connect(&node);
-    assert_eq!(peer.append("good", batch_of(10)), 10, "the other topic is served");
+    assert_eq!(peer.append("good", batch_of(10)), 1, "the other topic is served");
     let shown = &peer.metadata(&["stuck"], false).topics[0].partitions[0];
     assert_eq!(shown.error_code, ErrorCode::LeaderNotAvailable);
-    assert!(peer.produce("stuck", batch_of(1)).error_code.is_retriable());
+    assert!(peer.produce("stuck", batch_of(10)).error_code.is_retriable());
     let ready = node.get("/ready").unwrap();
     assert_eq!(ready.status, 503, "{}", ready.body);
     assert!(ready.body.contains("1 partitions have no leader"), "{}", ready.body);
     let waited = log(&node).contains("1 partitions have no leader after 250ms");
     assert!(waited, "clients waited for the bound and no longer:\n{}", log(&node));
 
-    fs::remove_dir(&segment).unwrap();
-    fs::rename(&aside, &segment).unwrap();
+    fs::remove_file(&partition).unwrap();
+    fs::rename(&aside, &partition).unwrap();
     node.wait_until_ready(WITHIN).unwrap();
-    assert_eq!(peer.append("stuck", batch_of(1)), 10, "its supervisor has tried again");
+    assert_eq!(peer.append("stuck", batch_of(10)), 1, "its supervisor has tried again");
 }
