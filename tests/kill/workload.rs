@@ -162,11 +162,16 @@ pub(crate) fn fill(bootstrap: &str, history: &Arc<HistoryWriter>, bytes: usize) 
 pub(crate) fn scan(bootstrap: &str, history: &HistoryWriter, reader: &str) {
     let consumer = client::consumer(bootstrap);
     for index in 0..PARTITIONS {
-        let bounds = client::watermarks(&consumer, TOPIC, index);
-        let (from, until) = (Offset::new(bounds.0), Offset::new(bounds.1));
         let (reader, partition) = (reader.to_owned(), partition(index));
-        let began = ScanBegan { reader: reader.clone(), partition: partition.clone(), from, until };
-        history.record(&Event::ScanBegan(began)).unwrap();
+        let mut bounds = (0, 0);
+        // What is acknowledged after the end was asked for must not stand before this in the history: it would
+        // have to be below that end.
+        let begin = || {
+            bounds = client::watermarks(&consumer, TOPIC, index);
+            let (from, until) = (Offset::new(bounds.0), Offset::new(bounds.1));
+            Event::ScanBegan(ScanBegan { reader: reader.clone(), partition: partition.clone(), from, until })
+        };
+        history.record_made(begin).unwrap();
         client::read_range(&consumer, TOPIC, index, bounds, |message| note_read(history, &reader, message));
         history.record(&Event::ScanEnded(ScanEnded { reader, partition })).unwrap();
     }

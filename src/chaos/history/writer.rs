@@ -65,6 +65,18 @@ impl HistoryWriter {
         })
     }
 
+    /// Writes down an event that is found out by `make`, while nobody else can write down anything: whatever
+    /// stands before it was over before `make` began. For what depends on all of that, such as the end up to
+    /// which a log is about to be read.
+    pub fn record_made(&self, make: impl FnOnce() -> Event) -> io::Result<()> {
+        self.with_file(|file| {
+            let event = serde_json::to_vec(&make())?;
+            write!(file, "{{\"at_us\":{},\"event\":", (self.elapsed)().as_micros())?;
+            file.write_all(&event)?;
+            file.write_all(b"}\n")
+        })
+    }
+
     /// Hands everything written so far to the operating system.
     pub fn flush(&self) -> io::Result<()> {
         self.with_file(Write::flush)

@@ -178,7 +178,10 @@ impl<'a> Recovery<'a> {
         };
         recovery.report.was_poisoned = recovery.contents.is_poisoned;
         // Retention writes down where the log starts before it removes anything.
-        let (start, first) = (recovery.checkpoint.log_start, recovery.contents.first_base());
+        let start = recovery.checkpoint.log_start;
+        // Without any segment all that was flushed is missing.
+        let flushed = recovery.checkpoint.flushed.max(recovery.snapshot_end);
+        let first = recovery.segments.first().map_or(flushed, |segment| segment.base());
         if start < first {
             recovery.report_missing(start, first);
         }
@@ -241,9 +244,9 @@ impl<'a> Recovery<'a> {
         self.report.clean = self.checkpoint.clean.filter(|_| is_as_left);
         self.report.log_end = end;
         self.segments.iter().for_each(|segment| segment.close());
-        let start = self.checkpoint.log_start.max(self.contents.first_base()).min(end);
-        // Only now that the start is durable, and by whole segments: a batch may reach over it.
         let first = self.segments.first().map_or(end, |segment| segment.base());
+        let start = self.checkpoint.log_start.max(first).min(end);
+        // Only now that the start is durable, and by whole segments: a batch may reach over it.
         self.epochs.truncate_to_start(first.min(start));
         let ends = Ends { start, flushed: end, end };
         let written = Checkpoint { clean: None, ..self.checkpoint };

@@ -150,3 +150,20 @@ fn block_checksums_of_a_segment_that_was_begun_before_the_opening_are_read_from_
     assert_eq!(changed_before_the_seal(true, |_| ()), Some(false));
     assert_eq!(changed_before_the_seal(true, flip_byte(70)), None, "what is hit already gets none");
 }
+
+#[test]
+fn a_closed_log_whose_only_segment_is_gone_says_so_and_begins_behind_what_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("t-0");
+    let (mut log, _) = open(&folder, 1, LogOptions::default());
+    append(&mut log, batch(3, 1, b"some value", Producer::NONE));
+    let path = log.shared.segments()[0].path();
+    log.close_clean(BootId::random()).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let (mut log, report) = open(&folder, 2, LogOptions::default());
+    let missing: Vec<_> = report.corrupt.iter().map(|batch| (batch.first.get(), batch.next.get())).collect();
+    assert_eq!(missing, [(0, 3)]);
+    assert_eq!(log.log_start_offset(), Offset::new(3));
+    append(&mut log, batch(1, 1, b"after", Producer::NONE));
+    assert_eq!(read_all(&log), [(3, 4)], "offsets are not given out twice");
+}
