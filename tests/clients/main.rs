@@ -3,13 +3,14 @@
 //! librdkafka comes with the crate `rdkafka`; kcat brings an older one of its own. Each writes with
 //! every codec, with keys, headers and nulls; what is read is compared record by record, with offset
 //! and timestamp, and the stored bytes are looked at, since a broker that makes a client give up
-//! compression still answers every question right. franz-go and Kafka's Java client come as programs of their
-//! own, each in a folder, which say what held and what did not.
+//! compression still answers every question right. franz-go, kafkajs and Kafka's Java client come as programs
+//! of their own, each in a folder, which say what held and what did not.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod franz_go;
 mod java_client;
 mod kafka_tools;
+mod kafkajs;
 mod kcat;
 mod librdkafka;
 mod python;
