@@ -9,6 +9,7 @@ mod config;
 mod connect;
 mod consume;
 mod demo;
+mod log;
 mod produce;
 mod progress;
 pub mod serve;
@@ -43,6 +44,9 @@ enum Command {
     /// Look into a running node.
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Look into the files of a data folder, mend them, bring topics in. No node may run there.
+    #[command(subcommand)]
+    Log(log::Command),
     /// Print the settings in force and where each came from, or the topic configs that there are.
     Config(config::Flags),
     /// Print a script that lets a shell complete these commands.
@@ -58,6 +62,7 @@ pub fn run(program: Program) -> anyhow::Result<()> {
         Command::Consume(flags) => connect::block_on(consume::run(flags)),
         Command::Demo(flags) => connect::block_on(demo::run(flags)),
         Command::Cluster(command) => connect::block_on(cluster::run(command)),
+        Command::Log(command) => log::run(command),
         Command::Config(flags) => config::run(flags),
         Command::Completions(flags) => completions::run(flags),
     }

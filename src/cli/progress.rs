@@ -16,6 +16,7 @@ const EVERY_IN_A_FILE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Progress {
     what: &'static str,
+    unit: &'static str,
     of: Option<u64>,
     clock: SystemClock,
     drawn_at: Option<Duration>,
@@ -38,7 +39,21 @@ impl Progress {
     /// Shown on a terminal only.
     pub(super) fn new(what: &'static str) -> Self {
         let shown = if io::stderr().is_terminal() { Shown::OnATerminal } else { Shown::Nowhere };
-        Self { what, of: None, clock: SystemClock::new(), drawn_at: None, shown, records: 0, bytes: 0 }
+        Self {
+            what,
+            unit: "records",
+            of: None,
+            clock: SystemClock::new(),
+            drawn_at: None,
+            shown,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Counts batches; shown on a terminal only.
+    pub(super) fn batches(what: &'static str) -> Self {
+        Self { unit: "batches", ..Self::new(what) }
     }
 
     /// Towards a known number of records; to a file it is written now and then.
@@ -86,10 +101,10 @@ impl Progress {
     fn line(&self) -> String {
         let share = self.of.map(|of| format!(" of {}", count(of))).unwrap_or_default();
         let (records, bytes) = (count(self.records), size(self.bytes));
+        let (what, unit, elapsed) = (self.what, self.unit, self.elapsed());
         format!(
-            "{}: {records}{share} records, {bytes}, {}",
-            self.what,
-            rates(self.records, self.bytes, self.elapsed())
+            "{what}: {records}{share} {unit}, {bytes}, {}",
+            rates(unit, self.records, self.bytes, elapsed)
         )
     }
 
@@ -111,11 +126,11 @@ impl Progress {
     }
 }
 
-/// Records and bytes per second.
-pub(super) fn rates(records: u64, bytes: u64, elapsed: Duration) -> String {
+/// Records (or batches) and bytes per second.
+pub(super) fn rates(unit: &str, records: u64, bytes: u64, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64().max(1e-6);
     let (records, bytes) = (records as f64 / seconds, bytes as f64 / seconds);
-    format!("{} records/s, {}/s", count(records as u64), size(bytes as u64))
+    format!("{} {unit}/s, {}/s", count(records as u64), size(bytes as u64))
 }
 
 /// A number with its thousands apart.

@@ -7,6 +7,7 @@
 
 mod doors;
 mod error;
+pub mod offline;
 mod runtimes;
 
 use std::{

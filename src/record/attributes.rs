@@ -126,6 +126,12 @@ impl Attributes {
         Self((self.0 & !Self::COMPRESSION_MASK) | compression.id() as i16)
     }
 
+    /// The same flags outside of any transaction.
+    #[must_use]
+    pub const fn without_transaction(self) -> Self {
+        Self(self.0 & !(Self::TRANSACTIONAL | Self::CONTROL))
+    }
+
     /// The same flags with this giver of timestamps.
     #[must_use]
     pub const fn with_timestamp_type(self, timestamp_type: TimestampType) -> Self {

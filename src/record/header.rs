@@ -16,7 +16,10 @@ const MAGIC_AT: usize = 16;
 pub(super) const CRC_AT: usize = 17;
 /// What the checksum covers begins here.
 pub(super) const ATTRIBUTES_AT: usize = 21;
+const LAST_OFFSET_DELTA_AT: usize = 23;
 const MAX_TIMESTAMP_AT: usize = 35;
+const PRODUCER_AT: usize = 43;
+const RECORD_COUNT_AT: usize = 57;
 
 /// The header of one batch, read out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +175,34 @@ pub fn stamp_log_append_time(batch: &mut [u8], now: TimestampMs) {
     head[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.bits().to_be_bytes());
     head[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&now.get().to_be_bytes());
     write_crc(batch);
+}
+
+/// Makes a whole batch of another cluster one that stands for itself: producer, sequence and transaction, which
+/// mean nothing here, are taken out, and it covers the offsets up to `last_offset_delta`, its own or a higher
+/// one where nothing is kept of those behind it (as after compaction). The checksum is right again.
+///
+/// A slice shorter than a header is left as it is.
+pub fn detach(batch: &mut [u8], last_offset_delta: i32) {
+    let Some(head) = batch.first_chunk_mut::<BATCH_HEADER_LEN>() else { return };
+    let attributes = BatchHeader::read(head).attributes.without_transaction();
+    head[ATTRIBUTES_AT..LAST_OFFSET_DELTA_AT].copy_from_slice(&attributes.bits().to_be_bytes());
+    head[LAST_OFFSET_DELTA_AT..LAST_OFFSET_DELTA_AT + 4].copy_from_slice(&last_offset_delta.to_be_bytes());
+    head[PRODUCER_AT..RECORD_COUNT_AT].fill(0xff);
+    write_crc(batch);
+}
+
+/// A batch without records over `count` offsets from `base` on, as compaction leaves them: readers go on behind
+/// it. `count` is at least 1.
+pub fn empty_batch(base: Offset, count: i32, epoch: LeaderEpoch) -> [u8; BATCH_HEADER_LEN] {
+    let mut batch = [0xff; BATCH_HEADER_LEN];
+    batch[8..EPOCH_AT].copy_from_slice(&((BATCH_HEADER_LEN - LENGTH_PREFIX_LEN) as i32).to_be_bytes());
+    batch[MAGIC_AT] = MAGIC as u8;
+    batch[ATTRIBUTES_AT..LAST_OFFSET_DELTA_AT].fill(0);
+    batch[LAST_OFFSET_DELTA_AT..LAST_OFFSET_DELTA_AT + 4].copy_from_slice(&(count - 1).to_be_bytes());
+    batch[RECORD_COUNT_AT..].fill(0);
+    assign(&mut batch, base, epoch);
+    write_crc(&mut batch);
+    batch
 }
 
 /// Sets the checksum of a whole batch; without a header there is nothing to set.

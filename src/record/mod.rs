@@ -46,7 +46,8 @@ pub use attributes::{Attributes, Compression, TimestampType};
 pub use builder::{BatchBuilder, NewHeader, NewRecord, Producer};
 pub use error::{BatchError, RecordFlaw};
 pub use header::{
-    BATCH_HEADER_LEN, BatchHeader, LENGTH_PREFIX_LEN, MAGIC, assign, crc_is_right, stamp_log_append_time,
+    BATCH_HEADER_LEN, BatchHeader, LENGTH_PREFIX_LEN, MAGIC, assign, crc_is_right, detach, empty_batch,
+    stamp_log_append_time,
 };
 pub use read::{
     Batches, Record, RecordHeader, RecordHeaders, RecordIter, RecordRef, RecordRefs, UnpackedBatch, batches,

@@ -106,6 +106,16 @@ impl CheckpointFile {
     }
 }
 
+/// What the file says, without touching it; [`Found::Blank`] where there is none.
+pub fn look(fs: &dyn Fs, path: &Path) -> io::Result<Found> {
+    if !fs.exists(path)? {
+        return Ok(Found::Blank);
+    }
+    let mut bytes = [0; SLOT_STRIDE as usize + SLOT_LEN];
+    let read = fs.open(path, Open::Read)?.read_at(&mut bytes, 0)?;
+    Ok(newest(bytes.get(..read).unwrap_or_default()).1)
+}
+
 fn newest(bytes: &[u8]) -> (u64, Found) {
     // A power cut right after the first write may keep its length and lose its bytes.
     if bytes.iter().all(|byte| *byte == 0) {

@@ -3,7 +3,9 @@
 pub mod block_checksums;
 pub mod checkpoint;
 pub mod fs;
+pub mod import;
 mod index;
+pub mod inspect;
 pub mod leader_epochs;
 pub mod log;
 pub mod metadata_log;

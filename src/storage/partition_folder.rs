@@ -108,7 +108,7 @@ fn make(fs: &dyn Fs, folder: &Path, id: PartitionId) -> io::Result<()> {
 }
 
 /// Whose folder it is; `None` where it does not say.
-fn id_of(fs: &dyn Fs, folder: &Path) -> Result<Option<PartitionId>, FolderError> {
+pub fn id_of(fs: &dyn Fs, folder: &Path) -> Result<Option<PartitionId>, FolderError> {
     let failed = |source| FolderError::Id { folder: folder.to_owned(), source };
     let Some(body) = own_file::load(fs, &folder.join(ID_FILE), KIND).map_err(failed)? else {
         return Ok(None);
@@ -125,7 +125,7 @@ fn parse(body: &[u8]) -> Result<PartitionId, FormatError> {
 }
 
 /// Moves a folder out of the way, to where an operator finds it.
-fn put_aside(fs: &dyn Fs, folder: &Path, now: TimestampMs) -> io::Result<PathBuf> {
+pub fn put_aside(fs: &dyn Fs, folder: &Path, now: TimestampMs) -> io::Result<PathBuf> {
     let logs = super::fs::folder_of(folder);
     let aside = super::fs::folder_of(&logs).join(ASIDE);
     fs.create_dir_all(&aside)?;

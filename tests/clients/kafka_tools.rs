@@ -63,12 +63,17 @@ impl Ran {
     }
 }
 
+/// Held while JVMs run: each takes more than a core to start.
+pub(crate) fn one_jvm_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Tools {
     /// `None` after having said what is skipped.
     #[track_caller]
     fn find(test: &str) -> Option<Self> {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = one_jvm_at_a_time();
         let kafka = java::find(test)?;
         Some(Self { kafka, node: support::start_node(), _alone: alone })
     }

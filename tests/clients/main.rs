@@ -9,6 +9,7 @@
 
 mod franz_go;
 mod java_client;
+mod kafka_files;
 mod kafka_tools;
 mod kafkajs;
 mod kcat;

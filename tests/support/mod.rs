@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub(crate) mod java;
+pub(crate) mod kafka_broker;
 pub(crate) mod kcat;
 pub(crate) mod program;
 pub(crate) mod rdkafka;

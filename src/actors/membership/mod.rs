@@ -17,6 +17,7 @@ mod core;
 mod error;
 mod handle;
 mod message;
+pub mod offline;
 mod writer;
 
 #[cfg(test)]

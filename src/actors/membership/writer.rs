@@ -130,7 +130,7 @@ fn write_all(mut log: MetadataLog, groups: &mpsc::Receiver<Group>, told: impl To
     }
 }
 
-fn write(log: &mut MetadataLog, group: &Group) -> Result<(), WriteError> {
+pub(super) fn write(log: &mut MetadataLog, group: &Group) -> Result<(), WriteError> {
     let records = encode(&group.records)?;
     log.append(&records)?;
     Ok(())
@@ -156,7 +156,7 @@ fn rewrite(log: &mut MetadataLog, image: &MetadataImage) {
 }
 
 /// The log, the state it holds, and this broker registered in it.
-fn open(place: &Place) -> Result<(MetadataLog, Arc<MetadataImage>), StartupError> {
+pub(super) fn open(place: &Place) -> Result<(MetadataLog, Arc<MetadataImage>), StartupError> {
     let dir = place.data_dir.join(METADATA_DIR);
     refuse_logs_without_metadata(place, &dir)?;
     let had_by_us = place.had_by_us.load(Ordering::SeqCst);
@@ -196,7 +196,7 @@ fn refuse_logs_without_metadata(place: &Place, dir: &Path) -> Result<(), Startup
     Err(StartupError::MetadataMissing { metadata: dir.to_path_buf(), logs })
 }
 
-fn replay(recovered: &Recovered) -> Result<MetadataImage, StartupError> {
+pub(super) fn replay(recovered: &Recovered) -> Result<MetadataImage, StartupError> {
     let mut image = match &recovered.snapshot {
         Some(snapshot) => {
             let snapshot: Snapshot =

@@ -39,6 +39,7 @@ pub use self::{
     error::{AppendRefusal, CommandRefusal},
     handle::PartitionHandle,
     message::LeaderMessage,
+    options::log_options,
     queue::{AppendReply, Appended, InFlight},
     view::Leader,
     waiters::{SignedIn, Waiter},

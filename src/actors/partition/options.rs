@@ -6,7 +6,8 @@ use crate::{
     storage::log::LogOptions,
 };
 
-pub(super) fn log_options(config: &TopicConfig) -> LogOptions {
+/// How the log of a topic with these configs is kept.
+pub fn log_options(config: &TopicConfig) -> LogOptions {
     LogOptions {
         segment_bytes: config.segment_bytes.into(),
         segment_ms: config.segment_time,

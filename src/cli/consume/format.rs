@@ -139,7 +139,7 @@ fn json(topic: &TopicName, partition: PartitionIndex, record: &RecordRef<'_>) ->
 }
 
 /// Text as a string; bytes that are none as `{"hex": "..."}`.
-fn text(bytes: Option<&[u8]>) -> Value {
+pub(in crate::cli) fn text(bytes: Option<&[u8]>) -> Value {
     let Some(bytes) = bytes else { return Value::Null };
     if let Ok(text) = str::from_utf8(bytes) {
         return Value::from(text);

@@ -1,6 +1,6 @@
 //! `polylogue consume`: records go to standard output.
 
-mod format;
+pub(super) mod format;
 
 use std::{
     collections::BTreeMap,

@@ -40,10 +40,10 @@ impl Report {
             count(self.records),
             self.seed
         )?;
-        let rate = rates(written.acknowledged, written.bytes, written.elapsed);
+        let rate = rates("records", written.acknowledged, written.bytes, written.elapsed);
         writeln!(out, "  written       {} in {:.2?}, {rate}", size(written.bytes), written.elapsed)?;
         writeln!(out, "  acknowledged  {} by the disk", count(written.acknowledged))?;
-        let rate = rates(read.records, read.bytes, read.elapsed);
+        let rate = rates("records", read.records, read.bytes, read.elapsed);
         writeln!(
             out,
             "  read          {} records in {:.2?}, {rate}, each compared",

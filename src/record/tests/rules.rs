@@ -1,10 +1,10 @@
 use super::{NOW, batch_around, batch_of, patch, rules};
 use crate::{
-    model::{LeaderEpoch, Offset, ProducerId, Sequence, TimestampMs},
+    model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs},
     record::{
         BatchBuilder, BatchError, BatchHeader, Compression, NewHeader, NewRecord, ProduceRules, Producer,
-        RecordFlaw, TimestampType, assign, batches, crc_is_right, records, stamp_log_append_time,
-        validate_produced,
+        RecordFlaw, TimestampType, assign, batches, crc_is_right, detach, empty_batch, records,
+        stamp_log_append_time, validate_produced,
     },
 };
 
@@ -293,4 +293,35 @@ fn headers_keep_their_order_and_may_repeat_a_name() {
     let record = records(super::finish(builder, Compression::None)).unwrap().next().unwrap().unwrap();
     let found: Vec<_> = record.headers.iter().map(|h| (&h.name[..], h.value.as_deref())).collect();
     assert_eq!(found, [(&b"b"[..], Some(&b"1"[..])), (b"a", None), (b"b", Some(b""))]);
+}
+
+#[test]
+fn a_batch_of_another_cluster_keeps_its_records_and_loses_what_means_nothing_here() {
+    let mut builder = BatchBuilder::new(1000);
+    let record = NewRecord { value: Some(b"kept"), ..NewRecord::default() };
+    assert!(builder.append(&record));
+    let producer =
+        Producer { id: ProducerId::new(8), epoch: ProducerEpoch::new(2), base_sequence: Sequence::new(5) };
+    let mut batch = builder.finish(Compression::Gzip, None, producer).unwrap().to_vec();
+    batch[22] |= 0b11_0000;
+    detach(&mut batch, 9);
+    let header = BatchHeader::parse(&batch).unwrap();
+    assert!(crc_is_right(&batch, &header));
+    assert!(!header.is_idempotent() && !header.is_transactional() && !header.is_control());
+    assert_eq!((header.last_offset_delta, header.record_count), (9, 1));
+    assert_eq!((header.producer_epoch, header.base_sequence), (ProducerEpoch::NONE, Sequence::NONE));
+    let kept: Vec<_> = records(batch.into()).unwrap().map(|record| record.unwrap().value).collect();
+    assert_eq!(kept, [Some(b"kept".as_slice().into())]);
+}
+
+#[test]
+fn an_empty_batch_is_whole_and_covers_its_offsets() {
+    let batch = empty_batch(Offset::new(40), 7, LeaderEpoch::new(3));
+    let header = BatchHeader::parse(&batch).unwrap();
+    assert!(crc_is_right(&batch, &header));
+    assert_eq!((header.base_offset, header.next_offset()), (Offset::new(40), Offset::new(47)));
+    assert_eq!((header.total_len(), header.record_count), (batch.len(), 0));
+    assert!(!header.is_idempotent());
+    assert_eq!(header.max_timestamp, TimestampMs::NONE);
+    assert_eq!(records(batch.to_vec().into()).unwrap().count(), 0);
 }

@@ -89,6 +89,24 @@ pub fn exists(fs: &dyn Fs, dir: &Path) -> io::Result<bool> {
     fs.exists(&dir.join(FILE))
 }
 
+/// What the log in `dir` holds, read without a lock and without changing it; `None` where there is none.
+pub fn look(fs: &dyn Fs, dir: &Path) -> Result<Option<Recovered>, OpenError> {
+    let path = dir.join(FILE);
+    if !fs.exists(&path).map_err(OpenError::io("look for", &path))? {
+        return Ok(None);
+    }
+    let file = fs.open(&path, Open::Read).map_err(OpenError::io("open", &path))?;
+    let content = recover::read(file.as_ref(), &path)?;
+    Ok(Some(Recovered {
+        snapshot: content.snapshot,
+        records: content.records,
+        last_index: content.last_index,
+        created: false,
+        cut_bytes: content.cut_bytes,
+        must_rewrite: !content.is_clean,
+    }))
+}
+
 impl MetadataLog {
     /// Opens the log in `dir`, or makes it. `wait` is [`LockWait::Block`] where an earlier writer of this
     /// process may still be at work, [`LockWait::Fail`] where there was none.
