@@ -19,8 +19,9 @@ fn stopped() -> (TestNode, String, PathBuf) {
     let create = ["topic", "create", "orders", "--partitions", "1", "--config", "segment.bytes=4000"];
     at(&node, &create, "").done();
     for part in 0..3 {
-        let lines: String = (0..100).map(|line| format!("key-{line}:value {part} {line}\n")).collect();
-        at(&node, &["produce", "orders", "--key-separator", ":", "--compression", "none"], &lines).done();
+        let lines: Vec<_> = (0..100).map(|line| format!("key-{line}:value {part} {line}")).collect();
+        let produce = ["produce", "orders", "--key-separator", ":", "--compression", "none"];
+        at(&node, &produce, &(lines.join("\n") + "\n")).done();
     }
     let folder = node.partition_folder("orders", 0);
     node.stop(WITHIN).unwrap();

@@ -58,7 +58,7 @@ fn librdkafka_reads_what_kafkajs_wrote_with_every_codec_and_kafkajs_administers(
     let sent: Vec<Received> = samples(30, 1000).into_iter().map(as_kafkajs_sends).collect();
     let given = tempfile::tempdir().unwrap();
     let records = given.path().join("records.json");
-    fs::write(&records, Value::from_iter(sent.iter().map(as_json)).to_string()).unwrap();
+    fs::write(&records, sent.iter().map(as_json).collect::<Value>().to_string()).unwrap();
 
     let node = start_node();
     let bootstrap = node.kafka_address();
