@@ -16,7 +16,25 @@ const MESSAGES_AT_A_TIME: usize = 1000;
 /// A load that takes longer is given up, and what is missing counts as failed.
 const SECONDS_MAX: f64 = 120.0;
 
+/// Reads the same messages with one consumer after the other, until this process is ended or one fails.
+pub(super) fn run_again_and_again(target: &Target, count: u64) -> Result<Report> {
+    loop {
+        let (report, consumer) = read(target, count)?;
+        if report.failed > 0 {
+            return Ok(report);
+        }
+        drop(consumer);
+    }
+}
+
 pub(super) fn run(target: &Target, count: u64) -> Result<Report> {
+    let (report, consumer) = read(target, count)?;
+    // The process ends: nobody waits for the connections to be closed.
+    std::mem::forget(consumer);
+    Ok(report)
+}
+
+fn read(target: &Target, count: u64) -> Result<(Report, Consumer)> {
     let broker = target.broker_cpu()?;
     let own = CpuMeter::start(process::id())?;
     let start = now_nanos();
@@ -53,6 +71,5 @@ pub(super) fn run(target: &Target, count: u64) -> Result<Report> {
     report.failed = count.saturating_sub(messages);
     report.first_error = first_error;
     drop(batch);
-    std::mem::forget(consumer);
-    Ok(report)
+    Ok((report, consumer))
 }

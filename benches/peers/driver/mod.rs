@@ -65,6 +65,9 @@ enum Work {
         /// Messages to read.
         #[arg(long, default_value_t = 5_000_000)]
         count: u64,
+        /// Begin again with a new consumer when all are read, until the process is ended.
+        #[arg(long)]
+        again: bool,
     },
     /// Sends at a steady rate and reads what was sent: how long each message is on its way.
     E2e {
@@ -165,7 +168,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let target = &options.target;
     let report = match options.work {
         Work::Produce { size, count } => produce::run(target, size, count)?,
-        Work::Consume { count } => consume::run(target, count)?,
+        Work::Consume { count, again: false } => consume::run(target, count)?,
+        Work::Consume { count, again: true } => consume::run_again_and_again(target, count)?,
         Work::E2e { rate, seconds, size } => {
             end_to_end::run(target, &end_to_end::Pace { rate, seconds, size: size as usize })?
         }

@@ -7,17 +7,26 @@ use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
 };
-
-use super::rows::Topic;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
-pub(super) fn create_topic(broker: SocketAddr, name: &str, partitions: i32, topic: Topic) -> Result<()> {
-    let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
-        .set("durability", topic.durability)
-        .set("verify.on.read", topic.verify_on_read);
+pub(super) fn create_topic(
+    broker: SocketAddr,
+    name: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) -> Result<()> {
+    let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let new = configs.iter().fold(new, |new, (key, value)| new.set(key, value));
     run(broker, async |client, options| one(client.create_topics([&new], options).await?))
+}
+
+/// Waits until the broker has said who is in its cluster.
+pub(super) fn wait_until_answered(broker: SocketAddr, within: Duration) -> Result<()> {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", broker.to_string()).create()?;
+    client.fetch_metadata(None, within).context("the broker answers nothing").map(drop)
 }
 
 pub(super) fn delete_topic(broker: SocketAddr, name: &str) -> Result<()> {

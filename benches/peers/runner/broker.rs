@@ -14,10 +14,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{admin, disk, rows::Topic};
+use super::{admin, disk, kafka::Kafka, rows::Topic};
 use crate::driver::now_nanos;
 
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// A deleted topic's files must be gone by then, or the next run shares the disk with the deleting.
 const FREED_WITHIN: Duration = Duration::from_secs(30);
@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Command { words: Vec<String> },
     /// The ideal server.
     Ideal,
+    /// Apache Kafka.
+    Kafka(Kafka),
 }
 
 /// What the ideal server is told beside its port; other brokers need to know nothing.
@@ -59,12 +61,24 @@ impl Kind {
             Self::Polylogue { .. } => "ours",
             Self::Command { .. } => "other",
             Self::Ideal => "ideal",
+            Self::Kafka(_) => "kafka",
         }
     }
 
     /// Whether topics are created and deleted; else a broker is started anew instead.
     pub(super) fn has_topics(&self) -> bool {
-        matches!(self, Self::Polylogue { .. })
+        matches!(self, Self::Polylogue { .. } | Self::Kafka(_))
+    }
+
+    /// The topic's configs for what the row asks; each broker has names of its own.
+    fn configs(&self, topic: Topic) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Self::Polylogue { .. } => {
+                vec![("durability", topic.durability), ("verify.on.read", topic.verify_on_read)]
+            }
+            Self::Kafka(_) if topic.durability == "disk" => vec![("flush.messages", "1")],
+            Self::Kafka(_) | Self::Command { .. } | Self::Ideal => Vec::new(),
+        }
     }
 
     fn command(&self, folder: &Path, address: SocketAddr, hints: Hints) -> Result<Command> {
@@ -72,6 +86,7 @@ impl Kind {
             Self::Polylogue { program } => serve_command(program, folder, address),
             Self::Command { words } => Ok(other_command(words, folder, address)),
             Self::Ideal => ideal_command(folder, address, hints),
+            Self::Kafka(kafka) => kafka.command(folder, address),
         }
     }
 }
@@ -138,7 +153,8 @@ impl Broker {
             bail!("{} ended at once with {status}: {}", self.kind.label(), self.last_words());
         }
         ensure!(connected, "{} took no connection within {READY_WITHIN:?}", self.kind.label());
-        Ok(())
+        // Kafka takes connections long before it answers.
+        if self.kind.has_topics() { admin::wait_until_answered(address, READY_WITHIN) } else { Ok(()) }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -154,7 +170,7 @@ impl Broker {
         if !self.kind.has_topics() {
             return Ok(());
         }
-        admin::create_topic(self.address, name, partitions, topic)
+        admin::create_topic(self.address, name, partitions, &self.kind.configs(topic))
             .with_context(|| format!("create topic {name}; the broker's last words: {}", self.last_words()))
     }
 
@@ -177,11 +193,16 @@ impl Broker {
         });
         match status {
             None => bail!("{} did not end within {ENDED_WITHIN:?} of SIGTERM", self.kind.label()),
-            Some(status) if self.kind.has_topics() && !status.success() => {
+            Some(status) if self.must_end_well() && !status.success() => {
                 bail!("{} ended with {status}: {}", self.kind.label(), self.last_words())
             }
             Some(_) => Ok(()),
         }
+    }
+
+    /// A JVM that was told to end says 143.
+    fn must_end_well(&self) -> bool {
+        matches!(self.kind, Kind::Polylogue { .. })
     }
 
     fn signal(&self, signal: Signal) {

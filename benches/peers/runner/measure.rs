@@ -21,6 +21,8 @@ use crate::{
 /// Bytes of each message whose latency is measured, and of those that another producer sends beside.
 const LATENCY_SIZE: &str = "100";
 const BULK_SIZE: usize = 1024;
+/// Messages that a node has taken and served before its memory is looked at.
+const WORKED_COUNT: u64 = 5_000_000;
 /// Long enough for a node to have become quiet.
 const QUIET: Duration = Duration::from_secs(2);
 const FIRST_RECORD_WITHIN: Duration = Duration::from_secs(20);
@@ -41,6 +43,8 @@ pub(super) struct Effort {
 /// Both sides and the ground they stand on.
 pub(super) struct Bench<'a> {
     pub(super) ours: &'a Kind,
+    /// The ideal server, or another peer.
+    pub(super) theirs: &'a Kind,
     pub(super) folder: &'a Path,
     pub(super) effort: Effort,
 }
@@ -48,7 +52,7 @@ pub(super) struct Bench<'a> {
 /// What both sides' runs gave, in order.
 struct Both<T> {
     ours: Vec<T>,
-    ideal: Vec<T>,
+    theirs: Vec<T>,
 }
 
 impl<T> Both<T> {
@@ -59,7 +63,7 @@ impl<T> Both<T> {
         value: impl Fn(&T) -> Option<f64>,
     ) -> Figure {
         let of = |side: &[T]| side.iter().filter_map(&value).collect();
-        Figure::new(names, of(&self.ours), of(&self.ideal), target)
+        Figure::new(names, of(&self.ours), of(&self.theirs), target)
     }
 }
 
@@ -70,12 +74,15 @@ impl Bench<'_> {
             Load::Produce { size, count, partitions, targets } => {
                 self.produce(row, size, count, partitions, targets)
             }
-            Load::Consume { size, count, targets } => self.consume(row, size, count, targets),
+            Load::Consume { size, count, partitions, targets } => {
+                self.consume(row, size, count, partitions, targets)
+            }
             Load::EndToEnd { beside, target } => self.end_to_end(row, beside, target),
             Load::OneInFlight { count } if row.topic.durability == "disk" => self.ack_on_disk(row, count),
             Load::OneInFlight { count } => self.ack(row, count),
-            Load::Idle => self.idle(row),
-            Load::FirstRecord => self.first_record(row),
+            Load::Idle { target } => self.idle(row, target),
+            Load::Worked { target } => self.worked(row, target),
+            Load::FirstRecord { target } => self.first_record(row, target),
         }
     }
 
@@ -100,9 +107,16 @@ impl Bench<'_> {
 
     /// Each side reads what it was sent just before: the node from the page cache, the ideal server
     /// copies of a batch.
-    fn consume(&self, row: &Row, size: usize, count: u64, targets: RateTargets) -> Result<Vec<Figure>> {
+    fn consume(
+        &self,
+        row: &Row,
+        size: usize,
+        count: u64,
+        partitions: i32,
+        targets: RateTargets,
+    ) -> Result<Vec<Figure>> {
         let count = count / self.effort.divisor;
-        let hints = Hints { serve_copies_to: Some(count), partitions: 1 };
+        let hints = Hints { serve_copies_to: Some(count), partitions };
         let [size, count] = [size.to_string(), count.to_string()];
         let mut stages = self.stages(row, hints);
         let mut topics = Vec::new();
@@ -147,6 +161,11 @@ impl Bench<'_> {
                 stage.drive(topic, &["produce", "--size", &size, "--count", &count])?;
                 Ok(None)
             }
+            Beside::ReaderBehind { bytes } => {
+                let count = (bytes / self.effort.divisor / BULK_SIZE as u64).to_string();
+                stage.drive(topic, &["produce", "--size", &size, "--count", &count])?;
+                stage.drive_in_background(topic, &["consume", "--count", &count, "--again"]).map(Some)
+            }
             Beside::FullSpeedProducer => {
                 let endless = u64::MAX.to_string();
                 stage.drive_in_background(topic, &["produce", "--size", &size, "--count", &endless]).map(Some)
@@ -179,7 +198,7 @@ impl Bench<'_> {
             }
         }
         ours.close()?;
-        let both = Both { ours: acknowledged, ideal: synced };
+        let both = Both { ours: acknowledged, theirs: synced };
         let within = Target::RatioWithin(1.0, 2.0);
         Ok(vec![
             both.figure((row.name, "acknowledged p50 by fdatasync", "us"), within, |l| Some(l.p50_us)),
@@ -196,7 +215,7 @@ impl Bench<'_> {
         Ok(report)
     }
 
-    fn idle(&self, row: &Row) -> Result<Vec<Figure>> {
+    fn idle(&self, row: &Row, target: Target) -> Result<Vec<Figure>> {
         let text = |mib: &f64| format!("{mib:.1} MiB");
         let resident = self.in_turns(&mut self.stages(row, Hints::default()), text, |stage| {
             stage.fresh_topic()?;
@@ -205,11 +224,27 @@ impl Bench<'_> {
             stage.close()?;
             Ok(mib)
         })?;
-        Ok(vec![resident.figure((row.name, "resident", "MiB"), Target::AtMost(15.0), |mib| Some(*mib))])
+        Ok(vec![resident.figure((row.name, "resident", "MiB"), target, |mib| Some(*mib))])
+    }
+
+    /// After each run the same node has taken and served as many messages more.
+    fn worked(&self, row: &Row, target: Target) -> Result<Vec<Figure>> {
+        let text = |mib: &f64| format!("{mib:.1} MiB");
+        let count = (WORKED_COUNT / self.effort.divisor).to_string();
+        let hints = Hints { partitions: 8, ..Hints::default() };
+        let resident = self.in_turns(&mut self.stages(row, hints), text, |stage| {
+            let topic = stage.fresh_topic()?;
+            stage.drive(&topic, &["produce", "--size", LATENCY_SIZE, "--count", &count])?;
+            stage.drive(&topic, &["consume", "--count", &count])?;
+            let mib = resident_mib(stage.broker()?.pid())?;
+            stage.clear(&[topic])?;
+            Ok(mib)
+        })?;
+        Ok(vec![resident.figure((row.name, "resident", "MiB"), target, |mib| Some(*mib))])
     }
 
     /// A node that has a topic is started again and again; the clock runs from before the process is.
-    fn first_record(&self, row: &Row) -> Result<Vec<Figure>> {
+    fn first_record(&self, row: &Row, target: Target) -> Result<Vec<Figure>> {
         let text = |ms: &f64| format!("{ms:.0} ms");
         let mut stages = self.stages(row, Hints::default());
         let took = self.in_turns(&mut stages, text, |stage| {
@@ -224,12 +259,12 @@ impl Bench<'_> {
             Ok(ms)
         })?;
         let names = (row.name, "start to first acknowledged", "ms");
-        Ok(vec![took.figure(names, Target::AtMost(100.0), |ms| Some(*ms))])
+        Ok(vec![took.figure(names, target, |ms| Some(*ms))])
     }
 
     fn stages(&self, row: &Row, hints: Hints) -> [Stage; 2] {
         let stage = |kind: &Kind, name| Stage::new(kind, self.folder.join(name), hints, row.topic);
-        [stage(self.ours, "ours"), stage(&Kind::Ideal, "ideal")]
+        [stage(self.ours, "ours"), stage(self.theirs, "theirs")]
     }
 
     fn rounds(&self) -> impl Iterator<Item = Round> {
@@ -238,18 +273,18 @@ impl Bench<'_> {
         (first..=runs).map(move |number| Round { number, runs })
     }
 
-    /// Ours, ideal, ours, ideal ...; closes both.
+    /// Ours, theirs, ours, theirs ...; closes both.
     fn in_turns<T>(
         &self,
         stages: &mut [Stage; 2],
         text: impl Fn(&T) -> String,
         mut run: impl FnMut(&mut Stage) -> Result<T>,
     ) -> Result<Both<T>> {
-        let mut both = Both { ours: Vec::new(), ideal: Vec::new() };
+        let mut both = Both { ours: Vec::new(), theirs: Vec::new() };
         for round in self.rounds() {
             let [first, second] = &mut *stages;
             for (role, stage, results) in
-                [("ours", first, &mut both.ours), ("ideal", second, &mut both.ideal)]
+                [("ours", first, &mut both.ours), (self.theirs.label(), second, &mut both.theirs)]
             {
                 let result = run(stage).with_context(|| format!("{round}, {role}"))?;
                 eprintln!("  {round}, {role}: {}", text(&result));

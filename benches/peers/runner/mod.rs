@@ -3,6 +3,8 @@
 mod admin;
 mod broker;
 mod disk;
+mod kafka;
+mod kafka_rows;
 mod machine;
 mod measure;
 mod rows;
@@ -22,6 +24,7 @@ use polylogue::clock::{Clock, SystemClock};
 use serde::Serialize;
 
 use broker::Kind;
+use kafka::Kafka;
 use machine::Machine;
 use measure::{Bench, Effort};
 use rows::{Beside, Load, ROWS, Row};
@@ -52,6 +55,10 @@ pub(crate) struct Options {
     /// Where the figures of all runs go; `peers.json` beside the data otherwise.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Measure beside Apache Kafka 4.1.1 instead of the ideal server: one node of each, Kafka's own recommended heap
+    /// and collector, memory against memory and disk against disk. Maven fetches it.
+    #[arg(long, conflicts_with_all = ["command", "ideal_twice"])]
+    beside_kafka: bool,
     /// End with an error when a target is not met.
     #[arg(long)]
     strict: bool,
@@ -69,19 +76,22 @@ struct Findings<'a> {
     started_unix_ms: i64,
     machine: &'a Machine,
     quick: bool,
+    /// Beside whom.
+    theirs: &'a str,
     figures: &'a [Figure],
 }
 
 /// Measures the rows that were asked for; prints the table even when one of them fails half way.
 pub(crate) fn main(options: &Options) -> Result<()> {
     if options.list {
-        for row in ROWS {
+        for row in rows_of(options) {
             println!("{}", row.name);
         }
         return Ok(());
     }
     ensure!(!cfg!(debug_assertions), "figures of a debug build say nothing: run `cargo bench --bench peers`");
     let ours = contender(options)?;
+    let theirs = if options.beside_kafka { Kind::Kafka(Kafka::fetch()?) } else { Kind::Ideal };
     let rows = wanted(options)?;
     let folder = Folder::claim(&options.dir)?;
     let machine = Machine::here(folder.path());
@@ -92,7 +102,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let mut failure = None;
     for (index, row) in rows.iter().enumerate() {
         eprintln!("[{} of {}] {}", index + 1, rows.len(), row.name);
-        let bench = Bench { ours: &ours, folder: folder.path(), effort: effort(options, row) };
+        let bench =
+            Bench { ours: &ours, theirs: &theirs, folder: folder.path(), effort: effort(options, row) };
         match bench.measure(row) {
             Ok(measured) => figures.extend(measured),
             Err(error) => {
@@ -101,11 +112,12 @@ pub(crate) fn main(options: &Options) -> Result<()> {
             }
         }
         let quick = options.quick;
-        let findings = Findings { started_unix_ms, machine: &machine, quick, figures: &figures };
+        let theirs = theirs.label();
+        let findings = Findings { started_unix_ms, machine: &machine, quick, theirs, figures: &figures };
         fs::write(&json, serde_json::to_vec_pretty(&findings)?)?;
     }
     drop(folder);
-    println!("{}\n\n{}", machine.line(), table::render(&figures));
+    println!("{}\n\n{}", machine.line(), table::render(&figures, theirs.label()));
     eprintln!("all runs: {}", json.display());
     verdict(options, &figures, failure)
 }
@@ -134,23 +146,30 @@ fn contender(options: &Options) -> Result<Kind> {
     Ok(Kind::Polylogue { program })
 }
 
+fn rows_of(options: &Options) -> &'static [Row] {
+    if options.beside_kafka { &kafka_rows::ROWS } else { &ROWS }
+}
+
 fn wanted(options: &Options) -> Result<Vec<Row>> {
+    let all = rows_of(options);
     if options.rows.is_empty() {
-        return Ok(ROWS.into_iter().filter(|row| !(options.quick && writes_much(row))).collect());
+        return Ok(all.iter().copied().filter(|row| !(options.quick && writes_much(row))).collect());
     }
     let named = |name: &String| {
-        let row = ROWS.into_iter().find(|row| row.name == name);
+        let row = all.iter().copied().find(|row| row.name == name);
         row.with_context(|| format!("no row {name}; --list names them"))
     };
     options.rows.iter().map(named).collect()
 }
 
 fn writes_much(row: &Row) -> bool {
-    matches!(row.load, Load::EndToEnd { beside: Beside::JustWritten { .. }, .. })
+    let much = |beside| matches!(beside, Beside::JustWritten { .. } | Beside::ReaderBehind { .. });
+    matches!(row.load, Load::EndToEnd { beside, .. } if much(beside))
 }
 
 fn effort(options: &Options, row: &Row) -> Effort {
-    let once = writes_much(row) && !options.full;
+    // Beside another broker every row is a median of five.
+    let once = writes_much(row) && !options.full && !options.beside_kafka;
     let usual = if options.quick { 2 } else { 5 };
     Effort {
         runs: options.runs.unwrap_or(if once { 1 } else { usual }),

@@ -16,15 +16,17 @@ pub(super) enum Load {
     /// As fast as the driver can, over `partitions` in turns.
     Produce { size: usize, count: u64, partitions: i32, targets: RateTargets },
     /// What was produced just before, from the beginning, as fast as the driver can.
-    Consume { size: usize, count: u64, targets: RateTargets },
+    Consume { size: usize, count: u64, partitions: i32, targets: RateTargets },
     /// At 1,000 messages a second, beside something else or not.
     EndToEnd { beside: Beside, target: Target },
     /// One message in flight; against an fdatasync where the topic's durability is `disk`.
     OneInFlight { count: u64 },
     /// Resident memory of a node that has just started.
-    Idle,
+    Idle { target: Target },
+    /// Resident memory of a node that has taken and served millions of messages.
+    Worked { target: Target },
     /// From the start of the process to the first acknowledged record.
-    FirstRecord,
+    FirstRecord { target: Target },
 }
 
 /// What else the broker has to do while the latency of messages is measured.
@@ -37,6 +39,10 @@ pub(super) enum Beside {
     },
     /// Another producer writes to another topic as fast as it can.
     FullSpeedProducer,
+    /// This many bytes were written to another topic, and somebody reads them from the beginning, over and over.
+    ReaderBehind {
+        bytes: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +57,9 @@ pub(super) struct RateTargets {
 pub(super) enum Target {
     /// Shown for comparison only.
     None,
-    /// Ours is at least this share of the ideal server's.
+    /// Ours is at least this share of the peer's.
     RatioAtLeast(f64),
-    /// Ours is at most this many times the ideal server's.
+    /// Ours is at most this many times the peer's.
     RatioAtMost(f64),
     /// Ours is at least and at most so many times the yardstick: below the first, it cannot have done
     /// what it says.
@@ -76,9 +82,9 @@ impl Topic {
     }
 }
 
-const REPLICATED: Topic = Topic { durability: "replicated", verify_on_read: "always" };
+pub(super) const REPLICATED: Topic = Topic { durability: "replicated", verify_on_read: "always" };
 const REPLICATED_UNCHECKED: Topic = Topic { durability: "replicated", verify_on_read: "first" };
-const DISK: Topic = Topic { durability: "disk", verify_on_read: "always" };
+pub(super) const DISK: Topic = Topic { durability: "disk", verify_on_read: "always" };
 
 const NO_TARGETS: RateTargets = RateTargets { rate: Target::None, cpu: Target::None };
 const FIVE_GB: u64 = 5_000_000_000;
@@ -96,7 +102,7 @@ const fn produce(name: &'static str, size: usize, count: u64, topic: Topic, targ
 }
 
 const fn consume(name: &'static str, size: usize, count: u64, topic: Topic, targets: RateTargets) -> Row {
-    Row { name, load: Load::Consume { size, count, targets }, topic }
+    Row { name, load: Load::Consume { size, count, partitions: 1, targets }, topic }
 }
 
 const fn end_to_end(name: &'static str, beside: Beside, topic: Topic, target: Target) -> Row {
@@ -137,6 +143,6 @@ pub(super) const ROWS: [Row; 18] = [
     end_to_end("e2e-after-5gb", Beside::JustWritten { bytes: FIVE_GB }, REPLICATED, Target::RatioAtMost(1.3)),
     Row { name: "ack", load: Load::OneInFlight { count: 5000 }, topic: REPLICATED },
     Row { name: "ack-disk", load: Load::OneInFlight { count: 2000 }, topic: DISK },
-    Row { name: "idle", load: Load::Idle, topic: DISK },
-    Row { name: "first-record", load: Load::FirstRecord, topic: DISK },
+    Row { name: "idle", load: Load::Idle { target: Target::AtMost(15.0) }, topic: DISK },
+    Row { name: "first-record", load: Load::FirstRecord { target: Target::AtMost(100.0) }, topic: DISK },
 ];

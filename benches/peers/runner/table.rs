@@ -14,8 +14,8 @@ pub(super) struct Figure {
     pub(super) what: &'static str,
     pub(super) unit: &'static str,
     pub(super) ours: Series,
-    pub(super) ideal: Series,
-    /// Ours by the yardstick's.
+    pub(super) theirs: Series,
+    /// Ours by theirs.
     pub(super) ratio: Option<f64>,
     pub(super) target: String,
     /// Whether the target was met; nothing where there is none.
@@ -33,11 +33,11 @@ impl Figure {
     pub(super) fn new(
         (row, what, unit): (&'static str, &'static str, &'static str),
         ours: Vec<f64>,
-        ideal: Vec<f64>,
+        theirs: Vec<f64>,
         target: Target,
     ) -> Self {
-        let (ours, ideal) = (Series::of(ours), Series::of(ideal));
-        let ratio = ours.median.zip(ideal.median).and_then(|(a, b)| (b > 0.0).then_some(a / b));
+        let (ours, theirs) = (Series::of(ours), Series::of(theirs));
+        let ratio = ours.median.zip(theirs.median).and_then(|(a, b)| (b > 0.0).then_some(a / b));
         Self {
             row,
             what,
@@ -46,19 +46,22 @@ impl Figure {
             target: target.text(),
             met: target.met(ours.median, ratio),
             ours,
-            ideal,
+            theirs,
         }
     }
 
     fn cells(&self) -> [String; 8] {
-        let ratio = self.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+        let ratio = self.ratio.map_or_else(String::new, |ratio| {
+            let digits = if ratio < 0.1 { 3 } else { 2 };
+            format!("{ratio:.digits$}")
+        });
         let met = self.met.map_or("", |met| if met { "met" } else { "NOT MET" });
         [
             self.row.to_owned(),
             self.what.to_owned(),
             self.unit.to_owned(),
             self.ours.text(),
-            self.ideal.text(),
+            self.theirs.text(),
             ratio,
             self.target.clone(),
             met.to_owned(),
@@ -99,8 +102,8 @@ impl Target {
 }
 
 /// The table in Markdown, its columns aligned for a terminal too.
-pub(super) fn render(figures: &[Figure]) -> String {
-    let heads = ["row", "what", "unit", "ours", "ideal", "ratio", "target", ""].map(str::to_owned);
+pub(super) fn render(figures: &[Figure], theirs: &str) -> String {
+    let heads = ["row", "what", "unit", "ours", theirs, "ratio", "target", ""].map(str::to_owned);
     let rows: Vec<[String; 8]> = figures.iter().map(Figure::cells).collect();
     let width =
         |column: usize| rows.iter().chain([&heads]).map(|cells| cells[column].len()).max().unwrap_or(0);

@@ -1,0 +1,116 @@
+//! Apache Kafka as a peer: fetched with Maven, formatted, and started as its own scripts start it.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::broker::free_address;
+
+/// What fetches Kafka for the tests.
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../../../tests/support"]
+mod support {
+    pub(super) mod java;
+    pub(super) mod skip;
+}
+
+/// What `kafka-run-class.sh` and `kafka-server-start.sh` of Kafka 4.1.1 give the JVM, heap included.
+const JVM: [&str; 9] = [
+    "-Xmx1G",
+    "-Xms1G",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+    "-XX:MaxInlineLevel=15",
+    "-Djava.awt.headless=true",
+];
+
+/// The threads and buffers of the `server.properties` that Kafka comes with, one node that is broker and
+/// controller, and files of deleted topics gone after a second rather than a minute, so that the next run has the
+/// disk to itself.
+const PROPERTIES: &str = "process.roles=broker,controller
+node.id=1
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+num.network.threads=3
+num.io.threads=8
+socket.send.buffer.bytes=102400
+socket.receive.buffer.bytes=102400
+num.recovery.threads.per.data.dir=1
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+log.segment.delete.delay.ms=1000
+";
+
+/// Where the jars are.
+#[derive(Clone, Debug)]
+pub(super) struct Kafka(support::java::Kafka);
+
+impl Kafka {
+    /// Fetches what is not there yet.
+    pub(super) fn fetch() -> Result<Self> {
+        support::java::find("--beside-kafka").map(Self).context(
+            "Apache Kafka cannot be had: the line above says why (Java 17, Maven and a network are needed)",
+        )
+    }
+
+    /// About to start a broker on a folder, which is formatted if it is new.
+    pub(super) fn command(&self, folder: &Path, address: SocketAddr) -> Result<Command> {
+        let (properties, controller) = (beside(folder, "properties"), beside(folder, "controller"));
+        let is_new = !folder.join("meta.properties").exists();
+        if is_new {
+            fs::write(&controller, free_address()?.to_string())?;
+        }
+        // A quorum remembers where its voters are.
+        let controller = fs::read_to_string(&controller).context("the folder is another program's")?;
+        let listeners = format!("PLAINTEXT://{address},CONTROLLER://{controller}");
+        fs::write(
+            &properties,
+            format!(
+                "{PROPERTIES}listeners={listeners}\nadvertised.listeners={listeners}\n\
+                 controller.quorum.bootstrap.servers={controller}\nlog.dirs={}\n",
+                folder.display()
+            ),
+        )?;
+        if is_new {
+            self.format(&properties)?;
+        }
+        let mut command = self.java();
+        command.arg("kafka.Kafka").arg(properties);
+        Ok(command)
+    }
+
+    fn format(&self, properties: &Path) -> Result<()> {
+        let mut format = self.java();
+        format.args([
+            "kafka.tools.StorageTool",
+            "format",
+            "--standalone",
+            "-t",
+            "MkU3OEVBNTcwNTJENDM2Qk",
+            "-c",
+        ]);
+        let output = format.arg(properties).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "Kafka's storage tool ended with {}: {said}", output.status);
+        Ok(())
+    }
+
+    fn java(&self) -> Command {
+        let mut java = Command::new("java");
+        java.args(JVM).arg("-cp").arg(self.0.class_path());
+        java
+    }
+}
+
+fn beside(folder: &Path, extension: &str) -> PathBuf {
+    folder.with_extension(extension)
+}
