@@ -3,6 +3,7 @@
 //! What it does is the library's; here are words, tables, terminals and exit codes. Errors say what to
 //! do next. Only here may an error be without a type.
 
+mod bench;
 mod cluster;
 mod completions;
 mod config;
@@ -41,6 +42,9 @@ enum Command {
     Consume(consume::Flags),
     /// Start a node, write a day of a web shop, read it back and compare.
     Demo(demo::Flags),
+    /// Load a cluster, ours or any other that speaks the Kafka protocol, and measure it.
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Look into a running node.
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -61,6 +65,7 @@ pub fn run(program: Program) -> anyhow::Result<()> {
         Command::Produce(flags) => connect::block_on(produce::run(flags)),
         Command::Consume(flags) => connect::block_on(consume::run(flags)),
         Command::Demo(flags) => connect::block_on(demo::run(flags)),
+        Command::Bench(command) => connect::block_on(bench::run(command)),
         Command::Cluster(command) => connect::block_on(cluster::run(command)),
         Command::Log(command) => log::run(command),
         Command::Config(flags) => config::run(flags),

@@ -73,7 +73,7 @@ pub(super) struct Flags {
 
 /// A codec by its name in Kafka's configs.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Codec {
+pub(super) enum Codec {
     #[default]
     None,
     Gzip,
@@ -95,7 +95,7 @@ impl From<Codec> for Compression {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Wanted {
+pub(super) enum Wanted {
     #[default]
     All,
     #[value(name = "1")]

@@ -2,6 +2,7 @@
 //! they end (0 done, 1 failed, 2 not understood).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bench;
 mod documented;
 mod files;
 mod refusals;

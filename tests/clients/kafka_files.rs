@@ -129,6 +129,13 @@ fn a_topic_folder_that_kafka_wrote_is_served_by_us_after_an_import() {
     produce(&bootstrap, "orders", &[], &samples(99, 300));
     delete_records(&bootstrap, "orders", 777);
     create_topic(&bootstrap, "beside", 1, &[]);
+    for bench in ["produce", "consume", "latency"] {
+        let few: &[&str] = match bench {
+            "latency" => &["--duration", "500ms", "--warm-up", "100ms"],
+            _ => &["--records", "5000"],
+        };
+        polylogue(&[&["bench", bench, "--bootstrap", &bootstrap][..], few].concat()).unwrap();
+    }
     let theirs: HashMap<i32, Vec<Received>> =
         (0..2).map(|partition| (partition, read_all(&bootstrap, "orders", partition))).collect();
     assert_eq!(theirs[&0].first().map(|record| record.offset), Some(777));
@@ -140,7 +147,7 @@ fn a_topic_folder_that_kafka_wrote_is_served_by_us_after_an_import() {
     let (from, data) = (left.logs.display().to_string(), node.data_folder().display().to_string());
     let import = ["log", "import", &from, "--data-dir", &data, "--output", "json"];
     let which = polylogue(&import).unwrap_err();
-    assert!(which.contains("beside, orders: choose one with --topic"), "{which}");
+    assert!(which.contains("bench, beside, orders: choose one with --topic"), "{which}");
     let chosen = [&import[..], &["--topic", "orders"]].concat();
     let dry: serde_json::Value =
         serde_json::from_str(&polylogue(&[&chosen[..], &["--dry-run"]].concat()).unwrap()).unwrap();

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{admin, disk, kafka::Kafka, rows::Topic};
 use crate::driver::now_nanos;
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// A deleted topic's files must be gone by then, or the next run shares the disk with the deleting.
 const FREED_WITHIN: Duration = Duration::from_secs(30);

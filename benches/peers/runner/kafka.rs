@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use super::broker::free_address;
 
 /// What fetches Kafka for the tests.
-#[allow(dead_code, reason = "the tests use all of it")]
+#[allow(dead_code, clippy::unwrap_used, reason = "the tests use all of it, and fail by panicking")]
 #[path = "../../../tests/support"]
 mod support {
     pub(super) mod java;

@@ -84,7 +84,7 @@ enum Output {
     Json,
 }
 
-fn start_at(text: &str) -> Result<StartAt, String> {
+pub(super) fn start_at(text: &str) -> Result<StartAt, String> {
     match text.split_once(':') {
         None if text == "beginning" => Ok(StartAt::BEGINNING),
         None if text == "end" => Ok(StartAt::END),
