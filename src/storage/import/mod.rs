@@ -8,7 +8,7 @@
 //! compaction, the batch before reaches over them, as in a compacted log.
 //!
 //! First everything is read ([`survey`]), so that a source that is damaged or of an old format is refused
-//! before anything is written; then it is written ([`write`]) with the same writer that a node has, into a
+//! before anything is written; then it is written ([`write()`]) with the same writer that a node has, into a
 //! folder that no node looks at. Whoever calls moves it into its place.
 
 mod source;

@@ -311,6 +311,28 @@ fn death_at_any_step_of_a_repair_loses_no_batch_that_was_whole() {
 }
 
 #[test]
+fn a_batch_with_a_wrong_offset_is_not_served_where_the_one_before_cannot_vouch_for_it() {
+    let disk = closed_log();
+    let (whole, _) = read_all(&closed_log(), 2);
+    let first = files(&disk)[0].clone();
+    let bytes = disk.visible(&first).unwrap();
+    let one = BatchHeader::parse(&bytes).unwrap();
+    let two = BatchHeader::parse(&bytes[one.total_len()..]).unwrap();
+    // The first one's number of offsets, which its checksum covers, and the second one's offset, which its own
+    // does not: it would be whole at offset 3 + 4.
+    assert!(disk.flip(&first, 26, 1));
+    assert!(disk.flip(&first, one.total_len() as u64 + 7, 4));
+    for file in ["index", "timeindex", "checksums"] {
+        disk.mount().remove_file(&first.with_extension(file)).unwrap();
+    }
+    let report = verified(&disk);
+    let (one, two) = (one.next_offset().get(), two.next_offset().get());
+    assert_eq!(lost(&report), [(0, one), (one, two)]);
+    let (served, _) = read_all(&disk, 2);
+    assert_eq!(served, whole[2..], "each at its own offset");
+}
+
+#[test]
 fn a_folder_without_segments_has_nothing_wrong() {
     let disk = closed_log();
     let empty = folder_of(Path::new(DIR)).join("u-0");

@@ -77,6 +77,27 @@ pub(crate) struct Hole {
     pub(crate) reason: CorruptReason,
 }
 
+/// Up to where the way on is looked for, and the offset that follows there, where that is known.
+#[derive(Clone, Copy, Debug)]
+struct Upper {
+    position: u64,
+    offset: Option<Offset>,
+}
+
+/// Where a whole batch stands, whose offset its own checksum does not cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// At this offset: two at least say so, be it that its own word is another.
+    Agreed(Offset),
+    /// At this offset by its own word; nobody else is there to say.
+    Alone(Offset),
+    /// Each says something else.
+    Unknown,
+}
+
+/// How many whole batches in a row are asked where they stand.
+const VOICES: usize = 8;
+
 /// Where a batch has its length and its magic.
 const LENGTH_AT: usize = 8;
 const MAGIC_AT: usize = 16;
@@ -192,7 +213,7 @@ impl Scanner {
         if let Step::Batch(_) = self.judge(self.position, None)? {
             return Ok(true);
         }
-        Ok(self.search(self.limit)?.is_some())
+        Ok(self.search(Upper { position: self.limit, offset: None })?.is_some())
     }
 
     fn judge(&mut self, position: u64, expected: Option<Offset>) -> io::Result<Step> {
@@ -222,7 +243,10 @@ impl Scanner {
     /// the first place behind at which the index knows a batch to begin.
     pub(crate) fn skip(&mut self, reason: CorruptReason, anchor: Option<(u64, Offset)>) -> io::Result<Hole> {
         let (from, first) = (self.position, self.expected);
-        let upper = anchor.map_or(self.limit, |(position, _)| position.min(self.limit));
+        let upper = match anchor {
+            Some((position, offset)) if position <= self.limit => Upper { position, offset: Some(offset) },
+            Some(_) | None => Upper { position: self.limit, offset: self.end },
+        };
         let found = match self.behind_own_length(upper)? {
             Some(found) => Some(found),
             None => self.search(upper)?,
@@ -238,38 +262,90 @@ impl Scanner {
     /// The bad batch's own length may be right: then the next one stands right behind it.
     ///
     /// That one's offset is outside its checksum too. Where the bad batch's checksum is right all the same,
-    /// its own records say which offset is next, and the next batch may be found to be bad as well.
-    fn behind_own_length(&mut self, upper: u64) -> io::Result<Option<(u64, Offset)>> {
+    /// its own records say which offset is next, and the next batch may be found to be bad as well. Else those
+    /// behind have to bear it out.
+    fn behind_own_length(&mut self, upper: Upper) -> io::Result<Option<(u64, Offset)>> {
         let (at, first) = (self.position, self.expected);
         let Some(header) = self.header_but_for_magic(at)? else { return Ok(None) };
         let behind = at + header.total_len() as u64;
-        if behind >= upper {
+        if behind >= upper.position {
             return Ok(None);
         }
         let Step::Batch(next) = self.judge(behind, None)? else { return Ok(None) };
-        let is_counted =
-            header.last_offset_delta >= 0 && crc_is_right(self.bytes(at, header.total_len())?, &header);
         let counted = first.plus(i64::from(header.last_offset_delta) + 1);
-        let goes_on = if is_counted { counted } else { next.base_offset };
+        let is_counted = header.last_offset_delta >= 0
+            && self.end.is_none_or(|end| counted <= end)
+            && crc_is_right(self.bytes(at, header.total_len())?, &header);
+        if is_counted {
+            return Ok((counted > first).then_some((behind, counted)));
+        }
+        let goes_on = match self.place_of((behind, next), upper)? {
+            Place::Agreed(offset) | Place::Alone(offset) => offset,
+            Place::Unknown => return Ok(None),
+        };
         Ok((goes_on > first).then_some((behind, goes_on)))
+    }
+
+    /// The offset of a whole batch, as those behind tell it too: how many offsets each has its checksum covers, so
+    /// that each that is whole says where all of them stand. Its own word alone may be what is wrong.
+    fn place_of(
+        &mut self,
+        (mut position, mut header): (u64, BatchHeader),
+        upper: Upper,
+    ) -> io::Result<Place> {
+        let mut said = Vec::with_capacity(VOICES + 1);
+        let mut offsets = 0;
+        let beyond = loop {
+            said.push(header.base_offset.plus(-offsets));
+            offsets += i64::from(header.last_offset_delta) + 1;
+            position += header.total_len() as u64;
+            if position >= upper.position {
+                // What is known for certain of that place outweighs what the batches say.
+                match upper.offset.filter(|_| position == upper.position) {
+                    Some(certain) => return Ok(Place::Agreed(certain.plus(-offsets))),
+                    None => break None,
+                }
+            }
+            if said.len() == VOICES {
+                break None;
+            }
+            match self.judge(position, None)? {
+                Step::Batch(next) => header = next,
+                // Hit itself it can agree, and not contradict.
+                Step::Bad(_) | Step::End => {
+                    break self.header_but_for_magic(position)?.map(|next| next.base_offset);
+                }
+            }
+        };
+        let told = said.iter().copied().chain(beyond.map(|offset| offset.plus(-offsets)));
+        let told: Vec<Offset> = told.collect();
+        let agreed = told.iter().find(|one| told.iter().filter(|other| other == one).count() > 1);
+        Ok(match (agreed, said.as_slice()) {
+            (Some(agreed), _) => Place::Agreed(*agreed),
+            (None, [alone]) => Place::Alone(*alone),
+            (None, _) => Place::Unknown,
+        })
     }
 
     /// Looks for the next whole batch byte by byte. A whole batch may also be a record's value, copied from
     /// another log, so one that the hit batch's checksum confirms as its end, or that leads to another
     /// batch, is preferred over the first that looks like one.
-    fn search(&mut self, upper: u64) -> io::Result<Option<(u64, Offset)>> {
+    fn search(&mut self, upper: Upper) -> io::Result<Option<(u64, Offset)>> {
         let (at, first) = (self.position, self.expected);
         let mut fallback = None;
-        for position in at + 1..upper {
+        for position in at + 1..upper.position {
             let Some(header) = self.candidate(position, first)? else { continue };
             if self.judge(position, None)? != Step::Batch(header) {
                 continue;
             }
-            let found = (position, header.base_offset);
-            if self.ends_at(at, position)? || self.leads_on(position, &header, upper)? {
-                return Ok(Some(found));
+            if let Some(next) = self.ends_at(at, position)? {
+                return Ok(Some((position, next)));
             }
-            fallback = fallback.or(Some(found));
+            match self.place_of((position, header), upper)? {
+                Place::Agreed(next) if next > first => return Ok(Some((position, next))),
+                Place::Alone(next) => fallback = fallback.or(Some((position, next))),
+                Place::Agreed(_) | Place::Unknown => {}
+            }
         }
         Ok(fallback)
     }
@@ -285,12 +361,13 @@ impl Scanner {
         Ok(header.filter(|header| header.base_offset > after && header.next_offset() <= end))
     }
 
-    /// Whether the batch at `at` is whole but for its length, and ends at `position`.
-    fn ends_at(&mut self, at: u64, position: u64) -> io::Result<bool> {
-        let Some(mut header) = self.header_but_for_magic(at)? else { return Ok(false) };
+    /// The offset behind the batch at `at`, if that is whole but for its length and ends at `position`.
+    fn ends_at(&mut self, at: u64, position: u64) -> io::Result<Option<Offset>> {
+        let Some(mut header) = self.header_but_for_magic(at)? else { return Ok(None) };
         header.batch_length = (position - at) as i32 - LENGTH_PREFIX_LEN as i32;
         let bytes = self.bytes(at, (position - at) as usize)?;
-        Ok(header.batch_length > 0 && crc_is_right(bytes, &header))
+        let whole = header.batch_length > 0 && header.last_offset_delta >= 0 && crc_is_right(bytes, &header);
+        Ok(whole.then(|| self.expected.plus(i64::from(header.last_offset_delta) + 1)))
     }
 
     /// The header that stands there if only its magic, or its length, may be wrong.
@@ -305,18 +382,6 @@ impl Scanner {
         }
         head[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&(BATCH_HEADER_LEN as i32).to_be_bytes());
         Ok(BatchHeader::parse(&head).ok())
-    }
-
-    fn leads_on(&mut self, position: u64, header: &BatchHeader, upper: u64) -> io::Result<bool> {
-        let behind = position + header.total_len() as u64;
-        if behind == upper {
-            return Ok(true);
-        }
-        let Some(next) = self.header_but_for_magic(behind)? else { return Ok(false) };
-        if next.base_offset == header.next_offset() {
-            return Ok(true);
-        }
-        Ok(crc_is_right(self.bytes(behind, next.total_len())?, &next))
     }
 
     /// Up to `len` bytes from `position`, fewer where the segment ends.

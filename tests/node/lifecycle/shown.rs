@@ -9,7 +9,8 @@ use std::{
 
 use polylogue::{
     clock::{Clock, SystemClock},
-    local_cluster::LocalNode,
+    local_cluster::{LocalNode, NodeOptions},
+    model::NodeId,
     wire::ErrorCode,
 };
 
@@ -17,7 +18,7 @@ use crate::{
     batches::batch_of,
     nodes::{kill_and_start, metric, restart, start_with, stop},
     peer::Peer,
-    support::{WITHIN, eventually, start_node},
+    support::{self, WITHIN, eventually, start_node, start_node_with},
 };
 
 /// The leader epoch of a partition as the tree of actors shows it.
@@ -33,6 +34,34 @@ fn epoch_in_tree(node: &LocalNode, partition: &str) -> i64 {
     let epochs: Vec<_> = epochs.collect();
     assert_eq!(epochs.len(), 1, "one actor leads {partition}: {}", tree.body);
     epochs[0]
+}
+
+#[test]
+fn log_lines_are_json_objects_if_that_is_asked_for() {
+    let options = NodeOptions::new(support::binary(), NodeId::new(1)).unwrap();
+    let mut node = start_node_with(options.argument("--log-format").argument("json"));
+    let mut peer = Peer::connect(&node);
+    peer.create("logged", 1, &[]);
+    // A line with a field that holds quotes and a line break.
+    let mut garbage = TcpStream::connect(node.kafka_address()).unwrap();
+    garbage.write_all(b"GET \"/\n HTTP/1.1\r\n\r\n").unwrap();
+    eventually("the connection's end", WITHIN, || (garbage.read(&mut [0; 100]).ok()? == 0).then_some(()));
+    stop(&mut node);
+    let log = std::fs::read_to_string(node.log_path()).unwrap();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    assert!(lines.len() >= 3, "{log}");
+    for line in &lines {
+        let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name}: {line}")).to_owned();
+        assert!(humantime::parse_rfc3339(&text("timestamp")).is_ok(), "{line}");
+        assert!(["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&text("level").as_str()), "{line}");
+        assert!(text("target").starts_with("polylogue"), "{line}");
+        assert!(line["message"].is_string(), "{line}");
+    }
+    let says = |words: &str| lines.iter().any(|line| line["message"].as_str().unwrap().contains(words));
+    assert!(says("ready after") && says("stopping") && says("connection closed"), "{log}");
 }
 
 #[test]
