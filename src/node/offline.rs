@@ -268,6 +268,11 @@ fn import_on(
 ) -> Result<ImportReport, OfflineError> {
     let (topic, partitions) = chosen(fs.as_ref(), request)?;
     let config = TopicDefaults::default().resolve(&checked(&request.configs)?)?;
+    // Before terabytes are read for nothing.
+    let known = image_of(fs.as_ref(), &request.data_dir)?;
+    if known.is_some_and(|image| image.topic_named(topic.as_str()).is_some()) {
+        return Err(Refusal::TopicExists(topic).into());
+    }
     let mut surveyed = Vec::new();
     for (index, source) in &partitions {
         let survey = source.as_ref().map(|source| {

@@ -174,11 +174,12 @@ impl Broker {
             .with_context(|| format!("create topic {name}; the broker's last words: {}", self.last_words()))
     }
 
-    /// Deletes the topic and waits until its files are gone.
-    pub(super) fn delete_topic(&self, name: &str) -> Result<()> {
-        admin::delete_topic(self.address, name)?;
+    /// Deletes the topics and waits until their files are gone.
+    pub(super) fn delete_topics(&self, names: &[String]) -> Result<()> {
+        names.iter().try_for_each(|name| admin::delete_topic(self.address, name))?;
         if !wait_until(FREED_WITHIN, || disk::bytes_below(&self.folder) < LEFT_OVER_BYTES) {
-            eprintln!("  {name} is deleted, but its files are still there after {FREED_WITHIN:?}");
+            let names = names.join(", ");
+            eprintln!("  {names}: deleted, but the files are still there after {FREED_WITHIN:?}");
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ impl Stage {
     /// Frees what the run wrote.
     pub(super) fn clear(&mut self, topics: &[String]) -> Result<()> {
         if self.kind.has_topics() {
-            return topics.iter().try_for_each(|topic| self.broker()?.delete_topic(topic));
+            return self.broker()?.delete_topics(topics);
         }
         self.close()
     }

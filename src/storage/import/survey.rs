@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{ImportError, io_error, source::start_of, transactions::Transactions};
 use crate::{
     model::{Offset, TimestampMs},
+    record::BatchHeader,
     storage::{
         fs::{Fs, Open},
         inspect::{self, Damage, Gaps, Piece, SegmentFile, SegmentWalk},
@@ -81,7 +82,9 @@ pub fn survey(
         survey.read(fs, at, skip_damaged, on_bytes)?;
     }
     survey.start = survey.start.min(survey.end);
-    survey.count(fs)?;
+    if survey.left_out > 0 {
+        survey.count_again(fs)?;
+    }
     Ok(survey)
 }
 
@@ -109,6 +112,7 @@ impl Survey {
                     if header.is_control() {
                         self.transactions.note(&header, walk.batch());
                     }
+                    self.count(&header, !header.is_control() && !header.is_transactional());
                 }
                 Piece::Gap { first, next } => self.missing += next.distance_from(first),
                 Piece::Damage(damage) => {
@@ -129,8 +133,21 @@ impl Survey {
         Ok(())
     }
 
-    /// Counts what is kept; that is known only once all markers have been seen. Headers are enough for it.
-    fn count(&mut self, fs: &dyn Fs) -> Result<(), ImportError> {
+    fn count(&mut self, header: &BatchHeader, is_kept: bool) {
+        if !self.reaches(header.next_offset()) {
+            return;
+        }
+        if is_kept {
+            self.batches += 1;
+            self.records += u64::from(header.record_count.max(0).unsigned_abs());
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Which transactions are kept is known only once all markers have been seen.
+    fn count_again(&mut self, fs: &dyn Fs) -> Result<(), ImportError> {
+        (self.batches, self.records, self.left_out) = (0, 0, 0);
         for at in 0..self.segments.len() {
             let Some(segment) = self.segments.get(at).cloned() else { continue };
             let failed = || io_error(&segment.path);
@@ -139,15 +156,7 @@ impl Survey {
                 SegmentWalk::open(fs, &segment.path, (segment.base, end), Gaps::Allowed).map_err(failed())?;
             while let Some(piece) = walk.step().map_err(failed())? {
                 let Piece::Batch { header, .. } = piece else { continue };
-                if !self.reaches(header.next_offset()) {
-                    continue;
-                }
-                if self.transactions.keep(&header) {
-                    self.batches += 1;
-                    self.records += u64::from(header.record_count.max(0).unsigned_abs());
-                } else {
-                    self.left_out += 1;
-                }
+                self.count(&header, self.transactions.keep(&header));
             }
         }
         Ok(())

@@ -468,7 +468,11 @@ impl<'a, 'b> Rewrite<'a, 'b> {
         fs.sync_dir(&dir).map_err(io_error("sync", &dir))?;
         fs.rename(unfinished, &self.path).map_err(io_error("rename", unfinished))?;
         fs.sync_dir(&dir).map_err(io_error("sync", &dir))?;
-        let position = self.flushed_at.unwrap_or(self.written);
+        // Within a batch that reaches over it, it has no position.
+        let at_the_end = checkpoint
+            .zip(self.before)
+            .is_some_and(|(checkpoint, before)| before.next_offset() == checkpoint.flushed);
+        let position = self.flushed_at.unwrap_or(if at_the_end { self.written } else { 0 });
         self.note_position(checkpoint, position)
     }
 
