@@ -172,6 +172,8 @@ metrics! {
         "Time spent on recovering logs";
     recovery_bytes: Counter = Counter::default(), Counter "polylogue_recovery_bytes_total",
         "Bytes read to recover logs";
+    compacted_bytes: Counter = Counter::default(), Counter "polylogue_compacted_bytes_total",
+        "Bytes of segments that compaction has let go";
     scrubbed_bytes: Counter = Counter::default(), Counter "polylogue_scrubbed_bytes_total",
         "Bytes checked in the background";
     actor_restarts: CounterBy<1> = By::new(["kind"]), Counter "polylogue_actor_restarts_total",

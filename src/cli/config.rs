@@ -172,6 +172,7 @@ fn values_of(key: &TopicKey) -> String {
     match key.rule {
         Rule::Range { min, max } if max == i64::MAX || max == i64::from(i32::MAX) => format!("{min} and up"),
         Rule::Range { min, max } => format!("{min} to {max}"),
+        Rule::Share => "0 to 1".to_owned(),
         Rule::OneOf(words) | Rule::Only { served: words, .. } => words.join(", "),
     }
 }

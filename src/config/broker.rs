@@ -169,8 +169,10 @@ mod tests {
         assert_eq!(change("max.connections", AlterOp::Delete, None), Ok(map(&[])));
         let bad = change("log.retention.ms", AlterOp::Set, Some("soon")).unwrap_err().to_string();
         assert!(bad.contains("log.retention.ms") && bad.contains("soon"), "{bad}");
-        let compact = change("log.cleanup.policy", AlterOp::Append, Some("compact"));
-        assert!(matches!(compact, Err(BrokerConfigError::Value(TopicConfigError::Unsupported { .. }))));
+        let compact = change("log.cleanup.policy", AlterOp::Append, Some("compact")).unwrap();
+        assert_eq!(compact.get("log.cleanup.policy").map(String::as_str), Some("delete,compact"));
+        let whole = change("log.preallocate", AlterOp::Set, Some("true"));
+        assert!(matches!(whole, Err(BrokerConfigError::Value(TopicConfigError::Unsupported { .. }))));
         assert!(change("num.io.threads", AlterOp::Set, Some("8")).is_err());
     }
 }

@@ -26,6 +26,12 @@ impl TimestampMs {
         Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// The time that is later by this much.
+    #[must_use]
+    pub fn later(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// Milliseconds from `since` to this time; negative when this one is the earlier.
     pub const fn millis_since(self, since: Self) -> i64 {
         self.0.saturating_sub(since.0)

@@ -126,6 +126,12 @@ impl Attributes {
         Self((self.0 & !Self::COMPRESSION_MASK) | compression.id() as i16)
     }
 
+    /// The same flags, the base timestamp being the time after which tombstones may go.
+    #[must_use]
+    pub const fn with_delete_horizon(self) -> Self {
+        Self(self.0 | Self::DELETE_HORIZON)
+    }
+
     /// The same flags outside of any transaction.
     #[must_use]
     pub const fn without_transaction(self) -> Self {

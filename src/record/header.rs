@@ -17,9 +17,10 @@ pub(super) const CRC_AT: usize = 17;
 /// What the checksum covers begins here.
 pub(super) const ATTRIBUTES_AT: usize = 21;
 const LAST_OFFSET_DELTA_AT: usize = 23;
-const MAX_TIMESTAMP_AT: usize = 35;
+pub(super) const BASE_TIMESTAMP_AT: usize = 27;
+pub(super) const MAX_TIMESTAMP_AT: usize = 35;
 const PRODUCER_AT: usize = 43;
-const RECORD_COUNT_AT: usize = 57;
+pub(super) const RECORD_COUNT_AT: usize = 57;
 
 /// The header of one batch, read out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,17 +193,38 @@ pub fn detach(batch: &mut [u8], last_offset_delta: i32) {
 }
 
 /// A batch without records over `count` offsets from `base` on, as compaction leaves them: readers go on behind
-/// it. `count` is at least 1.
-pub fn empty_batch(base: Offset, count: i32, epoch: LeaderEpoch) -> [u8; BATCH_HEADER_LEN] {
+/// it. `count` is at least 1; `newest` is the highest timestamp of what was there, by which it expires.
+pub fn empty_batch(
+    base: Offset,
+    count: i32,
+    epoch: LeaderEpoch,
+    newest: TimestampMs,
+) -> [u8; BATCH_HEADER_LEN] {
     let mut batch = [0xff; BATCH_HEADER_LEN];
     batch[8..EPOCH_AT].copy_from_slice(&((BATCH_HEADER_LEN - LENGTH_PREFIX_LEN) as i32).to_be_bytes());
     batch[MAGIC_AT] = MAGIC as u8;
     batch[ATTRIBUTES_AT..LAST_OFFSET_DELTA_AT].fill(0);
     batch[LAST_OFFSET_DELTA_AT..LAST_OFFSET_DELTA_AT + 4].copy_from_slice(&(count - 1).to_be_bytes());
+    batch[BASE_TIMESTAMP_AT..MAX_TIMESTAMP_AT].copy_from_slice(&newest.get().to_be_bytes());
+    batch[MAX_TIMESTAMP_AT..PRODUCER_AT].copy_from_slice(&newest.get().to_be_bytes());
     batch[RECORD_COUNT_AT..].fill(0);
     assign(&mut batch, base, epoch);
     write_crc(&mut batch);
     batch
+}
+
+/// The same batch without its records: its offsets, its producer and its sequences stay. `batch` is one whole
+/// batch; anything shorter than a header gives nothing.
+pub fn without_records(batch: &[u8]) -> Vec<u8> {
+    let Some(head) = batch.first_chunk::<BATCH_HEADER_LEN>() else { return Vec::new() };
+    let attributes = BatchHeader::read(head).attributes.with_compression(Compression::None);
+    let mut empty = head.to_vec();
+    let length = (BATCH_HEADER_LEN - LENGTH_PREFIX_LEN) as i32;
+    empty.splice(8..EPOCH_AT, length.to_be_bytes());
+    empty.splice(ATTRIBUTES_AT..LAST_OFFSET_DELTA_AT, attributes.bits().to_be_bytes());
+    empty.splice(RECORD_COUNT_AT.., 0_i32.to_be_bytes());
+    write_crc(&mut empty);
+    empty
 }
 
 /// Sets the checksum of a whole batch; without a header there is nothing to set.

@@ -34,6 +34,7 @@ mod codec;
 mod error;
 mod header;
 mod read;
+mod retain;
 mod source;
 mod validate;
 mod varint;
@@ -47,10 +48,11 @@ pub use builder::{BatchBuilder, NewHeader, NewRecord, Producer};
 pub use error::{BatchError, RecordFlaw};
 pub use header::{
     BATCH_HEADER_LEN, BatchHeader, LENGTH_PREFIX_LEN, MAGIC, assign, crc_is_right, detach, empty_batch,
-    stamp_log_append_time,
+    stamp_log_append_time, without_records,
 };
 pub use read::{
     Batches, Record, RecordHeader, RecordHeaders, RecordIter, RecordRef, RecordRefs, UnpackedBatch, batches,
     records, unpack,
 };
+pub use retain::{Retained, retain};
 pub use validate::{DEFAULT_MAX_UNPACKED_BYTES, ProduceRules, validate_produced};

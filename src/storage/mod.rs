@@ -2,6 +2,7 @@
 
 pub mod block_checksums;
 pub mod checkpoint;
+pub mod compaction;
 pub mod fs;
 pub mod import;
 mod index;

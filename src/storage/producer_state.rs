@@ -205,6 +205,11 @@ impl ProducerState {
         })
     }
 
+    /// The last offset of each known producer.
+    pub fn last_offsets(&self) -> impl Iterator<Item = (ProducerId, Offset)> + '_ {
+        self.producers.iter().map(|(id, producer)| (*id, producer.last_offset()))
+    }
+
     /// Decides about a batch before it is appended. Changes nothing.
     pub fn check(&self, batch: &BatchSequence) -> Result<Check, ProducerError> {
         if batch.producer_id < ProducerId::new(0) {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batches;
+mod compaction;
 mod corruption;
 mod disk_full;
 mod hostile;

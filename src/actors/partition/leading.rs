@@ -20,7 +20,7 @@ use crate::{
     config::topic::TopicConfig,
     model::{BootId, Offset},
     storage::{
-        log::{FlushDone, Log},
+        log::{Compacted, FlushDone, Log},
         producer_state::ActiveProducer,
         recovery::RecoveryReport,
     },
@@ -57,12 +57,13 @@ enum Work {
     Flush,
     Checkpoint,
     Seal,
+    Compaction,
     Timer,
 }
 
 /// Which kinds of work are under way.
 #[derive(Clone, Copy, Debug, Default)]
-struct UnderWay([bool; 4]);
+struct UnderWay([bool; 5]);
 
 impl UnderWay {
     fn is(self, work: Work) -> bool {
@@ -169,6 +170,10 @@ impl Leading {
             }
             LeaderMessage::Sealed(done) => {
                 self.on_sealed(done);
+                Ok(())
+            }
+            LeaderMessage::Compacted(done) => {
+                self.on_compacted(done);
                 Ok(())
             }
             LeaderMessage::Configure(config) => {
@@ -374,7 +379,8 @@ impl Leading {
     /// checksum does not reach.
     fn seal(&mut self) {
         let LogSlot::Here(log) = &self.log else { return };
-        if self.under_way.is(Work::Seal) {
+        // A pass of compaction puts others in the place of segments.
+        if self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction) {
             return;
         }
         let Some(job) = log.seal_job() else { return };
@@ -388,7 +394,10 @@ impl Leading {
     fn on_sealed(&mut self, done: io::Result<()>) {
         self.under_way.end(Work::Seal);
         match done {
-            Ok(()) => self.seal(),
+            Ok(()) => {
+                self.seal();
+                self.compact();
+            }
             Err(error) => {
                 tracing::warn!(partition = %self.args.label, "block checksums could not be written: {error}");
             }
@@ -413,6 +422,42 @@ impl Leading {
         if let Err(error) = done {
             // The one before still counts: a start after a crash has more to read, and loses nothing.
             tracing::warn!(partition = %self.args.label, "checkpoint could not be written: {error}");
+            return;
+        }
+        self.compact();
+    }
+
+    /// Lets records go that newer ones of their key have overtaken, where the topic asks for that.
+    fn compact(&mut self) {
+        let LogSlot::Here(log) = &mut self.log else { return };
+        if self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction) {
+            return;
+        }
+        let now = self.args.clock.wall();
+        let Some(job) = log.compaction_pass(now, self.core.high_watermark()) else { return };
+        self.under_way.begin(Work::Compaction);
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let _ = to.cast(LeaderMessage::Compacted(job.run()));
+        });
+    }
+
+    fn on_compacted(&mut self, done: io::Result<Compacted>) {
+        self.under_way.end(Work::Compaction);
+        let LogSlot::Here(log) = &mut self.log else { return };
+        let got_on = log.finish_compaction(done.as_ref().ok());
+        match done {
+            Ok(done) => {
+                let removed = done.bytes_before.saturating_sub(done.bytes_after);
+                self.args.metrics.compacted_bytes.inc_by(removed);
+                tracing::debug!(partition = %self.args.label, "compacted: {done:?}");
+                self.seal();
+                if got_on {
+                    // What had no room in memory, or came meanwhile.
+                    self.compact();
+                }
+            }
+            Err(error) => tracing::warn!(partition = %self.args.label, "compaction failed: {error}"),
         }
     }
 
@@ -427,18 +472,19 @@ impl Leading {
     fn on_apply_retention(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
         let now = self.args.clock.wall();
-        let Some(job) = log.retention_pass(now, self.core.high_watermark()) else { return };
+        let Some(job) = log.retention_pass(now, self.core.high_watermark()) else { return self.compact() };
         let to = self.me.clone();
         self.args.io.spawn_blocking(move || {
             let _ = to.cast(LeaderMessage::RetentionApplied(job.run()));
         });
     }
 
-    fn on_retention_applied(&self, done: io::Result<()>) {
+    fn on_retention_applied(&mut self, done: io::Result<()>) {
         if let Err(error) = done {
             // Nothing is lost by files that stay; they go when the log is opened again.
             tracing::warn!(partition = %self.args.label, "retention could not delete segments: {error}");
         }
+        self.compact();
     }
 
     fn on_delete_records(

@@ -8,7 +8,10 @@ use super::{append::AwayAppends, error::CommandRefusal, opening::Opened};
 use crate::{
     config::topic::TopicConfig,
     model::{BootId, Offset},
-    storage::{log::FlushDone, producer_state::ActiveProducer},
+    storage::{
+        log::{Compacted, FlushDone},
+        producer_state::ActiveProducer,
+    },
 };
 
 /// The protocol of [`LeaderReplica`](super::LeaderReplica).
@@ -28,6 +31,8 @@ pub enum LeaderMessage {
     Checkpointed(io::Result<()>),
     /// A flush thread: the block checksums of a sealed segment are on disk, or not.
     Sealed(io::Result<()>),
+    /// A flush thread: a pass of compaction has ended.
+    Compacted(io::Result<Compacted>),
     /// The reconciler: the topic's configuration changed.
     Configure(Arc<TopicConfig>),
     /// The reconciler's timer: delete what retention lets go.

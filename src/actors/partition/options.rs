@@ -3,7 +3,7 @@
 use crate::{
     config::topic::{self, TopicConfig},
     record,
-    storage::log::LogOptions,
+    storage::{compaction::CompactionOptions, log::LogOptions},
 };
 
 /// How the log of a topic with these configs is kept.
@@ -13,8 +13,15 @@ pub fn log_options(config: &TopicConfig) -> LogOptions {
         segment_ms: config.segment_time,
         segment_index_bytes: config.segment_index_bytes as usize,
         index_interval_bytes: config.index_interval_bytes.into(),
-        retention: config.retention_time,
-        retention_bytes: config.retention_bytes,
+        retention: config.retention_time.filter(|_| config.deletes),
+        retention_bytes: config.retention_bytes.filter(|_| config.deletes),
+        compaction: config.compacts.then(|| CompactionOptions {
+            dirty_percent: config.dirty_percent,
+            min_lag: config.min_compaction_lag,
+            max_lag: config.max_compaction_lag,
+            tombstones_kept: config.tombstones_kept,
+            ..CompactionOptions::default()
+        }),
         timestamp_type: config.timestamp_type.into(),
         ..LogOptions::default()
     }

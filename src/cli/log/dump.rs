@@ -21,6 +21,7 @@ use crate::{
     storage::{
         block_checksums::BlockChecksums,
         checkpoint::{self, Checkpoint, Found},
+        compaction,
         fs::real::RealFs,
         inspect::{self, Gaps, Piece, SegmentWalk},
         leader_epochs::LeaderEpochs,
@@ -105,10 +106,11 @@ impl<W: Write> Dump<'_, W> {
             "leader-epochs" => self.epochs(path),
             "checkpoint" => self.checkpoint(path),
             "partition" => self.partition(path),
+            "compacted-to" => self.compacted_to(path),
             _ if name == "metadata.log" => self.metadata(path),
             _ => bail!(
                 "{name} is none of: a segment (20 digits and .log), .index, .timeindex, .snapshot, .checksums, \
-                 leader-epochs, checkpoint, partition, metadata.log"
+                 leader-epochs, checkpoint, compacted-to, partition, metadata.log"
             ),
         }
     }
@@ -247,6 +249,12 @@ impl<W: Write> Dump<'_, W> {
             None => bail!("it does not say whose it is"),
         }
         Ok(())
+    }
+
+    fn compacted_to(&mut self, path: &Path) -> anyhow::Result<()> {
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        let offset = compaction::load_cleaned_to(&RealFs, folder)?;
+        Ok(self.say(&fields! { "compacted_to": offset.get() })?)
     }
 
     fn metadata(&mut self, path: &Path) -> anyhow::Result<()> {

@@ -16,7 +16,9 @@ pub(in crate::config) fn check_value(key: &TopicKey, value: &str) -> Result<Stri
     match key.kind {
         ConfigKind::List => check_list(key, value),
         ConfigKind::Boolean => check_word(key, value.to_ascii_lowercase()),
-        ConfigKind::String | ConfigKind::Int | ConfigKind::Long => check_word(key, value.to_owned()),
+        ConfigKind::String | ConfigKind::Int | ConfigKind::Long | ConfigKind::Double => {
+            check_word(key, value.to_owned())
+        }
     }
 }
 
@@ -51,6 +53,10 @@ fn check_word(key: &TopicKey, value: String) -> Result<String, TopicConfigError>
             Ok(number) if (min..=max).contains(&number) => Ok(number.to_string()),
             Ok(_) | Err(_) => Err(invalid(key, &value)),
         },
+        Rule::Share => match value.parse::<f64>() {
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(share.to_string()),
+            Ok(_) | Err(_) => Err(invalid(key, &value)),
+        },
         Rule::OneOf(words) if words.contains(&value.as_str()) => Ok(value),
         Rule::Only { served, .. } if served.contains(&value.as_str()) => Ok(value),
         Rule::Only { unserved, why, .. } if unserved.contains(&value.as_str()) => {
@@ -63,6 +69,7 @@ fn check_word(key: &TopicKey, value: String) -> Result<String, TopicConfigError>
 fn invalid(key: &TopicKey, value: &str) -> TopicConfigError {
     let expected = match key.rule {
         Rule::Range { min, max } => format!("a whole number from {min} to {max}"),
+        Rule::Share => "a number from 0 to 1".to_owned(),
         Rule::OneOf(words) | Rule::Only { served: words, .. } => one_of(words),
     };
     TopicConfigError::Invalid { key: key.name, value: value.to_owned(), expected }

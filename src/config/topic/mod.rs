@@ -87,6 +87,18 @@ pub struct TopicConfig {
     pub flush_messages: Option<u64>,
     /// `flush.ms`; `None`: not by time.
     pub flush_time: Option<Duration>,
+    /// `cleanup.policy`: whether segments expire.
+    pub deletes: bool,
+    /// `cleanup.policy`: whether the newest record of each key is kept, and others go.
+    pub compacts: bool,
+    /// `delete.retention.ms`.
+    pub tombstones_kept: Duration,
+    /// `min.cleanable.dirty.ratio`, in hundredths.
+    pub dirty_percent: u8,
+    /// `min.compaction.lag.ms`.
+    pub min_compaction_lag: Duration,
+    /// `max.compaction.lag.ms`; `None` sets no limit.
+    pub max_compaction_lag: Option<Duration>,
 }
 
 impl TopicConfig {
@@ -186,6 +198,12 @@ impl Values<'_> {
             },
             flush_messages: self.limit(name::FLUSH_MESSAGES)?,
             flush_time: self.limit(name::FLUSH_MS)?.map(Duration::from_millis),
+            deletes: check::words(self.text(name::CLEANUP_POLICY)?).any(|word| word == "delete"),
+            compacts: check::words(self.text(name::CLEANUP_POLICY)?).any(|word| word == "compact"),
+            tombstones_kept: self.millis(name::DELETE_RETENTION_MS)?,
+            dirty_percent: self.percent(name::MIN_CLEANABLE_DIRTY_RATIO)?,
+            min_compaction_lag: self.millis(name::MIN_COMPACTION_LAG_MS)?,
+            max_compaction_lag: self.limit(name::MAX_COMPACTION_LAG_MS)?.map(Duration::from_millis),
         })
     }
 
@@ -209,6 +227,12 @@ impl Values<'_> {
     /// A number whose entry allows none below zero.
     fn int(&self, name: &'static str) -> Result<u32, TopicConfigError> {
         Ok(u32::try_from(self.number(name)?).unwrap_or_default())
+    }
+
+    /// A share as hundredths, rounded.
+    fn percent(&self, name: &'static str) -> Result<u8, TopicConfigError> {
+        let share: f64 = self.text(name)?.parse().unwrap_or_default();
+        Ok((share * 100.0).round().clamp(0.0, 100.0) as u8)
     }
 
     fn millis(&self, name: &'static str) -> Result<Duration, TopicConfigError> {

@@ -15,6 +15,8 @@ pub enum ConfigKind {
     Int,
     /// 64 bits, signed.
     Long,
+    /// A number with a fraction.
+    Double,
     /// Words separated by commas; the only kind that takes *append* and *subtract*.
     List,
 }
@@ -27,6 +29,7 @@ impl ConfigKind {
             Self::String => 2,
             Self::Int => 3,
             Self::Long => 5,
+            Self::Double => 6,
             Self::List => 7,
         }
     }
@@ -42,6 +45,8 @@ pub enum Rule {
         /// The highest.
         max: i64,
     },
+    /// A number from 0 to 1.
+    Share,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// One of `served`; the words in `unserved` are Kafka's too, and refused because of `why`.
@@ -86,14 +91,18 @@ impl TopicKey {
 pub mod name {
     pub const CLEANUP_POLICY: &str = "cleanup.policy";
     pub const COMPRESSION_TYPE: &str = "compression.type";
+    pub const DELETE_RETENTION_MS: &str = "delete.retention.ms";
     pub const DURABILITY: &str = "durability";
     pub const FLUSH_MESSAGES: &str = "flush.messages";
     pub const FLUSH_MS: &str = "flush.ms";
     pub const INDEX_INTERVAL_BYTES: &str = "index.interval.bytes";
+    pub const MAX_COMPACTION_LAG_MS: &str = "max.compaction.lag.ms";
     pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
     pub const TIMESTAMP_AFTER_MAX_MS: &str = "message.timestamp.after.max.ms";
     pub const TIMESTAMP_BEFORE_MAX_MS: &str = "message.timestamp.before.max.ms";
     pub const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+    pub const MIN_CLEANABLE_DIRTY_RATIO: &str = "min.cleanable.dirty.ratio";
+    pub const MIN_COMPACTION_LAG_MS: &str = "min.compaction.lag.ms";
     pub const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
     pub const PREALLOCATE: &str = "preallocate";
     pub const RETENTION_BYTES: &str = "retention.bytes";
@@ -137,9 +146,10 @@ pub const TABLE: &[TopicKey] = &[
         "log.cleanup.policy",
         ConfigKind::List,
         "delete",
-        Rule::Only { served: &["delete"], unserved: &["compact"], why: "compaction is not built yet" },
-        "What happens to old segments. \"delete\" removes those that retention.ms or retention.bytes \
-         gives up; it is the only policy served.",
+        Rule::OneOf(&["delete", "compact"]),
+        "What happens to old records. \"delete\" removes the segments that retention.ms or retention.bytes gives \
+         up; \"compact\" keeps the newest record of each key, and takes records with a key only. Both may be \
+         given.",
     ),
     kafka(
         name::COMPRESSION_TYPE,
@@ -152,6 +162,15 @@ pub const TABLE: &[TopicKey] = &[
             why: "batches are stored byte for byte as the producer sent them",
         },
         "The codec of what is stored. \"producer\" keeps each batch as it came, whatever its codec.",
+    ),
+    kafka(
+        name::DELETE_RETENTION_MS,
+        "log.cleaner.delete.retention.ms",
+        ConfigKind::Long,
+        "86400000",
+        range(0, LONG_MAX),
+        "Milliseconds, 0 or more, that compaction keeps a record without a value, so that readers who are \
+         behind still see that its key is gone.",
     ),
     ours(
         name::DURABILITY,
@@ -183,6 +202,15 @@ pub const TABLE: &[TopicKey] = &[
         "4096",
         range(0, INT_MAX),
         "Bytes of log, 0 or more, from one entry of the offset index to the next.",
+    ),
+    kafka(
+        name::MAX_COMPACTION_LAG_MS,
+        "log.cleaner.max.compaction.lag.ms",
+        ConfigKind::Long,
+        "9223372036854775807",
+        range(1, LONG_MAX),
+        "Milliseconds, 1 or more, after which a record is compacted although min.cleanable.dirty.ratio is not \
+         reached.",
     ),
     kafka(
         name::MAX_MESSAGE_BYTES,
@@ -219,6 +247,22 @@ pub const TABLE: &[TopicKey] = &[
         Rule::OneOf(&["CreateTime", "LogAppendTime"]),
         "Whose time a record carries: the producer's (CreateTime) or the broker's at the append \
          (LogAppendTime).",
+    ),
+    kafka(
+        name::MIN_CLEANABLE_DIRTY_RATIO,
+        "log.cleaner.min.cleanable.ratio",
+        ConfigKind::Double,
+        "0.5",
+        Rule::Share,
+        "Share of the sealed segments' bytes, 0 to 1, that must not be compacted yet for a pass to be worth it.",
+    ),
+    kafka(
+        name::MIN_COMPACTION_LAG_MS,
+        "log.cleaner.min.compaction.lag.ms",
+        ConfigKind::Long,
+        "0",
+        range(0, LONG_MAX),
+        "Milliseconds, 0 or more, that a record stays as it is before it may be compacted.",
     ),
     kafka(
         name::MIN_INSYNC_REPLICAS,

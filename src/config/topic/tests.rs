@@ -48,13 +48,9 @@ fn an_unknown_key_is_refused_by_name() {
 
 #[test]
 fn a_value_that_kafka_serves_and_we_do_not_is_refused_with_the_reason() {
-    for (key, value) in [
-        ("cleanup.policy", "compact"),
-        ("cleanup.policy", "compact,delete"),
-        ("compression.type", "zstd"),
-        ("preallocate", "true"),
-        ("unclean.leader.election.enable", "TRUE"),
-    ] {
+    for (key, value) in
+        [("compression.type", "zstd"), ("preallocate", "true"), ("unclean.leader.election.enable", "TRUE")]
+    {
         let refused = check(key, value);
         assert!(matches!(refused, Err(TopicConfigError::Unsupported { .. })), "{key}={value}: {refused:?}");
     }
@@ -72,6 +68,9 @@ fn a_value_out_of_range_or_of_another_kind_is_refused() {
         ("durability", "Disk"),
         ("preallocate", "maybe"),
         ("cleanup.policy", ""),
+        ("cleanup.policy", "compact,keep"),
+        ("min.cleanable.dirty.ratio", "1.5"),
+        ("min.cleanable.dirty.ratio", "NaN"),
         ("flush.ms", "9223372036854775808"),
     ] {
         let refused = check(key, value);
@@ -84,6 +83,7 @@ fn values_are_kept_trimmed_and_in_one_spelling() {
     assert_eq!(check("retention.ms", " 0100 ").as_deref(), Ok("100"));
     assert_eq!(check("preallocate", "False").as_deref(), Ok("false"));
     assert_eq!(check("cleanup.policy", " delete , delete").as_deref(), Ok("delete"));
+    assert_eq!(check("min.cleanable.dirty.ratio", " 0.50").as_deref(), Ok("0.5"));
 }
 
 #[test]
@@ -104,8 +104,10 @@ fn append_and_subtract_are_for_lists_only() {
     }
     let appended = alter(&none, &none, &[change(name::CLEANUP_POLICY, AlterOp::Append, "delete")]).unwrap();
     assert_eq!(appended, map(&[("cleanup.policy", "delete")]));
-    let compacted = alter(&none, &none, &[change(name::CLEANUP_POLICY, AlterOp::Append, "compact")]);
-    assert!(matches!(compacted, Err(TopicConfigError::Unsupported { .. })));
+    let both = alter(&none, &none, &[change(name::CLEANUP_POLICY, AlterOp::Append, "compact")]).unwrap();
+    assert_eq!(both, map(&[("cleanup.policy", "delete,compact")]));
+    let config = TopicConfig::resolve(&both).unwrap();
+    assert!(config.deletes && config.compacts);
     let emptied = alter(&none, &none, &[change(name::CLEANUP_POLICY, AlterOp::Subtract, "delete")]);
     assert!(matches!(emptied, Err(TopicConfigError::Invalid { .. })));
 }

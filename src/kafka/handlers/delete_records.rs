@@ -42,6 +42,10 @@ pub(crate) async fn handle(
 async fn delete(topic: Option<Arc<Topic>>, asked: DeleteRecordsPartition) -> Result<Offset, ErrorCode> {
     let partition = super::leaders::partition(topic.as_deref(), asked.partition_index)?;
     let before = before(asked.offset)?;
+    // As in Kafka: a topic that only compacts keeps what its readers may still need of each key.
+    if topic.as_ref().is_some_and(|topic| !topic.config().deletes) {
+        return Err(ErrorCode::PolicyViolation);
+    }
     partition.delete_records(before).await.map_err(|refusal| {
         if let CommandRefusal::Storage(_) = &refusal {
             tracing::error!(partition = %partition.id(), "records could not be deleted: {refusal}");

@@ -155,6 +155,7 @@ async fn begin_partition(
     let batch = records.unwrap_or_default();
     let rules = ProduceRules {
         max_batch_bytes: config.max_message_bytes as usize,
+        require_keys: config.compacts,
         timestamp_type: config.timestamp_type.into(),
         before_max_ms: millis(config.timestamp_before_max),
         after_max_ms: millis(config.timestamp_after_max),

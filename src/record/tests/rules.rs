@@ -316,12 +316,12 @@ fn a_batch_of_another_cluster_keeps_its_records_and_loses_what_means_nothing_her
 
 #[test]
 fn an_empty_batch_is_whole_and_covers_its_offsets() {
-    let batch = empty_batch(Offset::new(40), 7, LeaderEpoch::new(3));
+    let batch = empty_batch(Offset::new(40), 7, LeaderEpoch::new(3), TimestampMs::new(11));
     let header = BatchHeader::parse(&batch).unwrap();
     assert!(crc_is_right(&batch, &header));
     assert_eq!((header.base_offset, header.next_offset()), (Offset::new(40), Offset::new(47)));
     assert_eq!((header.total_len(), header.record_count), (batch.len(), 0));
     assert!(!header.is_idempotent());
-    assert_eq!(header.max_timestamp, TimestampMs::NONE);
+    assert_eq!((header.base_timestamp, header.max_timestamp), (TimestampMs::new(11), TimestampMs::new(11)));
     assert_eq!(records(batch.to_vec().into()).unwrap().count(), 0);
 }

@@ -20,7 +20,7 @@ use super::{
     walk::{Damage, Gaps, Piece, SegmentWalk},
 };
 use crate::{
-    model::{LeaderEpoch, Offset},
+    model::{LeaderEpoch, Offset, TimestampMs},
     record::{BatchHeader, empty_batch},
     storage::{
         checkpoint::{self, Checkpoint, CheckpointFile, Found},
@@ -343,7 +343,8 @@ impl<'a, 'b> Rewrite<'a, 'b> {
         let mut at = first;
         while at < next {
             let count = i32::try_from(next.distance_from(at)).unwrap_or(i32::MAX);
-            let batch = empty_batch(at, count, epoch);
+            let newest = self.before.map_or(TimestampMs::NONE, |before| before.max_timestamp);
+            let batch = empty_batch(at, count, epoch, newest);
             self.put(&batch, at)?;
             self.before = BatchHeader::parse(&batch).ok();
             at = at.plus(i64::from(count));

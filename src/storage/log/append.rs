@@ -166,12 +166,10 @@ impl Log {
             Err(error) => return Err(self.fail(error)),
         };
         self.active.segment.seal(base);
-        let mut segments = self.shared.segments().to_vec();
-        segments.push(Arc::clone(&active.segment));
         self.unflushed.rolled(&active);
         let Active { segment: sealed, checksums, .. } = std::mem::replace(&mut self.active, active);
         sealed.keep_checksums(checksums.map(RunningChecksums::finish));
-        self.shared.set_segments(segments);
+        self.shared.push_segment(Arc::clone(&self.active.segment));
         self.shared.count_as_open(&sealed);
         self.take_snapshot();
         Ok(())

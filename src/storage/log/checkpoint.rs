@@ -34,6 +34,11 @@ impl Keeper {
         Self { file, written }
     }
 
+    /// The segment that the newest checkpoint names; below all others where there is none.
+    pub(super) fn segment_base(&self) -> Offset {
+        self.written.map_or(Offset::ZERO, |written| written.segment_base)
+    }
+
     /// Writes the newest checkpoint once more, so that both slots have it.
     fn write_again(&mut self) -> io::Result<()> {
         self.written.map_or(Ok(()), |written| self.file.write(&written))

@@ -23,6 +23,7 @@
 pub(crate) mod append;
 mod buffer;
 pub(crate) mod checkpoint;
+mod compact;
 mod error;
 pub(crate) mod flush;
 mod options;
@@ -44,6 +45,7 @@ use std::{
 pub use append::Appended;
 pub use buffer::{ReadBuffer, ReadSpace};
 pub use checkpoint::CheckpointJob;
+pub use compact::{Compacted, CompactionJob};
 pub use error::{AppendError, OpenError, Poisoned, ReadError};
 pub use flush::{FlushDone, FlushJob};
 pub use options::LogOptions;
@@ -77,7 +79,11 @@ pub struct Log {
     unflushed: flush::Unflushed,
     keeper: Arc<Mutex<checkpoint::Keeper>>,
     snapshots: checkpoint::Snapshots,
-    _lock: Box<dyn Lock>,
+    /// Up to where the newest record of each key is known.
+    cleaned_to: Offset,
+    /// Whether a pass of compaction is under way.
+    compacting: bool,
+    lock: Arc<dyn Lock>,
 }
 
 /// The segment that is written.
@@ -136,7 +142,9 @@ impl Log {
             epoch,
             active: recovered.active,
             producers: recovered.producers,
-            _lock: recovered.lock,
+            cleaned_to: recovered.cleaned_to,
+            compacting: false,
+            lock: recovered.lock.into(),
         };
         Ok((log, report))
     }

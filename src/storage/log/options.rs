@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use crate::{record::TimestampType, storage::producer_state::ProducerLimits};
+use crate::{
+    record::TimestampType,
+    storage::{compaction::CompactionOptions, producer_state::ProducerLimits},
+};
 
 /// How a log is kept; the topic's configs, typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct LogOptions {
     pub retention: Option<Duration>,
     /// How many bytes are kept; `None`: any number (`retention.bytes`).
     pub retention_bytes: Option<u64>,
+    /// Whether and how the log is compacted (`cleanup.policy`).
+    pub compaction: Option<CompactionOptions>,
     /// Whose time the records carry (`message.timestamp.type`).
     pub timestamp_type: TimestampType,
     /// How much is remembered of idempotent producers.
@@ -38,6 +43,7 @@ impl Default for LogOptions {
             index_interval_bytes: 4096,
             retention: Some(Duration::from_hours(7 * 24)),
             retention_bytes: None,
+            compaction: None,
             timestamp_type: TimestampType::CreateTime,
             producers: ProducerLimits::default(),
             snapshot_bytes: 4 << 20,

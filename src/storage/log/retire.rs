@@ -63,7 +63,8 @@ impl Log {
     /// Idle producers are forgotten in passing. Only what lies below the high watermark goes. The active segment goes when all that it holds has
     /// expired: then another one is begun first.
     pub fn retention_pass(&mut self, now: TimestampMs, high_watermark: Offset) -> Option<RetentionJob> {
-        if self.is_poisoned() {
+        // A pass of compaction puts others in the place of segments: they expire when it is done.
+        if self.is_poisoned() || self.compacting {
             return None;
         }
         self.producers.expire(now);

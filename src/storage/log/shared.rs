@@ -109,6 +109,23 @@ impl Shared {
         *self.segments.write().unwrap_or_else(PoisonError::into_inner) = segments.into();
     }
 
+    /// A new active segment behind all others.
+    pub(crate) fn push_segment(&self, segment: Arc<Segment>) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        *segments = segments.iter().cloned().chain([segment]).collect();
+    }
+
+    /// One segment in the place of several, which stand one behind the other.
+    pub(crate) fn replace_segments(&self, old: &[Arc<Segment>], new: Arc<Segment>) {
+        let is_old = |segment: &Arc<Segment>| old.iter().any(|old| Arc::ptr_eq(old, segment));
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let before = segments.iter().take_while(|segment| !is_old(segment)).cloned();
+        let behind =
+            segments.iter().skip_while(|segment| !is_old(segment)).filter(|segment| !is_old(segment));
+        let replaced: Arc<[_]> = before.chain([new]).chain(behind.cloned()).collect();
+        *segments = replaced;
+    }
+
     pub(crate) fn terms(&self) -> Arc<Terms> {
         Arc::clone(&self.epochs.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -37,7 +37,32 @@ impl LogReader {
             newest = newest.max(found);
         }
         let Some(newest) = newest else { return Ok(None) };
-        self.offset_for_time(TimestampMs::new(newest), upto)
+        if let Some(found) = self.offset_for_time(TimestampMs::new(newest), upto)? {
+            return Ok(Some(found));
+        }
+        // Compaction has left a batch without its records, which still says when they were.
+        let mut newest = None;
+        for segment in self.shared.segments().iter().filter(|segment| segment.base() < upto) {
+            let found = self.newest_with_records(segment, upto).map_err(|error| self.gone(error))?;
+            newest = newest.max(found);
+        }
+        let Some(newest) = newest else { return Ok(None) };
+        self.offset_for_time(newest, upto)
+    }
+
+    fn newest_with_records(&self, segment: &Arc<Segment>, upto: Offset) -> io::Result<Option<TimestampMs>> {
+        let start = self.shared.log_start();
+        if segment.end() <= start {
+            return Ok(None);
+        }
+        let mut newest = None;
+        self.walk(segment, start.max(segment.base()), upto, |header, _| {
+            if header.record_count > 0 {
+                newest = newest.max(Some(header.max_timestamp));
+            }
+            None::<()>
+        })?;
+        Ok(newest)
     }
 
     /// The highest timestamp of a segment's batches that may be seen.

@@ -22,6 +22,7 @@ pub use report::{Cut, RecoveryReport};
 
 use super::{
     checkpoint::{Checkpoint, CheckpointFile, Found},
+    compaction::{finish_all, load_cleaned_to},
     fs::{Fs, Lock, LockWait},
     leader_epochs::LeaderEpochs,
     log::{
@@ -63,6 +64,8 @@ pub(crate) struct Recovered {
     pub(crate) ends: Ends,
     /// Bytes of the log above the newest snapshot.
     pub(crate) since_snapshot: u64,
+    /// Up to where the log is compacted.
+    pub(crate) cleaned_to: Offset,
     pub(crate) lock: Box<dyn Lock>,
     pub(crate) report: RecoveryReport,
 }
@@ -106,7 +109,9 @@ impl Place<'_> {
 fn enter(place: &Place<'_>) -> io::Result<(Arc<Folder>, Box<dyn Lock>)> {
     make_durably(&*place.fs, place.dir)?;
     let lock = place.fs.lock(&place.dir.join(LOCK_FILE), LockWait::Block)?;
-    Ok((Arc::new(Folder::new(Arc::clone(&place.fs), place.dir)), lock))
+    let folder = Folder::new(Arc::clone(&place.fs), place.dir);
+    finish_all(&folder)?;
+    Ok((Arc::new(folder), lock))
 }
 
 /// Makes a folder and those above it that are missing, each on disk in the one above it (S15).
@@ -250,6 +255,7 @@ impl<'a> Recovery<'a> {
         self.epochs.truncate_to_start(first.min(start));
         let ends = Ends { start, flushed: end, end };
         let written = Checkpoint { clean: None, ..self.checkpoint };
+        let cleaned_to = load_cleaned_to(&*self.folder.fs, &self.folder.dir)?;
         let shared = Shared::new(
             self.folder,
             place.id,
@@ -268,6 +274,7 @@ impl<'a> Recovery<'a> {
             keeper: Keeper::new(self.file, Some(written)),
             ends,
             since_snapshot: self.replay.bytes_since_snapshot,
+            cleaned_to,
             lock,
             report: self.report,
         })

@@ -40,7 +40,7 @@ impl Segment {
     /// Closes what a sealed segment has open; whoever uses it keeps it until done. An index that has not
     /// been written yet stays.
     pub(crate) fn close(&self) {
-        if !self.is_sealed() {
+        if !self.is_sealed() || self.is_retired() {
             return;
         }
         let mut handles = self.handles();
@@ -107,6 +107,7 @@ impl Segment {
         tracing::info!(file = %self.path().display(), "index rebuilt from the batches");
         self.replace_index(index, scanner.position());
         if self.is_sealed()
+            && !self.is_retired()
             && let Err(error) = self.write_index(self.end())
         {
             // Whoever reads has what is needed in memory.

@@ -63,6 +63,8 @@ pub(crate) struct Segment {
     corrupt: Mutex<Vec<CorruptBatch>>,
     /// Bytes from the beginning whose batches this process has checked while it served them.
     verified: AtomicU64,
+    /// Another file has its name: what is open stays open, and nothing is written.
+    retired: AtomicBool,
 }
 
 /// What is open. `None` until the first use, and again when others need the room.
@@ -112,6 +114,7 @@ impl Segment {
             recent: Mutex::default(),
             corrupt: Mutex::default(),
             verified: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -225,6 +228,19 @@ impl Segment {
         self.end.store(end.get(), Ordering::Release);
         self.size.store(size, Ordering::Release);
         self.sealed.store(false, Ordering::Release);
+    }
+
+    /// Whether another segment has taken its place.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Opens all that its readers will need, before another file takes its name. Blocks.
+    pub(crate) fn retire(&self) -> std::io::Result<()> {
+        // First: from here on nothing that is open is closed.
+        self.retired.store(true, Ordering::Release);
+        self.open_file()?;
+        self.ask(Wait::MayBlock, |_| ()).map(drop)
     }
 
     /// What lies behind `size` is no longer part of it.

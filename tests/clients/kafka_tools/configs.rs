@@ -43,7 +43,11 @@ fn configs_of_topics_are_described_and_altered() {
     let all = topic.describe(&["--all"]);
     assert!(all.contains("retention.ms=604800000") && all.lines().count() > 15, "{all}");
     topic.refused(&["--add-config", "no.such.key=1"], "no.such.key");
-    topic.refused(&["--add-config", "cleanup.policy=compact"], "compaction is not built yet");
+    topic.alter(&["--add-config", "cleanup.policy=[compact,delete],min.cleanable.dirty.ratio=0.25"]);
+    let compacted = topic.describe(&[]);
+    assert!(compacted.contains("cleanup.policy=compact,delete"), "{compacted}");
+    assert!(compacted.contains("min.cleanable.dirty.ratio=0.25"), "{compacted}");
+    topic.refused(&["--add-config", "cleanup.policy=keep"], "InvalidConfigurationException");
     topic.refused(&["--add-config", "retention.ms=soon"], "InvalidConfigurationException");
 }
 

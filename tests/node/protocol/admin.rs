@@ -43,7 +43,7 @@ fn topics_that_cannot_be_are_refused_each_with_its_own_error() {
         (topic("key", 1, &[("no.such.key", "1")]), ErrorCode::InvalidConfig),
         (topic("value", 1, &[("retention.ms", "soon")]), ErrorCode::InvalidConfig),
         (topic("range", 1, &[("segment.bytes", "1")]), ErrorCode::InvalidConfig),
-        (topic("later", 1, &[("cleanup.policy", "compact")]), ErrorCode::InvalidConfig),
+        (topic("later", 1, &[("cleanup.policy", "keep")]), ErrorCode::InvalidConfig),
     ] {
         let name = topic.name.clone();
         let made = peer.try_create(topic);

@@ -188,7 +188,7 @@ fn what_is_read_at_the_start_or_is_not_known_is_refused_with_40_and_named() {
         (ONE, "num.io.threads", "1", "num.io.threads"),
         (ONE, "retention.ms", "1", "retention.ms"),
         (ALL, "log.retention.ms", "soon", "log.retention.ms"),
-        (ONE, "log.cleanup.policy", "compact", "log.cleanup.policy"),
+        (ONE, "log.cleanup.policy", "keep", "log.cleanup.policy"),
         (ONE, "max.connections", "0", "max.connections"),
         ((resource::GROUP, "g"), "consumer.session.timeout.ms", "45000", "consumer.session.timeout.ms"),
         ((resource::CLIENT_METRICS, "m"), "interval.ms", "1000", "interval.ms"),
