@@ -2,7 +2,8 @@
 //!
 //! Read `docs/ARCHITECTURE.md` first. Modules may import only what stands to their left:
 //! `model, clock, sys <- wire <- record <- storage <- config <- client <- actors <- kafka, admin <-
-//! node <- local_cluster <- cli`; `chaos` sees `model` and `client` only. A test checks it.
+//! node <- local_cluster <- cli`; `chaos` sees `model` and `client` only, `fuzzing` nothing right of `storage`.
+//! A test checks it.
 
 pub mod actors;
 pub mod admin;
@@ -11,6 +12,9 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod kafka;
 pub mod local_cluster;
 pub mod metrics;

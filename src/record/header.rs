@@ -228,7 +228,7 @@ pub fn without_records(batch: &[u8]) -> Vec<u8> {
 }
 
 /// Sets the checksum of a whole batch; without a header there is nothing to set.
-pub(super) fn write_crc(batch: &mut [u8]) {
+pub(crate) fn write_crc(batch: &mut [u8]) {
     if let Some((head, covered)) = batch.split_at_mut_checked(ATTRIBUTES_AT) {
         head[CRC_AT..].copy_from_slice(&crc32c(covered).to_be_bytes());
     }

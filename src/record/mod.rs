@@ -46,6 +46,8 @@ mod tests;
 pub use attributes::{Attributes, Compression, TimestampType};
 pub use builder::{BatchBuilder, NewHeader, NewRecord, Producer};
 pub use error::{BatchError, RecordFlaw};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use header::write_crc;
 pub use header::{
     BATCH_HEADER_LEN, BatchHeader, LENGTH_PREFIX_LEN, MAGIC, assign, crc_is_right, detach, empty_batch,
     stamp_log_append_time, without_records,

@@ -18,6 +18,8 @@ mod field;
 pub mod frame;
 mod message;
 mod reader;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 mod text;

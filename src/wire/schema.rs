@@ -123,15 +123,15 @@ macro_rules! wire_structs {
             }
         }
 
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         #[allow(unused_mut, unused_variables, reason = "structures without fields")]
-        impl $crate::wire::tests::sample::Sample for $name {
+        impl $crate::wire::sample::Sample for $name {
             fn sample(rng: &mut fastrand::Rng, layout: $crate::wire::Layout) -> Self {
                 let mut this = Self::default();
                 $(
                     if layout.within(&($versions)) {
                         let nullable = false $(|| layout.within(&($null)))?;
-                        this.$field = $crate::wire::tests::sample::pick(rng, layout, nullable);
+                        this.$field = $crate::wire::sample::pick(rng, layout, nullable);
                     }
                 )*
                 this

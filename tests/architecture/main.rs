@@ -16,7 +16,7 @@ use rules::{Breach, MAX_FILE_LINES, MAX_FUNCTION_LINES, Source, breaches};
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    for folder in ["src", "tests", "benches", "examples"] {
+    for folder in ["src", "tests", "benches", "examples", "fuzz/fuzz_targets"] {
         collect(root, &root.join(folder), &mut found);
     }
     found
@@ -96,6 +96,17 @@ fn chaos_sees_model_and_client_only_and_only_the_command_line_sees_it() {
     assert_found("src/chaos/history/mod.rs", "use crate::clock::Clock;", 1, "chaos may not import clock");
     assert_found("src/actors/mod.rs", "use crate::chaos::history;", 1, "actors may not import chaos");
     assert_fine("src/cli/chaos.rs", "use crate::chaos::history;");
+}
+
+#[test]
+fn fuzzing_sees_what_it_fuzzes_and_nobody_sees_it() {
+    assert_fine(
+        "src/fuzzing/recovery/mod.rs",
+        "use crate::{clock::Clock, fuzzing::input, storage::log::Log};",
+    );
+    assert_found("src/fuzzing/mod.rs", "use crate::kafka::dispatch;", 1, "fuzzing may not import kafka");
+    assert_found("src/storage/mod.rs", "use crate::fuzzing::seeds;", 1, "storage may not import fuzzing");
+    assert_found("src/cli/mod.rs", "use crate::fuzzing::seeds;", 1, "cli may not import fuzzing");
 }
 
 #[test]

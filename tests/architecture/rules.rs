@@ -21,10 +21,18 @@ const LAYERS: &[&[&str]] = &[
 /// Left of them and yet not theirs to see: what serves a connection holds actors' handles, never the
 /// inside of the storage.
 const NOT_THROUGH: &[(&str, &str)] = &[("kafka", "storage"), ("admin", "storage")];
-/// Stands beside the layers: it is to be usable alone.
-const CHAOS: &str = "chaos";
-const CHAOS_SEES: &[&str] = &["model", "client"];
-const SEE_CHAOS: &[&str] = &["cli"];
+/// Stands beside the layers.
+struct Beside {
+    module: &'static str,
+    sees: &'static [&'static str],
+    seen_by: &'static [&'static str],
+}
+const BESIDE: &[Beside] = &[
+    // Is to be usable alone.
+    Beside { module: "chaos", sees: &["model", "client"], seen_by: &["cli"] },
+    // Is there for tests and fuzzers only.
+    Beside { module: "fuzzing", sees: &["model", "clock", "wire", "record", "storage"], seen_by: &[] },
+];
 
 /// The crates that only actors and the composition root may name.
 const ACTOR_CRATES: &[&str] = &["ractor", "ractor_cluster"];
@@ -158,20 +166,24 @@ fn module_path(path_in_src: &str) -> Vec<String> {
     path.split('/').map(str::to_owned).collect()
 }
 
+fn beside(module: &str) -> Option<&'static Beside> {
+    BESIDE.iter().find(|beside| beside.module == module)
+}
+
 fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
 fn is_known(module: &str) -> bool {
-    module == CHAOS || layer(module).is_some()
+    beside(module).is_some() || layer(module).is_some()
 }
 
 fn may_see(own: &str, other: &str) -> bool {
-    if own == CHAOS {
-        return CHAOS_SEES.contains(&other);
+    if let Some(own) = beside(own) {
+        return own.sees.contains(&other);
     }
-    if other == CHAOS {
-        return SEE_CHAOS.contains(&own);
+    if let Some(other) = beside(other) {
+        return other.seen_by.contains(&own);
     }
     let left = matches!((layer(own), layer(other)), (Some(own), Some(other)) if other <= own);
     left && !NOT_THROUGH.contains(&(own, other))

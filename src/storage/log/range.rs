@@ -34,6 +34,7 @@ pub(super) fn file_range(
     if !in_place
         || !fits
         || header.next_offset() > request.upto
+        || header.next_offset() > end
         || position + header.total_len() as u64 > size
     {
         return Ok(None);

@@ -66,6 +66,8 @@ pub(super) enum Quick {
 enum Stop {
     /// The next batch is not wanted, or there are no bytes left.
     Limit,
+    /// The next batch, which is whole, ends at this offset, and so much is not wanted.
+    Above(Offset),
     /// The next batch, of this many bytes, is not here whole.
     Partial(usize),
     /// The next batch is not what it should be.
@@ -80,8 +82,15 @@ struct Walk {
     stop: Stop,
 }
 
-/// Walks over batches that begin at offset `base`: as many as are whole, right and below `upto`.
-fn walk(bytes: &[u8], base: Offset, upto: Offset, rule: &EpochRule, verify: Verify) -> Walk {
+/// Walks over batches that begin at offset `base`: as many as are whole, right and below `upto`. `sealed_end` is
+/// where the segment ends if that is settled: no batch reaches over it, whatever its checksum says.
+fn walk(
+    bytes: &[u8],
+    base: Offset,
+    (upto, sealed_end): (Offset, Option<Offset>),
+    rule: &EpochRule,
+    verify: Verify,
+) -> Walk {
     let (mut len, mut next) = (0, base);
     let stop = loop {
         let rest = bytes.get(len..).unwrap_or_default();
@@ -95,13 +104,13 @@ fn walk(bytes: &[u8], base: Offset, upto: Offset, rule: &EpochRule, verify: Veri
         let in_place = header.base_offset == next
             && header.last_offset_delta >= 0
             && rule.allows(header.base_offset, header.partition_leader_epoch);
-        if !in_place {
+        if !in_place || sealed_end.is_some_and(|end| header.next_offset() > end) {
             break Stop::Bad;
         }
         if header.next_offset() > upto {
             // Unless the flipped bit is in its count of offsets: nothing comes of a read that stops here.
             let trusted = len > 0 || crc_is_right(rest, &header);
-            break if trusted { Stop::Limit } else { Stop::Bad };
+            break if trusted { Stop::Above(header.next_offset()) } else { Stop::Bad };
         }
         if rest.len() < header.total_len() {
             break Stop::Partial(header.total_len());
@@ -133,13 +142,14 @@ pub(super) fn read_quick(
         return Ok(Quick::Astray);
     }
     let rule = shared.epoch_rule();
+    let sealed_end = segment.is_sealed().then(|| segment.end());
     let mut want = request.max_bytes.max(BATCH_HEADER_LEN).min(left);
     for _attempt in 0..2 {
         let mut seen = None;
         let kept = out.append_with(want, |space| {
             let read = read_with(&*file, space, position, request.wait)?;
             let bytes = space.get(..read.unwrap_or(0)).unwrap_or_default();
-            let walk = walk(bytes, base, request.upto, &rule, request.verify);
+            let walk = walk(bytes, base, (request.upto, sealed_end), &rule, request.verify);
             // Over the limit only if it is the first batch that is.
             let fits = walk.len <= request.max_bytes || request.at_least_one;
             let kept = if fits { walk.len } else { 0 };
@@ -159,6 +169,9 @@ pub(super) fn read_quick(
         }
         match walk.stop {
             Stop::Limit => return Ok(Quick::Read(0, request.from)),
+            // All that was read is published by now, and so is where it ends.
+            Stop::Above(next) if next > segment.published().0 => return Ok(Quick::Astray),
+            Stop::Above(_) => return Ok(Quick::Read(0, request.from)),
             Stop::Bad => return Ok(Quick::Astray),
             Stop::Partial(_) if read < want => {
                 let short = request.wait == Wait::OnlyCached;

@@ -35,7 +35,7 @@ impl Recovery<'_> {
 
     /// Moves what the disk holds above the flushed position into a new segment that begins there.
     pub(super) fn rewrite_tail(&mut self) -> io::Result<()> {
-        let Some((first, position)) = self.replay.flushed_at else { return Ok(()) };
+        let Some((first, position, goes_on)) = self.replay.flushed_at else { return Ok(()) };
         let last = self.segments.len().saturating_sub(1);
         let (to_segment, to) = match self.replay.cut {
             Some((at, position, reason)) => {
@@ -45,7 +45,7 @@ impl Recovery<'_> {
             None => (last, self.segments.get(last).map_or(0, |segment| segment.size())),
         };
         let Some(old) = self.segments.get(first).map(Arc::clone) else { return Ok(()) };
-        let base = self.checkpoint.flushed.max(old.base());
+        let base = goes_on.max(old.base());
         let size = self.copy_tail(base, (first, position), (to_segment, to))?;
         self.replace_tail(&old, first, position, base)?;
         let segment = Arc::new(Segment::unopened(Arc::clone(&self.folder), base, size, self.replay.end));

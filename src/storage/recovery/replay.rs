@@ -21,8 +21,9 @@ pub(super) struct Replay {
     pub(super) end: Offset,
     /// The segment and the byte where it does, and why, if there is anything behind.
     pub(super) cut: Option<(usize, u64, CorruptReason)>,
-    /// Where the flushed position was come upon: segment and byte.
-    pub(super) flushed_at: Option<(usize, u64)>,
+    /// Where the flushed position was come upon, or passed by a hole that reaches over it: segment and byte, and the
+    /// offset at which the log goes on.
+    pub(super) flushed_at: Option<(usize, u64, Offset)>,
     pub(super) bytes_since_snapshot: u64,
     /// The highest timestamp of the first batch in the last segment.
     pub(super) first_timestamp: Option<i64>,
@@ -114,7 +115,7 @@ impl Recovery<'_> {
             let here = scanner.expected();
             if here >= self.checkpoint.flushed && !in_tail {
                 in_tail = true;
-                self.replay.flushed_at.get_or_insert((at, scanner.position()));
+                self.replay.flushed_at.get_or_insert((at, scanner.position(), here));
                 scanner.set_rule(EpochRule::open_ended(self.known_starts(), epoch));
             }
             match scanner.look()? {

@@ -243,14 +243,20 @@ impl Scanner {
     /// the first place behind at which the index knows a batch to begin.
     pub(crate) fn skip(&mut self, reason: CorruptReason, anchor: Option<(u64, Offset)>) -> io::Result<Hole> {
         let (from, first) = (self.position, self.expected);
+        let anchor = anchor.filter(|(_, offset)| *offset > first);
         let upper = match anchor {
             Some((position, offset)) if position <= self.limit => Upper { position, offset: Some(offset) },
             Some(_) | None => Upper { position: self.limit, offset: self.end },
         };
-        let found = match self.behind_own_length(upper)? {
-            Some(found) => Some(found),
-            None => self.search(upper)?,
+        let end = self.end;
+        // What stands before the anchor also counts to no further than it.
+        self.end = anchor.map(|(_, offset)| offset).into_iter().chain(end).min();
+        let found = match self.behind_own_length(upper) {
+            Ok(None) => self.search(upper),
+            found => found,
         };
+        self.end = end;
+        let found = found?;
         let (position, next) = match (found, anchor) {
             (Some(found), _) | (None, Some(found)) => found,
             (None, None) => (self.limit, self.end.unwrap_or(first)),

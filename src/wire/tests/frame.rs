@@ -9,7 +9,6 @@ use kafka_protocol::{
     protocol::{Decodable, Encodable, StrBytes},
 };
 
-use super::sample::Sample;
 use crate::{
     model::PartitionIndex,
     wire::{
@@ -24,6 +23,7 @@ use crate::{
             },
         },
         frame::{self, FrameError, Part, RequestHeader},
+        sample::Sample,
     },
 };
 

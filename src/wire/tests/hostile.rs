@@ -3,11 +3,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use fastrand::Rng;
 
-use super::{every_message, sample::Sample};
 use crate::wire::{
     DecodeError, Layout, Message, Reader, Str,
     api::{self, delete_topics::DeleteTopicsRequest, metadata::MetadataRequest},
     frame::RequestHeader,
+    sample::{Sample, every_message},
 };
 
 /// Every API, version and direction with a few messages as bytes.

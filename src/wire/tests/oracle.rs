@@ -10,8 +10,7 @@ use kafka_protocol::{
     protocol::{Decodable, Encodable},
 };
 
-use super::sample::Sample;
-use crate::wire::{Layout, Message, api};
+use crate::wire::{Layout, Message, api, sample::Sample};
 
 const VALUES_PER_VERSION: u64 = 60;
 

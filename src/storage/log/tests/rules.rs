@@ -6,12 +6,15 @@ use super::{PARTITION, append, batch};
 use crate::{
     clock::ManualClock,
     model::{BootId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs},
-    record::{BatchHeader, Producer},
+    record::{BatchHeader, Producer, write_crc},
     storage::{
-        fs::faulty::{AfterFailedSync, Fault, SimulatedDisk},
+        fs::{
+            Fs as _, Open,
+            faulty::{AfterFailedSync, Fault, SimulatedDisk},
+        },
         log::{
             AppendError, Appended, Log, LogOptions, OpenError, Poisoned, ReadBuffer, ReadError, ReadOutcome,
-            ReadRequest,
+            ReadRequest, Verify,
         },
         recovery::RecoveryReport,
     },
@@ -248,6 +251,30 @@ fn s13_without_a_mark_recovery_still_finds_that_the_disk_does_not_hold_what_the_
 }
 
 #[test]
+fn s13_a_poisoned_log_that_has_lost_what_was_flushed_goes_on_behind_the_hole_at_every_opening() {
+    // What is left of the second segment: all of it, or nothing that is whole.
+    for (left, whole) in [(2 * BATCH, vec![4, 5]), (5, vec![])] {
+        let mut machine = Machine::new();
+        machine.options.segment_bytes = 4 * BATCH;
+        with_tail(&mut machine, 3);
+        let fs = machine.disk.mount();
+        for (path, len) in [(Machine::path(0), 24), (Machine::path(4), left), (format!("{DIR}/poisoned"), 0)]
+        {
+            let file = fs.open(Path::new(&path), Open::Create).unwrap();
+            file.set_len(len).unwrap();
+            file.sync_data().unwrap();
+        }
+        let end = whole.last().map_or(4, |last| last + 1);
+        for opening in 0..3 {
+            let (log, report) = machine.open();
+            assert_eq!(report.was_poisoned, opening == 0);
+            assert_eq!(log.log_end_offset(), Offset::new(end), "opening {opening}");
+            assert_eq!(consume(&log, 0), (whole.clone(), vec![(0, 4)]), "opening {opening}");
+        }
+    }
+}
+
+#[test]
 fn s13_a_sync_that_fails_during_recovery_poisons_too() {
     let mut machine = Machine::new();
     let (mut log, _) = machine.open();
@@ -339,6 +366,53 @@ fn a_batch_that_is_hit_while_the_log_is_open_is_left_out_and_reported_once_as_ne
             log.reader().read(&ReadRequest { from: Offset::new(2), ..ReadRequest::default() }, &mut out);
         let ReadOutcome::Read { skipped, .. } = again.unwrap() else { panic!("may block") };
         assert!(skipped.iter().all(|skip| !skip.newly_found));
+    }
+}
+
+#[test]
+fn a_batch_that_claims_offsets_beyond_its_segment_is_left_out_though_its_checksum_is_right() {
+    // The first batch is in a sealed segment, the second one in that which is written.
+    for (hit, claimed) in [(1, 2), (1, 100), (4, 2), (4, 100), (4, i32::MAX)] {
+        let mut machine = Machine::new();
+        machine.options.segment_bytes = 3 * BATCH;
+        let (mut log, _) = machine.open();
+        for _ in 0..6 {
+            one(&mut log, b"flushed");
+        }
+        flush(&mut log);
+        let (segment, position) = (hit / 3 * 3, (hit % 3) as usize * BATCH as usize);
+        let mut forged = machine.disk.visible(Machine::path(segment)).unwrap();
+        let batch = &mut forged[position..position + BATCH as usize];
+        batch[23..27].copy_from_slice(&i32::to_be_bytes(claimed));
+        write_crc(batch);
+        let file = machine.disk.mount().open(Path::new(&Machine::path(segment)), Open::ReadWrite).unwrap();
+        file.write_all_at(&forged, 0).unwrap();
+        let others: Vec<_> = (0..6).filter(|base| *base != hit).collect();
+        assert_eq!(consume(&log, 0), (others, vec![(hit, hit + 1)]), "{hit} claims {claimed} more");
+        let above = ReadRequest { from: Offset::new(hit), verify: Verify::Never, ..ReadRequest::default() };
+        assert!(log.reader().file_range(&above).unwrap().is_none(), "{hit} claims {claimed} more");
+    }
+}
+
+#[test]
+fn a_hit_batch_that_counts_beyond_what_is_known_to_follow_takes_no_other_with_it() {
+    let mut machine = Machine::new();
+    with_tail(&mut machine, 0);
+    let path = Machine::path(0);
+    let mut forged = machine.disk.visible(&path).unwrap();
+    let batch = &mut forged[BATCH as usize..2 * BATCH as usize];
+    batch[23..27].copy_from_slice(&1_000_i32.to_be_bytes());
+    write_crc(batch);
+    batch[16] = 9;
+    let file = machine.disk.mount().open(Path::new(&path), Open::ReadWrite).unwrap();
+    file.write_all_at(&forged, 0).unwrap();
+    for end in 3..6 {
+        let (mut log, report) = machine.open();
+        assert_eq!((report.log_end, report.cut), (Offset::new(end), None));
+        let others: Vec<_> = (0..end).filter(|base| *base != 1).collect();
+        assert_eq!(consume(&log, 0), (others, vec![(1, 2)]));
+        one(&mut log, b"more");
+        log.close_clean(BootId::random()).unwrap();
     }
 }
 

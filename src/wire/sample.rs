@@ -1,4 +1,5 @@
-//! Values that vary by a seed, within what a version can carry.
+//! Values that vary by a seed, within what a version can carry: for tests and as seeds of fuzzing.
+#![allow(clippy::unwrap_used, reason = "a choice from a list that stands here is never empty")]
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -108,3 +109,31 @@ impl Sample for Records {
         Option::<Bytes>::sample(rng, layout).map_or(Self::Null, Self::from)
     }
 }
+
+/// Calls `$call!` with every message: `module::Request -> module::Response`.
+macro_rules! every_message {
+    ($call:ident) => {
+        $call! {
+            alter_configs: AlterConfigsRequest, AlterConfigsResponse;
+            api_versions: ApiVersionsRequest, ApiVersionsResponse;
+            create_partitions: CreatePartitionsRequest, CreatePartitionsResponse;
+            create_topics: CreateTopicsRequest, CreateTopicsResponse;
+            delete_records: DeleteRecordsRequest, DeleteRecordsResponse;
+            delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
+            describe_cluster: DescribeClusterRequest, DescribeClusterResponse;
+            describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
+            describe_log_dirs: DescribeLogDirsRequest, DescribeLogDirsResponse;
+            describe_producers: DescribeProducersRequest, DescribeProducersResponse;
+            describe_topic_partitions: DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+            fetch: FetchRequest, FetchResponse;
+            find_coordinator: FindCoordinatorRequest, FindCoordinatorResponse;
+            incremental_alter_configs: IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+            init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
+            list_offsets: ListOffsetsRequest, ListOffsetsResponse;
+            metadata: MetadataRequest, MetadataResponse;
+            offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+            produce: ProduceRequest, ProduceResponse;
+        }
+    };
+}
+pub(crate) use every_message;

@@ -1,0 +1,92 @@
+//! The bodies over a fixed number of inputs: noise, and samples that were changed here and there.
+//!
+//! More inputs by `POLYLOGUE_SEEDS`, from `POLYLOGUE_SEED` on: a failure prints its seed and its input.
+
+use std::{fmt::Write as _, ops::Range, panic};
+
+use fastrand::Rng;
+
+use super::{Memory, record_batch, recovery, request_frame, seeds};
+
+fn seeds(count: u64) -> Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    let first = number("POLYLOGUE_SEED").unwrap_or(0);
+    let factor = if cfg!(feature = "long") { 100 } else { 1 };
+    first..first + number("POLYLOGUE_SEEDS").unwrap_or(count * factor)
+}
+
+/// Runs a body within the memory that it may take, and says what it was given where that fails.
+fn run(body: fn(&[u8]), memory: Memory, input: &[u8], name: &str) {
+    let counted = panic::catch_unwind(|| {
+        let taken = allocation_counter::measure(|| body(input)).bytes_max;
+        let allowed = memory.for_input(input.len());
+        assert!(taken <= allowed, "{taken} bytes of memory for {} of input, {allowed} allowed", input.len());
+    });
+    if let Err(failure) = counted {
+        let hex = input.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        eprintln!("{name} failed on {hex}");
+        panic::resume_unwind(failure);
+    }
+}
+
+fn run_all(body: fn(&[u8]), memory: Memory, samples: &[Vec<u8>], count: u64) {
+    for (at, sample) in samples.iter().enumerate() {
+        run(body, memory, sample, &format!("sample {at}"));
+    }
+    for seed in seeds(count) {
+        let mut rng = Rng::with_seed(seed);
+        let input = if rng.u8(..10) == 0 { noise(&mut rng) } else { changed(&mut rng, samples) };
+        run(body, memory, &input, &format!("seed {seed}"));
+    }
+}
+
+fn noise(rng: &mut Rng) -> Vec<u8> {
+    let len = rng.usize(..400);
+    let ceiling = rng.choice([2, 80, 255]).unwrap();
+    std::iter::repeat_with(|| rng.u8(..=ceiling)).take(len).collect()
+}
+
+/// One of the samples, with a few changes.
+fn changed(rng: &mut Rng, samples: &[Vec<u8>]) -> Vec<u8> {
+    let mut input = rng.choice(samples).unwrap().clone();
+    for _ in 0..rng.usize(0..4) {
+        let at = rng.usize(..=input.len());
+        let end = (at + rng.usize(..9)).min(input.len());
+        let with: Vec<u8> = match rng.u8(..6) {
+            0 => Vec::new(),
+            1 => vec![0xff; end - at],
+            2 => vec![0; end - at],
+            3 => vec![0x7f, 0xff, 0xff, 0xff],
+            4 => rng.choice(samples).unwrap().iter().skip(at).take(rng.usize(..40)).copied().collect(),
+            _ => std::iter::repeat_with(|| rng.u8(..)).take(end - at).collect(),
+        };
+        input.splice(at..end, with);
+    }
+    input
+}
+
+#[test]
+fn no_frame_panics_and_what_decodes_is_the_same_after_it_was_encoded() {
+    run_all(request_frame, Memory::REQUEST_FRAME, &seeds::request_frames(), 10_000);
+}
+
+#[test]
+fn no_batch_panics_and_what_is_taken_has_the_records_that_it_counts() {
+    run_all(record_batch, Memory::RECORD_BATCH, &seeds::record_batches(), 4_000);
+}
+
+#[test]
+fn a_log_whose_files_were_written_to_opens_and_serves_what_was_not_touched() {
+    run_all(recovery, Memory::RECOVERY, &seeds::recoveries(), 1_000);
+}
+
+#[test]
+fn every_api_and_version_has_a_seed_that_is_no_longer_than_a_fuzzer_likes() {
+    let seeds = seeds::request_frames();
+    let versions: usize = crate::wire::ApiKey::ALL.iter().map(|api| api.served().count()).sum();
+    assert_eq!(seeds.len(), 2 * versions);
+    assert!(seeds.iter().all(|seed| seed.len() <= 16 * 1024));
+}
