@@ -34,8 +34,7 @@ impl Choice {
 
     /// The codec in which what was read is built again.
     fn codec(self) -> Compression {
-        let [first, ..] = Compression::ALL;
-        Compression::ALL.get(usize::from(self.0 >> 4) % Compression::ALL.len()).copied().unwrap_or(first)
+        Compression::ALL[usize::from(self.0 >> 4) % Compression::ALL.len()]
     }
 
     fn rules(self) -> ProduceRules {

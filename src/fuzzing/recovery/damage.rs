@@ -12,7 +12,7 @@ use super::{
 use crate::{
     fuzzing::input::Input,
     model::Offset,
-    record::{BatchHeader, MAGIC, crc_is_right, write_crc},
+    record::{BATCH_HEADER_LEN, BatchHeader, MAGIC, crc_is_right, write_crc},
     storage::fs::{Fs, Open},
 };
 
@@ -49,11 +49,9 @@ const ENVELOPE_LEN: usize = 16;
 /// What has become of the files.
 #[derive(Debug)]
 pub(super) struct Damage {
-    /// The first offset that a change to the log's own files may have reached.
-    first_hit: Option<Offset>,
-    is_forged: bool,
-    has_made_up_batches: bool,
-    epochs_changed: bool,
+    untouched: Option<Offset>,
+    may_be_refused: bool,
+    is_honest: bool,
 }
 
 impl Damage {
@@ -65,34 +63,44 @@ impl Damage {
             }
             hand.change(input);
         }
-        let after = settle(&sample.disk);
-        let before =
-            |name: &str| sample.files.iter().find(|(old, _)| old == name).map(|(_, bytes)| &bytes[..]);
-        let is_forged = after.iter().any(|(name, bytes)| is_forged(name, bytes, before(name)));
-        let now = after.iter().find(|(name, _)| name == "leader-epochs").map(|(_, bytes)| &bytes[..]);
-        let epochs_changed = now != before("leader-epochs");
-        let mut logs = after.iter().filter(|(name, _)| base_of(name).is_some());
-        let has_made_up_batches = logs.any(|(_, bytes)| has_made_up_batches(bytes, sample));
-        Self { first_hit: hand.first_hit.get(), is_forged, has_made_up_batches, epochs_changed }
+        Self::assess(sample, &settle(&sample.disk), hand.first_hit.get())
     }
 
-    /// Whether a file of our own says something that was never written, under a checksum that is right.
-    pub(super) const fn is_forged(&self) -> bool {
-        self.is_forged
+    fn assess(sample: &SampleLog, after: &[(String, Vec<u8>)], first_hit: Option<Offset>) -> Self {
+        let before = |name: &str| bytes_of(&sample.files, name);
+        let logs = || after.iter().filter_map(|(name, bytes)| Some((name, base_of(name)?, bytes)));
+        let is_forged = after.iter().any(|(name, bytes)| is_forged(name, bytes, before(name)));
+        let is_made_up = logs().any(|(_, segment, bytes)| has_made_up_batches(segment, bytes, sample));
+        let is_poisoned = bytes_of(after, "poisoned").is_some();
+        let may_be_refused = is_forged || (is_poisoned && logs().any(|(name, ..)| before(name).is_none()));
+        let epochs_changed = bytes_of(after, "leader-epochs") != before("leader-epochs");
+        let two_faults = epochs_changed && first_hit.is_some();
+        let untouched = (!is_forged && !two_faults).then(|| first_hit.unwrap_or(Offset::MAX));
+        Self { untouched, may_be_refused, is_honest: !may_be_refused && !is_made_up }
+    }
+
+    /// Whether an opening may be refused: a file of our own says, under a checksum that is right, what was never
+    /// written, or the end of the log is to be written anew where a file lies that nobody wrote.
+    pub(super) const fn may_be_refused(&self) -> bool {
+        self.may_be_refused
     }
 
     /// Whether nothing that is believed was made up. Where a batch is, its offsets are taken for the log's, unless what
     /// stands around them says otherwise: and that may be cut, or no longer be read, the next time.
     pub(super) const fn is_honest(&self) -> bool {
-        !self.is_forged && !self.has_made_up_batches
+        self.is_honest
     }
 
-    /// The offset below which everything has to be there. Nothing is said of a log that was lied to, nor of one that
-    /// has lost the file of its terms and has batches that may tell of others.
-    pub(super) fn untouched(&self) -> Option<Offset> {
-        let two_faults = self.epochs_changed && self.first_hit.is_some();
-        (!self.is_forged && !two_faults).then(|| self.first_hit.unwrap_or(Offset::MAX))
+    /// The offset below which everything has to be there: that of the first byte of a segment's log that was changed.
+    /// Nothing is said of a log that was lied to, nor of one that has lost the file of its terms and has batches that
+    /// may tell of others.
+    pub(super) const fn untouched(&self) -> Option<Offset> {
+        self.untouched
     }
+}
+
+fn bytes_of<'a>(files: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
+    files.iter().find(|(found, _)| found == name).map(|(_, bytes)| &bytes[..])
 }
 
 struct Hand<'a> {
@@ -189,7 +197,9 @@ impl Hand<'_> {
         }
         overwrite(bytes, at, input.bytes(16));
         if name == "checkpoint" {
-            SLOTS.iter().for_each(|slot| seal_slot(bytes, *slot));
+            for slot in SLOTS {
+                seal_slot(bytes, slot);
+            }
         } else {
             seal_envelope(bytes);
         }
@@ -254,15 +264,19 @@ fn is_forged(name: &str, bytes: &[u8], before: Option<&[u8]>) -> bool {
     is_own && believed && before != Some(bytes)
 }
 
-/// Whether there is a batch, its checksum right and its magic maybe not, that was never appended.
-fn has_made_up_batches(log: &[u8], sample: &SampleLog) -> bool {
-    let was_appended =
-        |covered: &[u8]| sample.batches.iter().any(|kept| kept.bytes.get(COVERED_FROM..) == Some(covered));
+/// Whether there is a batch, its checksum right and its magic maybe not, that was never appended, or not there.
+fn has_made_up_batches(segment: Offset, log: &[u8], sample: &SampleLog) -> bool {
+    let was_appended = |at: usize, covered: &[u8]| {
+        let mut there =
+            sample.batches.iter().filter(|kept| (kept.segment, kept.position) == (segment, at as u64));
+        there.any(|kept| kept.bytes.get(COVERED_FROM..) == Some(covered))
+    };
     (0..log.len()).any(|at| {
-        let mut batch = log.get(at..).unwrap_or_default().to_vec();
-        overwrite(&mut batch, MAGIC_AT, &MAGIC.to_be_bytes());
-        let Ok(header) = BatchHeader::parse(&batch) else { return false };
-        let covered = batch.get(COVERED_FROM..header.total_len());
-        crc_is_right(&batch, &header) && covered.is_some_and(|covered| !was_appended(covered))
+        let from = log.get(at..).unwrap_or_default();
+        let Some(mut head) = from.first_chunk::<BATCH_HEADER_LEN>().copied() else { return false };
+        head[MAGIC_AT] = MAGIC as u8;
+        let Ok(header) = BatchHeader::parse(&head) else { return false };
+        let covered = from.get(COVERED_FROM..header.total_len());
+        crc_is_right(from, &header) && covered.is_some_and(|covered| !was_appended(at, covered))
     })
 }

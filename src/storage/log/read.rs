@@ -168,10 +168,9 @@ pub(super) fn read_quick(
             return Ok(Quick::Read(kept, walk.next));
         }
         match walk.stop {
-            Stop::Limit => return Ok(Quick::Read(0, request.from)),
             // All that was read is published by now, and so is where it ends.
             Stop::Above(next) if next > segment.published().0 => return Ok(Quick::Astray),
-            Stop::Above(_) => return Ok(Quick::Read(0, request.from)),
+            Stop::Limit | Stop::Above(_) => return Ok(Quick::Read(0, request.from)),
             Stop::Bad => return Ok(Quick::Astray),
             Stop::Partial(_) if read < want => {
                 let short = request.wait == Wait::OnlyCached;

@@ -278,6 +278,11 @@ impl Scanner {
             return Ok(None);
         }
         let Step::Batch(next) = self.judge(behind, None)? else { return Ok(None) };
+        if header.base_offset != first && next.base_offset == header.next_offset() {
+            // They agree with each other: a run that follows a gap, or one that belongs elsewhere.
+            let is_whole = self.judge(at, None)? == Step::Batch(header);
+            return Ok((is_whole && header.base_offset > first).then_some((at, header.base_offset)));
+        }
         let counted = first.plus(i64::from(header.last_offset_delta) + 1);
         let is_counted = header.last_offset_delta >= 0
             && self.end.is_none_or(|end| counted <= end)

@@ -1,5 +1,6 @@
 //! The log over the machine's own disk.
 
+mod misled;
 mod model;
 mod reading;
 mod rules;

@@ -1,0 +1,106 @@
+//! Batches whose checksums are right and which say what is not so, or stand where they do not belong.
+
+use std::path::Path;
+
+use super::{
+    append, batch,
+    rules::{BATCH, Machine, consume, flush, one, with_tail},
+};
+use crate::{
+    model::{BootId, Offset},
+    record::{Producer, write_crc},
+    storage::{
+        fs::{Fs as _, Open},
+        log::{ReadRequest, Verify},
+    },
+};
+
+#[test]
+fn a_batch_that_claims_offsets_beyond_its_segment_is_left_out_though_its_checksum_is_right() {
+    // The first batch is in a sealed segment, the second one in that which is written.
+    for (hit, claimed) in [(1, 2), (1, 100), (4, 2), (4, 100), (4, i32::MAX)] {
+        let mut machine = Machine::new();
+        machine.options.segment_bytes = 3 * BATCH;
+        let (mut log, _) = machine.open();
+        for _ in 0..6 {
+            one(&mut log, b"flushed");
+        }
+        flush(&mut log);
+        let (segment, position) = (hit / 3 * 3, (hit % 3) as usize * BATCH as usize);
+        let mut forged = machine.disk.visible(Machine::path(segment)).unwrap();
+        let batch = &mut forged[position..position + BATCH as usize];
+        batch[23..27].copy_from_slice(&i32::to_be_bytes(claimed));
+        write_crc(batch);
+        let file = machine.disk.mount().open(Path::new(&Machine::path(segment)), Open::ReadWrite).unwrap();
+        file.write_all_at(&forged, 0).unwrap();
+        let others: Vec<_> = (0..6).filter(|base| *base != hit).collect();
+        assert_eq!(consume(&log, 0), (others, vec![(hit, hit + 1)]), "{hit} claims {claimed} more");
+        let above = ReadRequest { from: Offset::new(hit), verify: Verify::Never, ..ReadRequest::default() };
+        assert!(log.reader().file_range(&above).unwrap().is_none(), "{hit} claims {claimed} more");
+    }
+}
+
+#[test]
+fn a_hit_batch_that_counts_beyond_what_is_known_to_follow_takes_no_other_with_it() {
+    let mut machine = Machine::new();
+    with_tail(&mut machine, 0);
+    let path = Machine::path(0);
+    let mut forged = machine.disk.visible(&path).unwrap();
+    let batch = &mut forged[BATCH as usize..2 * BATCH as usize];
+    batch[23..27].copy_from_slice(&1_000_i32.to_be_bytes());
+    write_crc(batch);
+    batch[16] = 9;
+    let file = machine.disk.mount().open(Path::new(&path), Open::ReadWrite).unwrap();
+    file.write_all_at(&forged, 0).unwrap();
+    for end in 3..6 {
+        let (mut log, report) = machine.open();
+        assert_eq!((report.log_end, report.cut), (Offset::new(end), None));
+        let others: Vec<_> = (0..end).filter(|base| *base != 1).collect();
+        assert_eq!(consume(&log, 0), (others, vec![(1, 2)]));
+        one(&mut log, b"more");
+        log.close_clean(BootId::random()).unwrap();
+    }
+}
+
+#[test]
+fn what_is_appended_behind_a_run_of_batches_of_another_place_is_never_taken_for_a_part_of_it() {
+    let mut machine = Machine::new();
+    machine.options.segment_bytes = 4 * BATCH;
+    let (mut log, _) = machine.open();
+    // Of three records each, so that counting them leads too far.
+    for records in [3, 3, 3, 3, 1, 1] {
+        append(&mut log, batch(records, 5, b"v", Producer::NONE));
+    }
+    log.close_clean(BootId::random()).unwrap();
+    let elsewhere = machine.disk.visible(Machine::path(0)).unwrap();
+    let path = Machine::path(machine.open().0.reader().segments()[1].base.get());
+    let file = machine.disk.mount().open(Path::new(&path), Open::ReadWrite).unwrap();
+    let len = file.len().unwrap();
+    file.write_all_at(&elsewhere[..len as usize], 0).unwrap();
+    let (mut log, report) = machine.open();
+    let (flushed, before) = (report.log_end.get(), consume(&log, 0));
+    for more in 0..3 {
+        one(&mut log, b"more");
+        log.close_clean(BootId::random()).unwrap();
+        (log, _) = machine.open();
+        let expected: Vec<_> = before.0.iter().copied().chain(flushed..=flushed + more).collect();
+        assert_eq!(consume(&log, 0), (expected, before.1.clone()), "after {more}");
+    }
+}
+
+#[test]
+fn batches_behind_a_gap_are_served_where_they_are() {
+    let mut machine = Machine::new();
+    machine.options.segment_bytes = 4 * BATCH;
+    let (mut log, _) = machine.open();
+    for _ in 0..6 {
+        one(&mut log, b"flushed");
+    }
+    let path = Machine::path(0);
+    let mut bytes = machine.disk.visible(&path).unwrap();
+    bytes[BATCH as usize..].rotate_left(BATCH as usize);
+    bytes[3 * BATCH as usize..].fill(0);
+    let file = machine.disk.mount().open(Path::new(&path), Open::ReadWrite).unwrap();
+    file.write_all_at(&bytes, 0).unwrap();
+    assert_eq!(consume(&log, 0), (vec![0, 2, 3, 4, 5], vec![(1, 2)]));
+}
