@@ -12,7 +12,7 @@
 //!
 //! **A crash leaves the old segments or the new one.** Several old segments become one. It is written beside them
 //! and synced, and renamed to `<base>-<next>.compacted`, from where on it counts: whoever opens the log finishes
-//! what is left to do ([`finish`]): the old segments above the first are removed, the folder is synced, and the new
+//! what is left to do: the old segments above the first are removed, the folder is synced, and the new
 //! file takes the first one's name. Readers of the old segments keep their files until they are done.
 
 mod clean;
