@@ -5,5 +5,9 @@ use polylogue::fuzzing::{Memory, request_frame};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let taken = allocation_counter::measure(|| request_frame(data)).bytes_max;
-    assert!(taken <= Memory::REQUEST_FRAME.for_input(data.len()), "{taken} bytes of memory for {} of input", data.len());
+    assert!(
+        taken <= Memory::REQUEST_FRAME.for_input(data.len()),
+        "{taken} bytes of memory for {} of input",
+        data.len()
+    );
 });

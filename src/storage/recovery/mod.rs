@@ -22,7 +22,7 @@ pub use report::{Cut, RecoveryReport};
 
 use super::{
     checkpoint::{Checkpoint, CheckpointFile, Found},
-    compaction::{finish_all, load_cleaned_to},
+    compaction::load_cleaned_to,
     fs::{Fs, Lock, LockWait},
     leader_epochs::LeaderEpochs,
     log::{
@@ -109,9 +109,7 @@ impl Place<'_> {
 fn enter(place: &Place<'_>) -> io::Result<(Arc<Folder>, Box<dyn Lock>)> {
     make_durably(&*place.fs, place.dir)?;
     let lock = place.fs.lock(&place.dir.join(LOCK_FILE), LockWait::Block)?;
-    let folder = Folder::new(Arc::clone(&place.fs), place.dir);
-    finish_all(&folder)?;
-    Ok((Arc::new(folder), lock))
+    Ok((Arc::new(Folder::new(Arc::clone(&place.fs), place.dir)), lock))
 }
 
 /// Makes a folder and those above it that are missing, each on disk in the one above it (S15).
@@ -230,7 +228,8 @@ impl<'a> Recovery<'a> {
         } else {
             self.cut_tail()?;
         }
-        self.epochs.truncate_from(self.replay.end);
+        // Terms of what was flushed stay, also where it is gone: its offsets are not given out again.
+        self.epochs.truncate_from(self.replay.end.max(self.checkpoint.flushed));
         Ok(())
     }
 
@@ -255,7 +254,11 @@ impl<'a> Recovery<'a> {
         self.epochs.truncate_to_start(first.min(start));
         let ends = Ends { start, flushed: end, end };
         let written = Checkpoint { clean: None, ..self.checkpoint };
-        let cleaned_to = load_cleaned_to(&*self.folder.fs, &self.folder.dir)?;
+        let cleaned_to = if self.contents.is_compacted {
+            load_cleaned_to(&*self.folder.fs, &self.folder.dir)?
+        } else {
+            Offset::ZERO
+        };
         let shared = Shared::new(
             self.folder,
             place.id,

@@ -349,6 +349,25 @@ fn s14_a_bad_batch_below_the_flushed_position_is_rot_and_cuts_nothing() {
 }
 
 #[test]
+fn the_terms_of_what_was_flushed_outlive_its_batches() {
+    let mut machine = Machine::new();
+    with_tail(&mut machine, 0);
+    let file = machine.disk.mount().open(Path::new(&Machine::path(0)), Open::ReadWrite).unwrap();
+    file.set_len(BATCH / 2).unwrap();
+    for epoch in 2..5 {
+        let (log, report) = machine.open();
+        assert_eq!(report.log_end, Offset::new(3));
+        assert_eq!(log.reader().epoch_at(Offset::new(0)), Some(LeaderEpoch::new(1)));
+        assert_eq!(log.reader().epoch_at(Offset::new(3)), Some(LeaderEpoch::new(epoch)));
+        assert_eq!(
+            log.reader().epoch_end(LeaderEpoch::new(1)),
+            Some((LeaderEpoch::new(1), Offset::new(3))),
+            "opening {epoch}"
+        );
+    }
+}
+
+#[test]
 fn a_batch_that_is_hit_while_the_log_is_open_is_left_out_and_reported_once_as_new() {
     for byte in 0..BATCH {
         let mut machine = Machine::new();
