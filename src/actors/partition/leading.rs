@@ -92,6 +92,8 @@ pub(super) struct Leading {
     outcome: Outcome,
     effects: Vec<Effect<Ticket>>,
     under_way: UnderWay,
+    /// The last pass of compaction got nowhere: the next one waits for the reconciler's timer.
+    compaction_rests: bool,
     /// Since when something is not flushed, by the monotonic clock.
     dirty_since: Option<Duration>,
     flush_limits: FlushLimits,
@@ -140,6 +142,7 @@ impl Leading {
             outcome: Outcome::default(),
             effects: Vec::new(),
             under_way: UnderWay::default(),
+            compaction_rests: false,
             dirty_since: None,
             flush_limits: FlushLimits::new(args, &config),
             slow: false,
@@ -430,7 +433,8 @@ impl Leading {
     /// Lets records go that newer ones of their key have overtaken, where the topic asks for that.
     fn compact(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
-        if self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction) {
+        let busy = self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction);
+        if busy || self.compaction_rests {
             return;
         }
         let now = self.args.clock.wall();
@@ -445,17 +449,15 @@ impl Leading {
     fn on_compacted(&mut self, done: io::Result<Compacted>) {
         self.under_way.end(Work::Compaction);
         let LogSlot::Here(log) = &mut self.log else { return };
-        let got_on = log.finish_compaction(done.as_ref().ok());
+        self.compaction_rests = !log.finish_compaction(done.as_ref().ok());
         match done {
             Ok(done) => {
                 let removed = done.bytes_before.saturating_sub(done.bytes_after);
                 self.args.metrics.compacted_bytes.inc_by(removed);
                 tracing::debug!(partition = %self.args.label, "compacted: {done:?}");
                 self.seal();
-                if got_on {
-                    // What had no room in memory, or came meanwhile.
-                    self.compact();
-                }
+                // What had no room in memory, or came meanwhile.
+                self.compact();
             }
             Err(error) => tracing::warn!(partition = %self.args.label, "compaction failed: {error}"),
         }
@@ -470,6 +472,7 @@ impl Leading {
     }
 
     fn on_apply_retention(&mut self) {
+        self.compaction_rests = false;
         let LogSlot::Here(log) = &mut self.log else { return };
         let now = self.args.clock.wall();
         let Some(job) = log.retention_pass(now, self.core.high_watermark()) else { return self.compact() };

@@ -13,14 +13,12 @@ use crate::{
     },
     storage::{
         block_checksums::{BlockChecksums, RunningChecksums},
-        fs::{File, Open},
+        fs::{File, create_anew},
         index::SegmentIndex,
         segment::{Folder, Scanner, Step},
     },
 };
 
-/// Bytes between the entries of the new index (Kafka's default of `index.interval.bytes`).
-const INDEX_INTERVAL: u64 = 4096;
 /// The most offsets that one empty batch covers.
 const GAP_MAX: i64 = i32::MAX as i64;
 
@@ -33,6 +31,11 @@ pub(crate) struct CleanRules<'a> {
     pub(crate) now: TimestampMs,
     /// From when on tombstones may go that are compacted for the first time.
     pub(crate) horizon: TimestampMs,
+    /// Below it every older record of a key has gone: a tombstone above it may not go yet, or what it took with
+    /// it would come back.
+    pub(crate) known_to: Offset,
+    /// Bytes of batches for each entry of the new index.
+    pub(crate) index_interval_bytes: u64,
 }
 
 /// A new segment, complete and synced under its unfinished name.
@@ -65,12 +68,23 @@ pub(crate) fn clean(
     source: &CleanRules<'_>,
     is_over: &dyn Fn() -> bool,
 ) -> Result<Cleaned, CleanError> {
-    let path = swap::unfinished(folder, base);
-    if folder.fs.exists(&path)? {
-        folder.fs.remove_file(&path)?;
+    let file = create_anew(&*folder.fs, &swap::unfinished(folder, base))?;
+    let output = Output::new(file, base, source.index_interval_bytes);
+    let cleaned = fill(output, next, scanners, source, is_over);
+    if cleaned.is_err() {
+        // It would take room on a disk that may be full. One that stays is removed by the next opening.
+        let _ = folder.fs.remove_file(&swap::unfinished(folder, base));
     }
-    let file = folder.fs.open(&path, Open::CreateNew)?;
-    let mut output = Output::new(file, base);
+    cleaned
+}
+
+fn fill(
+    mut output: Output,
+    next: Offset,
+    scanners: &mut [Scanner],
+    source: &CleanRules<'_>,
+    is_over: &dyn Fn() -> bool,
+) -> Result<Cleaned, CleanError> {
     for scanner in scanners {
         loop {
             match scanner.look()? {
@@ -104,15 +118,16 @@ struct Output {
     file: Arc<dyn File>,
     base: Offset,
     size: u64,
+    index_interval_bytes: u64,
     index: SegmentIndex,
     checksums: RunningChecksums,
     gap: Option<Gap>,
 }
 
 impl Output {
-    fn new(file: Arc<dyn File>, base: Offset) -> Self {
+    fn new(file: Arc<dyn File>, base: Offset, index_interval_bytes: u64) -> Self {
         let (index, checksums) = (SegmentIndex::empty(), RunningChecksums::default());
-        Self { file, base, size: 0, index, checksums, gap: None }
+        Self { file, base, size: 0, index_interval_bytes, index, checksums, gap: None }
     }
 
     fn take(
@@ -125,7 +140,7 @@ impl Output {
         let tombstones_go = header.attributes.has_delete_horizon() && header.base_timestamp <= source.now;
         let stays = |record: &RecordRef<'_>| {
             let Some(key) = record.key else { return false };
-            let expired = record.value.is_none() && tombstones_go;
+            let expired = record.value.is_none() && tombstones_go && record.offset < source.known_to;
             !expired && !source.latest.is_overtaken(key, record.offset)
         };
         let retained = retain(batch, DEFAULT_MAX_UNPACKED_BYTES, source.horizon, stays);
@@ -175,7 +190,7 @@ impl Output {
         self.checksums.append(batch);
         let relative = u32::try_from(header.base_offset.distance_from(self.base));
         if let (Ok(relative), Ok(position)) = (relative, u32::try_from(self.size)) {
-            self.index.note(INDEX_INTERVAL, relative, position, header.max_timestamp.get());
+            self.index.note(self.index_interval_bytes, relative, position, header.max_timestamp.get());
         }
         self.size += batch.len() as u64;
         Ok(())

@@ -26,7 +26,7 @@ use std::{io, path::Path, time::Duration};
 
 pub(crate) use clean::{CleanError, CleanRules, clean};
 pub(crate) use keys::LatestOffsets;
-pub(crate) use swap::{commit, finish, finish_all};
+pub(crate) use swap::{commit, committed, finish, finish_all};
 
 use super::{
     fs::Fs,
@@ -36,7 +36,7 @@ use crate::model::Offset;
 
 /// Up to where a log is compacted: one offset, eight bytes.
 const KIND: Kind = Kind { magic: *b"PLco", version: 1, max_body: 8 };
-const CLEANED_TO_FILE: &str = "compacted-to";
+pub(crate) const CLEANED_TO_FILE: &str = "compacted-to";
 
 /// Up to where the log in a folder is compacted; its beginning where nothing says so, or nothing that is to be
 /// believed: the next pass then takes all of it.

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     model::Offset,
+    storage::fs::Entry,
     storage::segment::{FileKind, Folder, UNFINISHED_SUFFIX, parse_name, with_suffix},
 };
 
@@ -56,14 +57,22 @@ pub(crate) fn finish(folder: &Folder, base: Offset, next: Offset) -> io::Result<
     folder.fs.sync_dir(&folder.dir)
 }
 
-/// Finishes what a crash has cut short; before the folder is looked at.
-pub(crate) fn finish_all(folder: &Folder) -> io::Result<()> {
-    for entry in folder.fs.list(&folder.dir)?.into_iter().filter(|entry| !entry.is_dir) {
-        if let Some((base, next)) = parse(&entry.name) {
-            finish(folder, base, next)?;
-        }
+/// The segments of a folder that are complete and have not their names yet: where each begins, where the next one
+/// does, and its entry.
+pub(crate) fn committed(entries: &[Entry]) -> impl Iterator<Item = (Offset, Offset, &Entry)> {
+    let files = entries.iter().filter(|entry| !entry.is_dir);
+    files.filter_map(|entry| parse(&entry.name).map(|(base, next)| (base, next, entry)))
+}
+
+/// Finishes what a crash has cut short, as the entries of the folder tell; whether there was anything. Before the
+/// folder is looked at.
+pub(crate) fn finish_all(folder: &Folder, entries: &[Entry]) -> io::Result<bool> {
+    let mut any = false;
+    for (base, next, _) in committed(entries) {
+        finish(folder, base, next)?;
+        any = true;
     }
-    Ok(())
+    Ok(any)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{
     },
     record::{BatchBuilder, BatchHeader, Compression, NewRecord, Producer, records},
     storage::{
-        fs::{Fs, faulty::SimulatedDisk},
+        fs::{Fs, LockWait, faulty::SimulatedDisk},
         inspect,
         log::{Appended, Compacted, Log, LogOptions, ReadBuffer, ReadOutcome, ReadRequest, Wait},
     },
@@ -237,6 +237,16 @@ impl World {
             let may_go = kept.value.is_none() && old;
             assert!(there.contains(offset) || may_go, "the newest record of {:?} at {offset}", kept.key);
         }
+        let mut of_key: BTreeMap<&[u8], Vec<bool>> = BTreeMap::new();
+        for (offset, kept) in &self.records {
+            of_key.entry(&kept.key).or_default().push(there.contains(offset));
+        }
+        for (key, stays) in of_key {
+            assert!(
+                stays.is_sorted() || !stays.contains(&true),
+                "an older record of {key:?} outlives a newer one"
+            );
+        }
         if let Some(cleaned_to) = cleaned_to {
             let mut newest = BTreeMap::new();
             for (offset, kept) in self.records.range(..cleaned_to) {
@@ -299,6 +309,10 @@ impl World {
         self.disk.die_after(None);
         let left = self.disk.mount().list(Path::new(DIR)).unwrap();
         self.cut_short += u32::from(left.iter().any(|entry| entry.name.ends_with(".compacted")));
+        // Also before anybody has opened it nothing seems to be lost.
+        let fs: Arc<dyn Fs> = self.disk.mount();
+        let report = inspect::verify(&fs, Path::new(DIR), &mut |_| ()).unwrap();
+        assert!(!report.findings.iter().any(|finding| finding.flaw.loses_records()), "{:?}", report.findings);
         self.open();
         self.check(None);
         self.check_producer();
@@ -306,7 +320,7 @@ impl World {
 }
 
 #[test]
-fn the_newest_record_of_each_key_stays_whatever_dies_when() {
+fn s15_the_newest_record_of_each_key_stays_whatever_dies_when() {
     let seeds = if cfg!(feature = "long") { 20_000 } else { 300 };
     let (mut passes, mut cut_short) = (0, 0);
     for seed in 0..seeds {
@@ -347,16 +361,21 @@ fn log_of(records: &[(&str, Option<&str>)]) -> World {
     let options = world.options;
     world.log().set_options(options);
     for (key, value) in records {
-        let mut builder = BatchBuilder::new(1000);
-        let (key, value) = (key.as_bytes(), value.map(str::as_bytes));
-        let timestamp = TimestampMs::new(world.now);
-        assert!(builder.append(&NewRecord { timestamp, key: Some(key), value, headers: &[] }));
-        let batch = builder.finish(Compression::None, None, Producer::NONE).unwrap().to_vec();
-        let header = BatchHeader::parse(&batch).unwrap();
-        world.log().append(&batch, &header, timestamp).unwrap();
+        write(&mut world, key, *value);
     }
     world.settle();
     world
+}
+
+/// Appends one record in a batch of its own.
+fn write(world: &mut World, key: &str, value: Option<&str>) {
+    let mut builder = BatchBuilder::new(1000);
+    let (key, value) = (key.as_bytes(), value.map(str::as_bytes));
+    let timestamp = TimestampMs::new(world.now);
+    assert!(builder.append(&NewRecord { timestamp, key: Some(key), value, headers: &[] }));
+    let batch = builder.finish(Compression::None, None, Producer::NONE).unwrap().to_vec();
+    let header = BatchHeader::parse(&batch).unwrap();
+    world.log().append(&batch, &header, timestamp).unwrap();
 }
 
 /// Keys and values of the records that there are.
@@ -378,21 +397,86 @@ fn a_tombstone_takes_its_key_with_it_and_goes_itself_when_its_time_has_come() {
     for late in [false, true] {
         world.now += if late { 11_000 } else { 1_000 };
         for number in 0..4 {
-            let value = format!("{late}{number}");
-            let mut builder = BatchBuilder::new(1000);
-            let timestamp = TimestampMs::new(world.now);
-            let record =
-                NewRecord { timestamp, key: Some(b"x"), value: Some(value.as_bytes()), headers: &[] };
-            assert!(builder.append(&record));
-            let batch = builder.finish(Compression::None, None, Producer::NONE).unwrap().to_vec();
-            let header = BatchHeader::parse(&batch).unwrap();
-            world.log().append(&batch, &header, timestamp).unwrap();
+            write(&mut world, "x", Some(&format!("{late}{number}")));
         }
         world.settle();
         world.compact().unwrap();
         let there = left(&mut world).contains(&("gone".to_owned(), None));
         assert_eq!(there, !late);
     }
+}
+
+#[test]
+fn a_key_that_is_gone_does_not_come_back_with_a_segment_that_was_damaged_and_mended() {
+    let filler = [("x", Some("1")), ("x", Some("2")), ("x", Some("3")), ("x", Some("4"))];
+    let mut world = log_of(&[&[("gone", Some("value"))], &filler[..]].concat());
+    world.compact().unwrap();
+    let segment = Path::new(DIR).join("00000000000000000000.log");
+    assert!(world.disk.flip(&segment, 65, 1));
+    write(&mut world, "gone", None);
+    for mended in [false, true] {
+        for number in 0..5 {
+            write(&mut world, "x", Some(&number.to_string()));
+        }
+        world.settle();
+        world.now += 11_000;
+        let done = world.compact().unwrap();
+        assert_eq!(done.left == 0, mended, "{done:?}");
+        if !mended {
+            assert!(world.disk.flip(&segment, 65, 1), "somebody mends it");
+        }
+    }
+    world.now += 11_000;
+    for number in 0..5 {
+        write(&mut world, "x", Some(&number.to_string()));
+    }
+    world.settle();
+    world.compact().unwrap();
+    assert!(!left(&mut world).iter().any(|(key, value)| key == "gone" && value.is_some()));
+}
+
+#[test]
+fn s07_nobody_opens_the_log_while_a_pass_is_under_way_and_a_pass_of_a_closed_log_changes_nothing() {
+    let records: Vec<_> = (0..40).map(|_| ("same", Some("value"))).collect();
+    let mut world = log_of(&records);
+    let before = world.disk.mount().list(Path::new(DIR)).unwrap();
+    let (now, end) = (TimestampMs::new(world.now), world.log().log_end_offset());
+    let job = world.log().compaction_pass(now, end).unwrap();
+    world.log = None;
+    let fs = world.disk.mount();
+    let lock = || fs.lock(&Path::new(DIR).join("lock"), LockWait::Fail);
+    assert!(lock().is_err(), "the pass has the folder");
+    assert_eq!(job.run().unwrap().into, 0, "and ends when the log is closed");
+    assert!(lock().is_ok());
+    assert_eq!(world.disk.mount().list(Path::new(DIR)).unwrap(), before);
+    world.open();
+    assert_eq!(left(&mut world).len(), 40);
+}
+
+#[test]
+fn s09_a_producers_last_sequence_outlives_its_records() {
+    let mut world = log_of(&[]);
+    world.sequence = 0;
+    while world.last_idempotent.is_none() {
+        world.append();
+    }
+    let (_, base) = world.last_idempotent.clone().unwrap();
+    let overtaken: BTreeSet<_> = world.records.range(base..).map(|(_, kept)| kept.key.clone()).collect();
+    world.sequence = i32::MAX;
+    while !overtaken.iter().all(|key| {
+        let newest = world.records.iter().rev().find(|(_, kept)| kept.key == *key);
+        newest.is_some_and(|(offset, _)| *offset > base + 20)
+    }) {
+        world.append();
+    }
+    (0..20).for_each(|_| world.append());
+    world.settle();
+    world.compact().unwrap();
+    let kept = world.read().into_iter().find(|(header, _)| header.base_offset.get() == base).unwrap().0;
+    assert!(kept.is_idempotent());
+    world.log = None;
+    world.open();
+    world.check_producer();
 }
 
 #[test]

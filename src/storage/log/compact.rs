@@ -28,6 +28,7 @@ pub struct CompactionJob {
     segments: Vec<Arc<Segment>>,
     options: CompactionOptions,
     segment_bytes: u64,
+    index_interval_bytes: u64,
     cleaned_to: Offset,
     producers: HashMap<ProducerId, Offset>,
     now: TimestampMs,
@@ -61,7 +62,14 @@ impl CompactionJob {
             return Ok(Compacted { cleaned_to: self.cleaned_to, ..done });
         }
         let horizon = self.now.later(self.options.tombstones_kept);
-        let rules = CleanRules { latest: &latest, producers: &self.producers, now: self.now, horizon };
+        let mut rules = CleanRules {
+            latest: &latest,
+            producers: &self.producers,
+            now: self.now,
+            horizon,
+            known_to: mapped_to,
+            index_interval_bytes: self.index_interval_bytes,
+        };
         let begun = segments.iter().take_while(|segment| segment.base() < mapped_to).count();
         for group in self.groups(segments.get(..begun).unwrap_or_default()) {
             match self.replace(group, &rules, &mut done) {
@@ -71,9 +79,14 @@ impl CompactionJob {
                 Err(error @ (CleanError::Damaged | CleanError::Batch { .. })) => {
                     done.left += group.len();
                     let base = group.first().map_or(Offset::ZERO, |first| first.base());
+                    rules.known_to = rules.known_to.min(base);
                     tracing::warn!(partition = %self.shared.id, %base, %error, "a segment is not compacted");
                 }
             }
+        }
+        if done.left > 0 {
+            // Once it is mended, what has overtaken its records has to be known again.
+            return Ok(Compacted { cleaned_to: self.cleaned_to, ..done });
         }
         let folder = &self.shared.folder;
         compaction::store_cleaned_to(&*folder.fs, &folder.dir, mapped_to)?;
@@ -129,10 +142,9 @@ impl CompactionJob {
                 }
                 scanner.pass(&header);
             }
-            // Behind damage there may be records of any key: they are newer, and so overtake nothing that is kept
-            // wrongly; their own turn comes with the next pass.
+            // What is damaged may hold a tombstone: nothing behind it is compacted before it is mended or given up.
             if scanner.expected() < segment.end() {
-                return Ok((latest, segment.end()));
+                return Ok((latest, mapped_to));
             }
             mapped_to = mapped_to.max(segment.end());
         }
@@ -229,6 +241,7 @@ impl Log {
             segments,
             options,
             segment_bytes: self.options.segment_bytes.min(u64::from(u32::MAX)),
+            index_interval_bytes: self.options.index_interval_bytes,
             cleaned_to: self.cleaned_to,
             producers: self.producers.last_offsets().collect(),
             now,
