@@ -49,15 +49,8 @@ pub(super) struct Flags {
     /// A header of every record; may be given several times.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = key_value)]
     headers: Vec<(String, String)>,
-    /// How batches are packed.
-    #[arg(long, value_enum, value_name = "CODEC", default_value_t)]
-    compression: Codec,
-    /// Who must hold a record before it counts as written: all in-sync replicas, the leader (1), nobody (0).
-    #[arg(long, value_enum, default_value_t)]
-    acks: Wanted,
-    /// Let a retry write a record twice rather than have the log refuse the second.
-    #[arg(long)]
-    no_idempotence: bool,
+    #[command(flatten)]
+    promise: Promise,
     /// A key or value that reads exactly so is null, such as a tombstone [default: none is]
     #[arg(long, value_name = "TEXT")]
     null_marker: Option<String>,
@@ -71,9 +64,35 @@ pub(super) struct Flags {
     connect: Connect,
 }
 
+/// How records are packed and what is promised of them; for each command that writes.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Promise {
+    /// How batches are packed.
+    #[arg(long, value_enum, value_name = "CODEC", default_value_t)]
+    compression: Codec,
+    /// Who must hold a record before it counts as written: all in-sync replicas, the leader (1), nobody (0).
+    #[arg(long, value_enum, default_value_t)]
+    acks: Wanted,
+    /// Let a retry write a record twice rather than have the log refuse the second.
+    #[arg(long)]
+    no_idempotence: bool,
+}
+
+impl Promise {
+    /// The defaults of a producer, with what was asked for.
+    pub(super) fn config(self) -> ProducerConfig {
+        ProducerConfig {
+            acks: self.acks.into(),
+            idempotent: !self.no_idempotence,
+            compression: self.compression.into(),
+            ..ProducerConfig::default()
+        }
+    }
+}
+
 /// A codec by its name in Kafka's configs.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum Codec {
+enum Codec {
     #[default]
     None,
     Gzip,
@@ -95,7 +114,7 @@ impl From<Codec> for Compression {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum Wanted {
+enum Wanted {
     #[default]
     All,
     #[value(name = "1")]
@@ -123,12 +142,9 @@ pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
     let client = flags.connect.client();
     client.topic(&flags.topic).await.map_err(explain)?;
     let config = ProducerConfig {
-        acks: flags.acks.into(),
-        idempotent: !flags.no_idempotence,
-        compression: flags.compression.into(),
         linger: flags.linger,
         delivery_timeout: flags.delivery_timeout,
-        ..ProducerConfig::default()
+        ..flags.promise.config()
     };
     let mut sending = Sending::new(&flags, Producer::new(&client, config));
     let mut chunks = read_lines();

@@ -425,11 +425,13 @@ mod tests {
     use super::{ImportRequest, OfflineError, import_on};
     use crate::{
         actors::membership::{LOGS_DIR, MetadataImage, offline::image_of},
-        model::{Offset, PartitionId, PartitionIndex, TimestampMs},
+        model::{LeaderEpoch, Offset, PartitionId, PartitionIndex, TimestampMs, TopicName},
         record::{BatchBuilder, Compression, NewRecord, Producer, assign},
         storage::{
             fs::{Fs, Open, faulty::SimulatedDisk},
-            inspect, partition_folder,
+            inspect,
+            log::{Log, LogOptions, OpenError},
+            partition_folder,
         },
     };
 
@@ -449,7 +451,7 @@ mod tests {
                 let record = NewRecord { value: Some(b"order"), ..NewRecord::default() };
                 assert!(builder.append(&record) && builder.append(&record));
                 let mut batch = builder.finish(Compression::None, None, Producer::NONE).unwrap().to_vec();
-                assign(&mut batch, Offset::new(2 * number), crate::model::LeaderEpoch::new(6));
+                assign(&mut batch, Offset::new(2 * number), LeaderEpoch::new(6));
                 bytes.extend(batch);
             }
             let file = fs.open(&folder.join("00000000000000000000.log"), Open::CreateNew).unwrap();
@@ -463,10 +465,14 @@ mod tests {
     }
 
     fn import(disk: &SimulatedDisk) -> Result<(), OfflineError> {
+        import_as(disk, None)
+    }
+
+    fn import_as(disk: &SimulatedDisk, name: Option<&str>) -> Result<(), OfflineError> {
         let request = ImportRequest {
             from: "/kafka".into(),
             topic: None,
-            name: None,
+            name: name.map(|name| TopicName::new(name).unwrap()),
             data_dir: DATA.into(),
             node: None,
             configs: BTreeMap::new(),
@@ -498,7 +504,40 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_is_there_as_a_whole_or_not_at_all_whenever_the_import_dies() {
+    fn s06_the_epoch_that_was_imported_in_is_no_leaders() {
+        let disk = disk(1);
+        import(&disk).unwrap();
+        let image = image(&disk);
+        let id =
+            PartitionId { topic: image.topic_named("orders").unwrap().id, index: PartitionIndex::new(1) };
+        assert_eq!(image.partition(id).unwrap().leader_epoch, LeaderEpoch::new(0));
+        let folder = Path::new(DATA).join(LOGS_DIR).join("orders-1");
+        let open = |epoch| {
+            let clock = Arc::new(crate::clock::ManualClock::default());
+            Log::open(disk.mount(), &folder, id, LeaderEpoch::new(epoch), LogOptions::default(), clock)
+        };
+        assert!(matches!(open(0), Err(OpenError::EpochGoesBack { .. })));
+        assert_eq!(open(1).unwrap().0.log_end_offset(), Offset::new(10));
+    }
+
+    #[test]
+    fn s12_a_folder_that_is_in_the_way_is_put_aside_by_an_import_and_not_lost() {
+        let disk = disk(2);
+        import(&disk).unwrap();
+        let fs = disk.mount();
+        let stranger = Path::new(DATA).join(LOGS_DIR).join("other-0");
+        fs.create_dir_all(&stranger).unwrap();
+        fs.open(&stranger.join("somebodys"), Open::CreateNew).unwrap();
+        import_as(&disk, Some("other")).unwrap();
+        assert!(!fs.exists(&stranger.join("somebodys")).unwrap());
+        let aside = fs.list(&Path::new(DATA).join("put-aside")).unwrap();
+        assert_eq!(aside.len(), 1);
+        let kept = Path::new(DATA).join("put-aside").join(&aside[0].name).join("somebodys");
+        assert!(fs.exists(&kept).unwrap());
+    }
+
+    #[test]
+    fn s15_a_topic_is_there_as_a_whole_or_not_at_all_whenever_the_import_dies() {
         let (mut whole, mut none) = (0, 0);
         for steps in 0..250 {
             let disk = disk(steps);

@@ -15,7 +15,7 @@
 
 use std::{io, path::Path};
 
-use super::fs::{Fs, Open, folder_of};
+use super::fs::{Fs, Open, create_anew, folder_of};
 
 /// Length of the envelope's header in bytes.
 const HEADER_LEN: usize = 16;
@@ -122,10 +122,7 @@ fn checksum_of(header: &[u8], body: &[u8]) -> u32 {
 /// renamed over it, the folder synced (S15). A power cut at any moment leaves the old or the new.
 pub(crate) fn replace(fs: &dyn Fs, path: &Path, kind: Kind, body: &[u8]) -> io::Result<()> {
     let beside = temporary_name(path);
-    if fs.exists(&beside)? {
-        fs.remove_file(&beside)?;
-    }
-    let file = fs.open(&beside, Open::CreateNew)?;
+    let file = create_anew(fs, &beside)?;
     file.write_all_at(&seal(kind, body), 0)?;
     file.sync_data()?;
     fs.rename(&beside, path)?;

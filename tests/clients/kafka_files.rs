@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use rdkafka::{
@@ -20,8 +21,8 @@ use crate::{
     librdkafka::produce,
     samples::{assert_same, samples},
     support::{
-        WITHIN, java,
-        kafka_broker::{KafkaBroker, polylogue},
+        WITHIN, binary, java,
+        kafka_broker::KafkaBroker,
         rdkafka::{Received, client, create_topic, producer, read_all},
         start_node,
     },
@@ -40,6 +41,13 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 
 fn by_commas(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// Runs a tool of ours to its end; what it printed, where it succeeded.
+fn polylogue(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(binary()).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -103,11 +103,4 @@ fn properties(folder: &Path, clients: &str, controllers: &str) -> String {
          transaction.state.log.num.partitions=1\n",
         data.display()
     )
-}
-
-/// Runs a tool of ours to its end; what it printed, where it succeeded.
-pub(crate) fn polylogue(arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(super::binary()).args(arguments).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }

@@ -67,11 +67,6 @@ impl OfflineRegistry {
         Ok(Self { log, registry: Registry::new(rules, image) })
     }
 
-    /// What is on disk.
-    pub fn image(&self) -> &MetadataImage {
-        self.registry.committed()
-    }
-
     /// Checks a new topic and gives it its id. Nothing is written before [`OfflineRegistry::commit`].
     pub fn create_topic(&mut self, new: &NewTopic) -> Result<CreatedTopic, Refusal> {
         self.registry.create_topic(new, false).map_err(refusal)

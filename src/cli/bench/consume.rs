@@ -11,12 +11,12 @@ use super::report::Report;
 use crate::{
     cli::{
         connect::{Connect, Output, explain},
-        consume::start_at,
+        consume::{ends, start_at},
         progress::{Progress, count},
         topic_name,
     },
     client::{
-        Client, Consumer, ConsumerConfig, OffsetSpec, StartAt,
+        Consumer, ConsumerConfig, StartAt,
         consumer::{Assignment, Polled},
     },
     clock::{Clock, SystemClock},
@@ -56,7 +56,7 @@ pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
     let partitions: Vec<_> = topic.partitions.iter().map(|partition| partition.index).collect();
     let ends = match flags.records {
         Some(_) => None,
-        None => Some(ends(&client, &flags, &partitions).await?),
+        None => Some(ends(&client, &flags.name, flags.from, &partitions).await.map_err(explain)?),
     };
     if ends.as_ref().is_some_and(BTreeMap::is_empty) {
         bail!("topic {} has no records there: write some with `polylogue bench produce`", flags.name);
@@ -106,25 +106,6 @@ pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
     };
     report.print(flags.output)?;
     outcome
-}
-
-/// Where the partitions end that have anything to read.
-async fn ends(
-    client: &Client,
-    flags: &Flags,
-    partitions: &[PartitionIndex],
-) -> anyhow::Result<BTreeMap<PartitionIndex, Offset>> {
-    let ask = |spec| partitions.iter().map(|partition| (*partition, spec)).collect::<Vec<_>>();
-    let ends = client.offsets(&flags.name, &ask(OffsetSpec::Latest)).await.map_err(explain)?;
-    let starts = match flags.from {
-        StartAt::Offset(offset) => vec![offset; partitions.len()],
-        StartAt::Spec(spec) => {
-            let starts = client.offsets(&flags.name, &ask(spec)).await.map_err(explain)?;
-            starts.into_iter().map(|start| start.offset).collect()
-        }
-    };
-    let ahead = ends.into_iter().zip(starts).filter(|(end, start)| end.offset > *start);
-    Ok(ahead.map(|(end, _)| (end.partition, end.offset)).collect())
 }
 
 struct Reading<'a> {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cli::{
         connect::{Output, explain},
-        produce::{Codec, Wanted},
+        produce::Promise,
         progress::{Progress, count},
     },
     client::{
@@ -53,15 +53,8 @@ pub(in crate::cli) struct Flags {
     /// Bytes of each value, 24 to 10,000,000.
     #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(24..=10_000_000))]
     size: u32,
-    /// How batches are packed.
-    #[arg(long, value_enum, value_name = "CODEC", default_value_t)]
-    compression: Codec,
-    /// Who must hold a record before it counts as written: all in-sync replicas, the leader (1), nobody (0).
-    #[arg(long, value_enum, default_value_t)]
-    acks: Wanted,
-    /// Write without producer id and sequence: a retry may then write a record twice.
-    #[arg(long)]
-    no_idempotence: bool,
+    #[command(flatten)]
+    promise: Promise,
     /// How long a record may wait for others to share its batch, with a unit.
     #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = humantime::parse_duration)]
     linger: Duration,
@@ -175,12 +168,9 @@ pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
 impl Flags {
     fn config(&self) -> ProducerConfig {
         ProducerConfig {
-            acks: self.acks.into(),
-            idempotent: !self.no_idempotence,
-            compression: self.compression.into(),
             linger: self.linger,
             delivery_timeout: Duration::from_secs(30),
-            ..ProducerConfig::default()
+            ..self.promise.config()
         }
     }
 }

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     cli::{
         connect::{Output, explain},
-        produce::{Codec, Wanted},
+        produce::Promise,
         progress::{Progress, count},
     },
     client::{
@@ -61,15 +61,8 @@ pub(in crate::cli) struct Flags {
     /// What values are made of.
     #[arg(long, value_enum, default_value_t)]
     payload: Payload,
-    /// How batches are packed.
-    #[arg(long, value_enum, value_name = "CODEC", default_value_t)]
-    compression: Codec,
-    /// Who must hold a record before it counts as written: all in-sync replicas, the leader (1), nobody (0).
-    #[arg(long, value_enum, default_value_t)]
-    acks: Wanted,
-    /// Write without producer id and sequence: a retry may then write a record twice.
-    #[arg(long)]
-    no_idempotence: bool,
+    #[command(flatten)]
+    promise: Promise,
     /// How long a record may wait for others to share its batch, with a unit.
     #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = humantime::parse_duration)]
     linger: Duration,
@@ -92,14 +85,11 @@ pub(in crate::cli) struct Flags {
 impl Flags {
     fn config(&self) -> ProducerConfig {
         ProducerConfig {
-            acks: self.acks.into(),
-            idempotent: !self.no_idempotence,
-            compression: self.compression.into(),
             linger: self.linger,
             batch_bytes: self.batch_bytes as usize,
             max_in_flight: self.in_flight.into(),
             delivery_timeout: self.delivery_timeout,
-            ..ProducerConfig::default()
+            ..self.promise.config()
         }
     }
 

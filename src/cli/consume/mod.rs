@@ -132,7 +132,7 @@ pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
     let client = flags.connect.client();
     let partitions = partitions(&client, &flags).await.map_err(explain)?;
     let ends = if flags.until_end {
-        ends(&client, &flags, &partitions).await.map_err(explain)?
+        ends(&client, &flags.topic, flags.from, &partitions).await.map_err(explain)?
     } else {
         BTreeMap::new()
     };
@@ -177,17 +177,18 @@ async fn partitions(client: &Client, flags: &Flags) -> Result<Vec<PartitionIndex
 }
 
 /// Where each partition ends now; those that begin there already are not among them.
-async fn ends(
+pub(super) async fn ends(
     client: &Client,
-    flags: &Flags,
+    topic: &TopicName,
+    from: StartAt,
     partitions: &[PartitionIndex],
 ) -> Result<BTreeMap<PartitionIndex, Offset>, ClientError> {
     let ask = |spec| partitions.iter().map(|partition| (*partition, spec)).collect::<Vec<_>>();
-    let ends = client.offsets(&flags.topic, &ask(OffsetSpec::Latest)).await?;
-    let starts = match flags.from {
+    let ends = client.offsets(topic, &ask(OffsetSpec::Latest)).await?;
+    let starts = match from {
         StartAt::Offset(offset) => vec![offset; partitions.len()],
         StartAt::Spec(spec) => {
-            let starts = client.offsets(&flags.topic, &ask(spec)).await?;
+            let starts = client.offsets(topic, &ask(spec)).await?;
             starts.into_iter().map(|start| start.offset).collect()
         }
     };

@@ -119,6 +119,14 @@ pub trait Mapped: Send + Sync + fmt::Debug {
 /// An exclusive lock, released when dropped or when the process ends.
 pub trait Lock: Send + Sync + fmt::Debug {}
 
+/// An empty file under this name. What a crash has left there, which nobody has believed yet, is removed.
+pub(crate) fn create_anew(fs: &dyn Fs, path: &Path) -> io::Result<Arc<dyn File>> {
+    if fs.exists(path)? {
+        fs.remove_file(path)?;
+    }
+    fs.open(path, Open::CreateNew)
+}
+
 /// The folder that holds `path`, for [`Fs::sync_dir`].
 pub fn folder_of(path: &Path) -> PathBuf {
     path.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)

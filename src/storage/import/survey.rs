@@ -31,6 +31,8 @@ pub struct Survey {
     pub start: Offset,
     /// The offset behind the last.
     pub end: Offset,
+    /// The first offset of the first batch that is kept.
+    pub(super) begin: Option<Offset>,
     /// The highest timestamp of the first segment that has any: whether retention would remove it.
     pub oldest: Option<TimestampMs>,
     /// Bytes at the end that are no whole batch, as a crash leaves them; they are left out.
@@ -72,6 +74,7 @@ pub fn survey(
         missing: 0,
         start: said.map_or(first, |said| said.max(first)),
         end: first,
+        begin: None,
         oldest: None,
         torn: None,
         damaged: Vec::new(),
@@ -138,6 +141,7 @@ impl Survey {
             return;
         }
         if is_kept {
+            self.begin.get_or_insert(header.base_offset);
             self.batches += 1;
             self.records += u64::from(header.record_count.max(0).unsigned_abs());
         } else {
@@ -147,7 +151,7 @@ impl Survey {
 
     /// Which transactions are kept is known only once all markers have been seen.
     fn count_again(&mut self, fs: &dyn Fs) -> Result<(), ImportError> {
-        (self.batches, self.records, self.left_out) = (0, 0, 0);
+        (self.begin, self.batches, self.records, self.left_out) = (None, 0, 0, 0);
         for at in 0..self.segments.len() {
             let Some(segment) = self.segments.get(at).cloned() else { continue };
             let failed = || io_error(&segment.path);

@@ -38,7 +38,8 @@ pub struct Target<'a> {
 /// Writes the batches of a survey into a new log and closes it in order: when this returns all of it is on
 /// disk. `on_bytes` is told of batches as they are written.
 pub fn write(survey: &Survey, target: &Target<'_>, on_bytes: &mut dyn FnMut(u64)) -> Result<(), ImportError> {
-    let begin = first_kept(survey, target.fs.as_ref())?;
+    // Where nothing is kept the new log begins where the old one ended.
+    let begin = survey.begin.unwrap_or(survey.end);
     let folder = Arc::new(Folder::new(Arc::clone(&target.fs), target.dir));
     drop(begin_segment(folder, begin).map_err(io_error(target.dir))?);
     // The times of what is taken over stay as they are, whoever gives them from now on.
@@ -66,24 +67,6 @@ pub fn write(survey: &Survey, target: &Target<'_>, on_bytes: &mut dyn FnMut(u64)
         }
     }
     writer.finish(survey)
-}
-
-/// Where the new log begins: with the first batch that is kept, or, where there is none, where the old one ended.
-fn first_kept(survey: &Survey, fs: &dyn Fs) -> Result<Offset, ImportError> {
-    for (at, segment) in survey.segments.iter().enumerate() {
-        let failed = || io_error(&segment.path);
-        let ends = (segment.base, survey.end_of(at));
-        let mut walk = SegmentWalk::open(fs, &segment.path, ends, Gaps::Allowed).map_err(failed())?;
-        while let Some(piece) = walk.step().map_err(failed())? {
-            if let Piece::Batch { header, .. } = piece
-                && survey.reaches(header.next_offset())
-                && survey.transactions.keep(&header)
-            {
-                return Ok(header.base_offset);
-            }
-        }
-    }
-    Ok(survey.end)
 }
 
 struct Writer<'a> {

@@ -22,8 +22,9 @@ pub use verify::{Finding, Flaw, FolderReport, verify};
 pub use walk::{Damage, Gaps, Piece, SegmentWalk};
 
 use super::{
-    fs::{Fs, Open},
-    index::{Entry, OffsetEntry, TimeEntry},
+    compaction::committed,
+    fs::{Entry, Fs, Open},
+    index::{self, OffsetEntry, TimeEntry},
     segment::{FileKind, parse_name},
 };
 use crate::model::Offset;
@@ -37,21 +38,30 @@ pub struct SegmentFile {
     pub path: PathBuf,
     /// Its length in bytes.
     pub len: u64,
+    /// Whether it has its name. Else it counts instead of others that are still there, with their indexes: a
+    /// compaction was cut short, and the next opening finishes it.
+    pub is_settled: bool,
 }
 
 /// The segments of a folder, ascending. Kafka names them as we do.
 pub fn segments(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<SegmentFile>> {
-    let mut segments: Vec<_> = fs
-        .list(dir)?
-        .into_iter()
+    let entries = fs.list(dir)?;
+    let file = |base, entry: &Entry, is_settled| {
+        let (path, len) = (dir.join(&entry.name), entry.len);
+        SegmentFile { base, path, len, is_settled }
+    };
+    let mut segments: Vec<SegmentFile> = entries
+        .iter()
         .filter(|entry| !entry.is_dir)
         .filter_map(|entry| match parse_name(&entry.name) {
-            Some((base, FileKind::Log)) => {
-                Some(SegmentFile { base, path: dir.join(&entry.name), len: entry.len })
-            }
+            Some((base, FileKind::Log)) => Some(file(base, entry, true)),
             _ => None,
         })
         .collect();
+    for (base, next, entry) in committed(&entries) {
+        segments.retain(|segment| segment.base < base || next <= segment.base);
+        segments.push(file(base, entry, false));
+    }
     segments.sort_unstable_by_key(|segment| segment.base);
     Ok(segments)
 }
@@ -88,7 +98,7 @@ pub fn index_entries(fs: &dyn Fs, path: &Path) -> io::Result<Option<Vec<(i64, i6
     })
 }
 
-fn entries<E: Entry>(bytes: &[u8]) -> Option<Vec<E>> {
+fn entries<E: index::Entry>(bytes: &[u8]) -> Option<Vec<E>> {
     let whole = bytes.len().is_multiple_of(E::SIZE);
     if whole { bytes.chunks_exact(E::SIZE).map(E::decode).collect() } else { None }
 }

@@ -24,7 +24,8 @@ use crate::{
     record::{BatchHeader, empty_batch},
     storage::{
         checkpoint::{self, Checkpoint, CheckpointFile, Found},
-        fs::{File, Fs, Open},
+        compaction::finish_all,
+        fs::{File, Fs, Open, create_anew},
         leader_epochs::LeaderEpochs,
         log::{
             CorruptReason,
@@ -117,8 +118,12 @@ pub fn repair(
     options: RepairOptions<'_>,
     on_bytes: &mut dyn FnMut(u64),
 ) -> Result<(FolderReport, Vec<Mended>), RepairError> {
-    let report = verify(fs, dir, on_bytes).map_err(io_error("read", dir))?;
     let folder = Folder::new(Arc::clone(fs), dir);
+    if !options.dry_run {
+        let entries = fs.list(dir).map_err(io_error("list", dir))?;
+        finish_all(&folder, &entries).map_err(io_error("finish the compaction of", dir))?;
+    }
+    let report = verify(fs, dir, on_bytes).map_err(io_error("read", dir))?;
     // Missing or damaged they are taken from the batches by whoever opens the log next.
     let terms =
         LeaderEpochs::load(fs.as_ref(), &folder.named(EPOCHS_FILE)).ok().flatten().unwrap_or_default();
@@ -194,7 +199,8 @@ impl Repairing<'_> {
             | Flaw::TornEnd { .. }
             | Flaw::NotThere(_)
             | Flaw::Poisoned
-            | Flaw::SetAside => return Ok(()),
+            | Flaw::SetAside
+            | Flaw::CutShort => return Ok(()),
         };
         for file in again {
             self.remove(&file)?;
@@ -268,11 +274,7 @@ impl<'a, 'b> Rewrite<'a, 'b> {
     }
 
     fn begin(&self, unfinished: &Path) -> Result<Arc<dyn File>, RepairError> {
-        let fs = self.fs();
-        if fs.exists(unfinished).map_err(io_error("look for", unfinished))? {
-            fs.remove_file(unfinished).map_err(io_error("remove", unfinished))?;
-        }
-        fs.open(unfinished, Open::CreateNew).map_err(io_error("make", unfinished))
+        create_anew(&*self.fs(), unfinished).map_err(io_error("make", unfinished))
     }
 
     /// Writes whole batches as they are and mends what is between them.
@@ -436,12 +438,7 @@ impl<'a, 'b> Rewrite<'a, 'b> {
         }
         let fs = self.fs();
         let folder = &self.repairing.folder;
-        let mut path = folder.named(&format!("{:020}.set-aside", damage.first.get()));
-        let mut again = 0;
-        while fs.exists(&path).map_err(io_error("look for", &path))? {
-            again += 1;
-            path = folder.named(&format!("{:020}.set-aside-{again}", damage.first.get()));
-        }
+        let path = folder.set_aside(damage.first).map_err(io_error("look into", &folder.dir))?;
         let aside = fs.open(&path, Open::CreateNew).map_err(io_error("make", &path))?;
         self.copy(damage, aside.as_ref(), 0)?;
         aside.sync_data().map_err(io_error("sync", &path))?;

@@ -285,7 +285,7 @@ fn another_log_is_not_taken_for_a_copy() {
 }
 
 #[test]
-fn death_at_any_step_of_a_repair_loses_no_batch_that_was_whole() {
+fn s15_death_at_any_step_of_a_repair_loses_no_batch_that_was_whole() {
     let whole = contents(&closed_log());
     for from in [Some(Path::new(COPY)), None] {
         let options = RepairOptions { from, drop_damaged: true, dry_run: false };

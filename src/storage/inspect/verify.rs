@@ -25,7 +25,7 @@ use crate::{
         },
         own_file::OwnFileError,
         producer_state::{ProducerLimits, ProducerState},
-        segment::{FileKind, Folder, Segment, parse_name},
+        segment::{CorruptReason, FileKind, Folder, SET_ASIDE, Segment, parse_name},
     },
 };
 
@@ -60,6 +60,8 @@ pub enum Flaw {
     Poisoned,
     /// Bytes that recovery has cut off and kept.
     SetAside,
+    /// A compaction that a crash has cut short: the next opening finishes it.
+    CutShort,
 }
 
 impl Flaw {
@@ -70,7 +72,10 @@ impl Flaw {
 
     /// Whether it is only worth knowing: nothing is lost and nothing has to be done.
     pub const fn is_note(&self) -> bool {
-        matches!(self, Self::TornEnd { .. } | Self::NotThere(_) | Self::Poisoned | Self::SetAside)
+        matches!(
+            self,
+            Self::TornEnd { .. } | Self::NotThere(_) | Self::Poisoned | Self::SetAside | Self::CutShort
+        )
     }
 }
 
@@ -92,6 +97,7 @@ impl fmt::Display for Flaw {
             }
             Self::NotThere(what) => write!(f, "no {what}; made anew when needed"),
             Self::Poisoned => f.write_str("a flush failed; the next start reads the disk itself"),
+            Self::CutShort => f.write_str("a compaction was cut short; the next start finishes it"),
             Self::SetAside => f.write_str("bytes that a recovery cut off and kept; not part of the log"),
         }
     }
@@ -168,7 +174,7 @@ impl Verifying {
             let path = self.folder.named(&entry.name);
             if entry.name == POISONED_FILE {
                 self.report.note(path, Flaw::Poisoned);
-            } else if entry.name.contains(".set-aside") {
+            } else if entry.name.contains(SET_ASIDE) {
                 self.report.note(path, Flaw::SetAside);
             } else if let Some((end, FileKind::Snapshot)) = parse_name(&entry.name) {
                 let loaded = ProducerState::load(fs.as_ref(), &path, ProducerLimits::default());
@@ -217,6 +223,9 @@ impl Verifying {
         let fs = Arc::clone(&self.folder.fs);
         let walk = SegmentWalk::open(fs.as_ref(), &file.path, (file.base, end), Gaps::Damage)?;
         let mut walk = walk.with_terms(&self.terms);
+        if !file.is_settled {
+            self.report.note(file.path.clone(), Flaw::CutShort);
+        }
         let (index, is_there) = self.index_of(file)?;
         let mut check = IndexCheck::new(file.base, index);
         let mut whole = true;
@@ -228,11 +237,8 @@ impl Verifying {
                     check.batch(position, &header);
                     on_bytes(header.total_len() as u64);
                 }
-                Piece::Gap { first, next } => {
-                    let reason = crate::storage::log::CorruptReason::Missing;
-                    let damage = Damage { position: 0, len: 0, first, next, reason };
-                    self.report.note(file.path.clone(), Flaw::Damaged(damage));
-                }
+                // A log of our own has none: what is missing is damage.
+                Piece::Gap { .. } => {}
                 Piece::Damage(damage) => {
                     whole = false;
                     let behind_flushed = end.is_none() && damage.first >= self.flushed;
@@ -261,7 +267,7 @@ impl Verifying {
     /// The index as stored; whether there are files at all.
     fn index_of(&self, file: &SegmentFile) -> io::Result<(Option<SegmentIndex>, bool)> {
         let path = self.folder.file(file.base, FileKind::OffsetIndex);
-        if !self.folder.fs.exists(&path)? {
+        if !file.is_settled || !self.folder.fs.exists(&path)? {
             return Ok((None, false));
         }
         let segment = Segment::unopened(Arc::clone(&self.folder), file.base, file.len, Offset::MAX);
@@ -288,7 +294,7 @@ impl Verifying {
     fn checksums(&mut self, file: &SegmentFile, whole: bool) -> io::Result<()> {
         let fs = Arc::clone(&self.folder.fs);
         let path = self.folder.file(file.base, FileKind::Checksums);
-        if !fs.exists(&path)? {
+        if !file.is_settled || !fs.exists(&path)? {
             self.report.note(path, Flaw::NotThere("block checksums"));
             return Ok(());
         }
@@ -311,7 +317,7 @@ impl Verifying {
         let Some(checkpoint) = checkpoint else { return };
         let path = self.folder.named(CHECKPOINT_FILE);
         if checkpoint.log_start < first && !segments.is_empty() {
-            let reason = crate::storage::log::CorruptReason::Missing;
+            let reason = CorruptReason::Missing;
             let damage = Damage { position: 0, len: 0, first: checkpoint.log_start, next: first, reason };
             report.note(path.clone(), Flaw::Damaged(damage));
         }

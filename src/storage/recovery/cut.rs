@@ -64,12 +64,7 @@ impl Recovery<'_> {
     /// Copies a file's end into one that no opening takes for the log's.
     fn copy_aside(&self, segment: &Arc<Segment>, from: u64, end: Offset) -> io::Result<PathBuf> {
         let fs = &self.folder.fs;
-        let mut path = self.folder.named(&format!("{:020}.set-aside", end.get()));
-        let mut again = 0;
-        while fs.exists(&path)? {
-            again += 1;
-            path = self.folder.named(&format!("{:020}.set-aside-{again}", end.get()));
-        }
+        let path = self.folder.set_aside(end)?;
         let copy = fs.open(&path, Open::CreateNew)?;
         copy_range(&self.source(segment)?, from..segment.size(), &*copy, 0)?;
         copy.sync_data()?;

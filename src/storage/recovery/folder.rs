@@ -7,6 +7,7 @@ use crate::{
     model::{LeaderEpoch, Offset},
     storage::{
         checkpoint::Found,
+        compaction::{self, CLEANED_TO_FILE},
         leader_epochs::LeaderEpochs,
         log::{LogOptions, checkpoint::EPOCHS_FILE, shared::POISONED_FILE},
         own_file::{OwnFileError, TEMPORARY_EXTENSION},
@@ -27,6 +28,8 @@ pub(super) struct Contents {
     snapshots: Vec<Offset>,
     checksums: Vec<Offset>,
     pub(super) is_poisoned: bool,
+    /// Whether a file says up to where the log is compacted.
+    pub(super) is_compacted: bool,
 }
 
 impl Contents {
@@ -64,7 +67,11 @@ impl Contents {
 pub(super) fn look(folder: &Folder) -> io::Result<Contents> {
     let mut contents = Contents::default();
     let mut beside = Vec::new();
-    for entry in folder.fs.list(&folder.dir)?.into_iter().filter(|entry| !entry.is_dir) {
+    let mut entries = folder.fs.list(&folder.dir)?;
+    if compaction::finish_all(folder, &entries)? {
+        entries = folder.fs.list(&folder.dir)?;
+    }
+    for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
         if is_leftover(&entry.name) {
             folder.fs.remove_file(&folder.named(&entry.name))?;
             continue;
@@ -75,7 +82,10 @@ pub(super) fn look(folder: &Folder) -> io::Result<Contents> {
             Some((base, kind @ (FileKind::OffsetIndex | FileKind::TimeIndex | FileKind::Checksums))) => {
                 beside.push((base, kind, entry.name));
             }
-            None => contents.is_poisoned |= entry.name == POISONED_FILE,
+            None => {
+                contents.is_poisoned |= entry.name == POISONED_FILE;
+                contents.is_compacted |= entry.name == CLEANED_TO_FILE;
+            }
         }
     }
     for (base, kind, name) in beside {

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     model::Offset,
     storage::{
-        fs::{File, Mapped, Open},
+        fs::{File, Mapped, Open, create_anew},
         index::{Entries, Entry, OffsetEntry, SegmentIndex, TimeEntry},
     },
 };
@@ -180,11 +180,7 @@ impl Segment {
 
     /// A file beside `path` that will take its place; the old one may be mapped.
     fn new_file(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let beside = unfinished(path);
-        if self.folder.fs.exists(&beside)? {
-            self.folder.fs.remove_file(&beside)?;
-        }
-        self.folder.fs.open(&beside, Open::CreateNew)
+        create_anew(&*self.folder.fs, &unfinished(path))
     }
 
     /// The highest timestamp of a segment, if it is known without the disk.

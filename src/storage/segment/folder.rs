@@ -1,4 +1,5 @@
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -44,6 +45,8 @@ impl FileKind {
 
 /// Ends the name of a file that is about to be removed.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
+/// In the name of a file of bytes that are no longer part of the log, and are kept for people.
+pub(crate) const SET_ASIDE: &str = ".set-aside";
 /// Ends the name of a file that is not complete yet.
 pub(crate) const UNFINISHED_SUFFIX: &str = ".unfinished";
 
@@ -55,6 +58,17 @@ impl Folder {
     /// The file of this kind that begins at `base`.
     pub(crate) fn file(&self, base: Offset, kind: FileKind) -> PathBuf {
         self.dir.join(file_name(base, kind))
+    }
+
+    /// A file that is not there yet, for bytes that were at this offset and are no longer part of the log.
+    pub(crate) fn set_aside(&self, offset: Offset) -> io::Result<PathBuf> {
+        let mut path = self.named(&format!("{:020}{SET_ASIDE}", offset.get()));
+        let mut again = 0;
+        while self.fs.exists(&path)? {
+            again += 1;
+            path = self.named(&format!("{:020}{SET_ASIDE}-{again}", offset.get()));
+        }
+        Ok(path)
     }
 
     /// The file with this name.

@@ -23,7 +23,7 @@ use std::{
 pub use corrupt::CorruptBatch;
 pub(crate) use epochs::EpochRule;
 pub(crate) use files::with_suffix;
-pub(crate) use folder::{DELETED_SUFFIX, FileKind, Folder, UNFINISHED_SUFFIX, parse_name};
+pub(crate) use folder::{DELETED_SUFFIX, FileKind, Folder, SET_ASIDE, UNFINISHED_SUFFIX, parse_name};
 pub(crate) use locate::{Located, read_with};
 pub use scan::CorruptReason;
 pub(crate) use scan::{Hole, Scanner, Source, Step, is_unreadable};
