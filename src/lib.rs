@@ -5,6 +5,10 @@
 //! node <- local_cluster <- cli`; `chaos` sees `model` and `client` only, `fuzzing` nothing right of `storage`.
 //! A test checks it.
 
+// Before the others, for its macros.
+#[macro_use]
+pub mod wire;
+
 pub mod actors;
 pub mod admin;
 pub mod chaos;
@@ -24,4 +28,3 @@ pub mod record;
 pub mod storage;
 pub mod sys;
 pub mod telemetry;
-pub mod wire;

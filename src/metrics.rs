@@ -176,6 +176,18 @@ metrics! {
         "Bytes of segments that compaction has let go";
     scrubbed_bytes: Counter = Counter::default(), Counter "polylogue_scrubbed_bytes_total",
         "Bytes checked in the background";
+    groups: Gauge = Gauge::default(), Gauge "polylogue_groups",
+        "Consumer groups that are coordinated here";
+    group_members: Gauge = Gauge::default(), Gauge "polylogue_group_members",
+        "Members of these groups";
+    group_rebalances: Counter = Counter::default(), Counter "polylogue_group_rebalances_total",
+        "Rebalances that have begun";
+    group_members_lost: Counter = Counter::default(), Counter "polylogue_group_members_lost_total",
+        "Members given up because they said nothing in time";
+    offset_commits: Counter = Counter::default(), Counter "polylogue_offset_commits_total",
+        "Offsets of partitions that were committed";
+    offsets_expired: Counter = Counter::default(), Counter "polylogue_offsets_expired_total",
+        "Committed offsets forgotten because their group was empty for too long";
     actor_restarts: CounterBy<1> = By::new(["kind"]), Counter "polylogue_actor_restarts_total",
         "Actors started again, by kind";
 }

@@ -102,6 +102,7 @@ pub(crate) async fn answer(
 ) -> Result<Answer, Refused> {
     broker.meters.request(request.api);
     let (version, id) = (request.version(), request.header.correlation_id);
+    session.client_id = request.header.client_id.clone().unwrap_or_default();
     macro_rules! handle {
         ($handler:ident) => {{
             let body = request.body()?;
@@ -121,6 +122,16 @@ pub(crate) async fn answer(
         ApiKey::Metadata => handle!(metadata),
         ApiKey::ListOffsets => handle!(list_offsets),
         ApiKey::FindCoordinator => handle!(find_coordinator),
+        ApiKey::JoinGroup => handle!(join_group),
+        ApiKey::SyncGroup => handle!(sync_group),
+        ApiKey::Heartbeat => handle!(heartbeat),
+        ApiKey::LeaveGroup => handle!(leave_group),
+        ApiKey::OffsetCommit => handle!(offset_commit),
+        ApiKey::OffsetFetch => handle!(offset_fetch),
+        ApiKey::OffsetDelete => handle!(offset_delete),
+        ApiKey::DescribeGroups => handle!(describe_groups),
+        ApiKey::ListGroups => handle!(list_groups),
+        ApiKey::DeleteGroups => handle!(delete_groups),
         ApiKey::InitProducerId => handle!(init_producer_id),
         ApiKey::CreateTopics => handle!(create_topics),
         ApiKey::DeleteTopics => handle!(delete_topics),
@@ -135,7 +146,10 @@ pub(crate) async fn answer(
         ApiKey::DescribeProducers => handle!(describe_producers),
         ApiKey::DescribeTopicPartitions => handle!(describe_topic_partitions),
         // Produce has its own way, so none comes here.
-        ApiKey::Produce => Err(Refused::Unserved { key: request.api.code(), version }),
+        // Server-side groups are not advertised, so none comes here either.
+        ApiKey::Produce | ApiKey::ConsumerGroupHeartbeat | ApiKey::ConsumerGroupDescribe => {
+            Err(Refused::Unserved { key: request.api.code(), version })
+        }
     }
 }
 

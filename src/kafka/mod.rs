@@ -17,6 +17,7 @@ use self::connection::FramePool;
 pub use self::{log_limit::LogLimit, meters::RequestMeters};
 use crate::{
     actors::{
+        group_coordinator::Groups,
         listener::{ConnectionContext, Serve},
         membership::MembershipHandle,
         partition::{
@@ -65,6 +66,8 @@ pub struct Broker {
     pub membership: MembershipHandle,
     /// The partitions.
     pub topics: TopicTable,
+    /// The coordinators of consumer groups.
+    pub groups: Groups,
     /// What the node was started with; addresses are those that were bound.
     pub settings: NodeConfig,
     /// The levels of log lines.

@@ -14,4 +14,4 @@ pub use ids::{
 };
 pub use offset::Offset;
 pub use time::TimestampMs;
-pub use topic::{TopicName, TopicNameError};
+pub use topic::{TopicName, TopicNameError, is_internal};

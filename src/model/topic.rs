@@ -52,6 +52,16 @@ impl TopicName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the node keeps its own affairs in it: nobody else makes it, writes to it or lets it grow.
+    pub fn is_internal(&self) -> bool {
+        is_internal(self.as_str())
+    }
+}
+
+/// Whether a topic of this name is the node's own, as in Kafka.
+pub fn is_internal(name: &str) -> bool {
+    ["__consumer_offsets", "__transaction_state", "__share_group_state"].contains(&name)
 }
 
 impl TryFrom<String> for TopicName {

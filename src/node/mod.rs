@@ -30,6 +30,7 @@ use self::{
 };
 use crate::{
     actors::{
+        group_coordinator::{GroupRouter, Groups, RouterArgs},
         listener::{self, BoundPort, ConnectionBounds, CurrentBounds, ListenerOptions, Serve},
         membership::{
             Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration, Rules,
@@ -124,6 +125,7 @@ struct Parts<'a> {
     tree: Tree,
     root: SupervisorHandle,
     topics: TopicTable,
+    groups: Groups,
     levels: LogLevels,
 }
 
@@ -156,6 +158,7 @@ impl Node {
             tree,
             root,
             topics: TopicTable::default(),
+            groups: Groups::default(),
             levels,
         };
         parts.start_all(kafka_doors, admin_port, root_ended, data_folder).await
@@ -236,6 +239,7 @@ impl Parts<'_> {
         let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
         listeners.add(admin).await?;
         self.wait_for_leaders(&image, agreed).await;
+        self.start_groups().await?;
         let told: Vec<_> = doors.iter().map(Door::to_string).collect();
         let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
         let broker = Arc::new(self.broker(&doors, membership.clone()));
@@ -340,6 +344,26 @@ impl Parts<'_> {
         Ok(on_agreed)
     }
 
+    /// Starts who keeps the coordinators of groups at work.
+    async fn start_groups(&self) -> Result<(), NodeError> {
+        let control = || Placement::on(self.runtimes.control().clone());
+        let supervisor = SupervisorHandle::new(SupervisorOptions::default());
+        self.root.add(supervisor.child_spec("coordinators", control())).await?;
+        let args = RouterArgs {
+            supervisor,
+            groups: self.groups.clone(),
+            topics: self.topics.clone(),
+            data: self.runtimes.data().clone(),
+            io: self.runtimes.io().clone(),
+            clock: Arc::clone(&self.clock),
+            settings: self.config.groups.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let make = move |_| (GroupRouter, args.clone());
+        self.root.add(ChildSpec::actor("group-router", control(), Slot::new(), make)).await?;
+        Ok(())
+    }
+
     /// Waits while replicas open, so that the clients of a node that comes back find leaders.
     async fn wait_for_leaders(&self, image: &MetadataImage, mut agreed: watch::Receiver<u64>) {
         let deadline = Instant::now() + OPENING_TIME;
@@ -375,6 +399,7 @@ impl Parts<'_> {
             node_id: self.config.node_id,
             membership,
             topics: self.topics.clone(),
+            groups: self.groups.clone(),
             settings,
             levels: self.levels.clone(),
             auto_create: AutoCreate {

@@ -69,8 +69,24 @@ apis! {
     ListOffsets = 2, flexible 6, serve 1..=10, advertise served;
     /// Brokers, topics, leaders.
     Metadata = 3, flexible 9, serve 0..=13, advertise served;
+    /// Stores how far a group has come.
+    OffsetCommit = 8, flexible 8, serve 2..=9, advertise served;
+    /// Tells how far a group had come.
+    OffsetFetch = 9, flexible 6, serve 1..=9, advertise served;
     /// Who coordinates a group or a transaction.
     FindCoordinator = 10, flexible 3, serve 0..=6, advertise served;
+    /// Joins a group. Listed from 0, as `FindCoordinator` is: librdkafka before 2.11 takes their absence for a broker without groups.
+    JoinGroup = 11, flexible 6, serve 0..=9, advertise served;
+    /// A member's sign of life.
+    Heartbeat = 12, flexible 4, serve 0..=4, advertise served;
+    /// Leaves a group.
+    LeaveGroup = 13, flexible 4, serve 0..=5, advertise served;
+    /// Gets a member's assignment.
+    SyncGroup = 14, flexible 4, serve 0..=5, advertise served;
+    /// Shows groups of the classic protocol.
+    DescribeGroups = 15, flexible 5, serve 0..=6, advertise served;
+    /// Lists groups.
+    ListGroups = 16, flexible 3, serve 0..=5, advertise served;
     /// What this node speaks.
     ApiVersions = 18, flexible 3, serve 0..=4, advertise served;
     /// Makes topics.
@@ -91,12 +107,20 @@ apis! {
     DescribeLogDirs = 35, flexible 2, serve 1..=4, advertise served;
     /// Adds partitions.
     CreatePartitions = 37, flexible 2, serve 0..=3, advertise served;
+    /// Forgets groups.
+    DeleteGroups = 42, flexible 2, serve 0..=2, advertise served;
     /// Changes single configs.
     IncrementalAlterConfigs = 44, flexible 1, serve 0..=1, advertise served;
+    /// Forgets committed offsets (KIP-496).
+    OffsetDelete = 47, flexible 1, serve 0..=0, advertise served;
     /// Brokers and controller.
     DescribeCluster = 60, flexible 0, serve 0..=2, advertise served;
     /// Producers of a partition.
     DescribeProducers = 61, flexible 0, serve 0..=0, advertise served;
+    /// All that a member of a server-side group says (KIP-848).
+    ConsumerGroupHeartbeat = 68, flexible 0, serve 0..=1, advertise none;
+    /// Shows server-side groups (KIP-848).
+    ConsumerGroupDescribe = 69, flexible 0, serve 0..=1, advertise none;
     /// Partitions page by page (KIP-966).
     DescribeTopicPartitions = 75, flexible 0, serve 0..=0, advertise served;
 }

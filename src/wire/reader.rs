@@ -180,7 +180,7 @@ impl Reader {
 
     /// Walks the tagged fields at the end of a structure: `known` gets each tag with a reader of its
     /// bytes alone, and what it leaves unread is skipped.
-    pub(super) fn tags(
+    pub(crate) fn tags(
         &mut self,
         mut known: impl FnMut(u32, &mut Self) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {

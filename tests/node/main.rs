@@ -9,6 +9,7 @@ mod batches;
 mod compaction;
 mod corruption;
 mod disk_full;
+mod groups;
 mod hostile;
 mod lifecycle;
 mod nodes;

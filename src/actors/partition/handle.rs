@@ -77,8 +77,22 @@ impl PartitionHandle {
         acks: Acks,
         in_flight: Option<InFlight>,
     ) -> Result<oneshot::Receiver<AppendReply>, AppendRefusal> {
+        match self.leader() {
+            Some(leader) => self.append_to(&leader, batch, header, acks, in_flight).await,
+            None => Err(AppendRefusal::NotLeader(self.id())),
+        }
+    }
+
+    /// The same, to this leader and to no other: refused once it does not lead any more.
+    pub async fn append_to(
+        &self,
+        leader: &Leader,
+        batch: Bytes,
+        header: BatchHeader,
+        acks: Acks,
+        in_flight: Option<InFlight>,
+    ) -> Result<oneshot::Receiver<AppendReply>, AppendRefusal> {
         let not_leader = AppendRefusal::NotLeader(self.id());
-        let Some(leader) = self.leader() else { return Err(not_leader) };
         let Some(room) = leader.queue.room_for(batch.len()).await else { return Err(not_leader) };
         let (reply, answer) = oneshot::channel();
         let permits = Permits::new(room, in_flight);

@@ -81,6 +81,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// `[storage]`
     pub storage: StorageSettings,
+    /// `[groups]`
+    pub groups: GroupSettings,
     /// `[topic.defaults]`: topic configs for topics that do not set them.
     pub topic_defaults: TopicDefaults,
     /// What the operator should be told, and did not ask for.
@@ -126,6 +128,42 @@ pub struct StorageSettings {
     pub replicated_flush_bytes: u64,
     /// `storage.replicated-flush-interval`: and after so long; default 5 s.
     pub replicated_flush_interval: Duration,
+}
+
+/// What consumer groups may do, and how long they are remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// `groups.offsets-partitions`: partitions of `__consumer_offsets` when it is made; 1 to 10,000, default 16.
+    pub offsets_partitions: i32,
+    /// `groups.initial-rebalance-delay`: how long the first member of an empty group waits for others; each that
+    /// comes prolongs it, up to the members' rebalance time-out. Default 300 ms (Kafka: 3 s).
+    pub initial_rebalance_delay: Duration,
+    /// `groups.min-session-timeout`: the shortest that a member may ask for; default 6 s as in Kafka.
+    pub min_session_timeout: Duration,
+    /// `groups.max-session-timeout`: the longest; default 30 min as in Kafka.
+    pub max_session_timeout: Duration,
+    /// `groups.max-size`: the most members of a group; default 100,000.
+    pub max_size: u32,
+    /// `groups.offsets-retention`: offsets are forgotten when their group was empty for so long; default 7 d
+    /// as in Kafka.
+    pub offsets_retention: Duration,
+    /// `groups.offset-metadata-max-bytes`: what a client may keep with an offset; 0 to 1 MiB, default 4 KiB as in
+    /// Kafka.
+    pub offset_metadata_max_bytes: u64,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self {
+            offsets_partitions: 16,
+            initial_rebalance_delay: Duration::from_millis(300),
+            min_session_timeout: Duration::from_secs(6),
+            max_session_timeout: Duration::from_mins(30),
+            max_size: 100_000,
+            offsets_retention: Duration::from_hours(7 * 24),
+            offset_metadata_max_bytes: 4096,
+        }
+    }
 }
 
 impl NodeConfig {

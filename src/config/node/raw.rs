@@ -25,6 +25,7 @@ pub(super) struct Raw {
     pub(super) listeners: BTreeMap<String, RawListener>,
     pub(super) limits: RawLimits,
     pub(super) storage: RawStorage,
+    pub(super) groups: RawGroups,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -57,6 +58,18 @@ pub(super) struct RawStorage {
     pub(super) scrub_interval: Option<Span>,
     pub(super) replicated_flush_bytes: Option<ByteSize>,
     pub(super) replicated_flush_interval: Option<Span>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawGroups {
+    pub(super) offsets_partitions: Option<i32>,
+    pub(super) initial_rebalance_delay: Option<Span>,
+    pub(super) min_session_timeout: Option<Span>,
+    pub(super) max_session_timeout: Option<Span>,
+    pub(super) max_size: Option<u32>,
+    pub(super) offsets_retention: Option<Span>,
+    pub(super) offset_metadata_max_bytes: Option<ByteSize>,
 }
 
 /// What the names of topic configs stand behind.

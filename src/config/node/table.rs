@@ -177,4 +177,49 @@ pub const SETTINGS: &[Setting] = &[
     setting("storage.replicated-flush-interval", "duration", "5 s", "and after so long", |c| {
         span(c.storage.replicated_flush_interval)
     }),
+    setting(
+        "groups.offsets-partitions",
+        "1 to 10000",
+        "16",
+        "partitions of __consumer_offsets when it is made; each has a coordinator",
+        |c| number(c.groups.offsets_partitions),
+    ),
+    setting(
+        "groups.initial-rebalance-delay",
+        "duration, also 0",
+        "300 ms",
+        "how long the first member of an empty group waits for others before it gets partitions",
+        |c| span(c.groups.initial_rebalance_delay),
+    ),
+    setting(
+        "groups.min-session-timeout",
+        "duration",
+        "6 s",
+        "the shortest session time-out that a member may ask for",
+        |c| span(c.groups.min_session_timeout),
+    ),
+    setting(
+        "groups.max-session-timeout",
+        "duration, at least groups.min-session-timeout",
+        "30 min",
+        "the longest",
+        |c| span(c.groups.max_session_timeout),
+    ),
+    setting("groups.max-size", "1 to 1000000", "100000", "members of one group", |c| {
+        number(c.groups.max_size)
+    }),
+    setting(
+        "groups.offsets-retention",
+        "duration",
+        "7 days",
+        "offsets are forgotten when their group has been empty for so long",
+        |c| span(c.groups.offsets_retention),
+    ),
+    setting(
+        "groups.offset-metadata-max-bytes",
+        "0 to 1 MiB",
+        "4 KiB",
+        "what a client may keep with an offset",
+        |c| bytes(c.groups.offset_metadata_max_bytes),
+    ),
 ];

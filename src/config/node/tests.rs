@@ -280,10 +280,17 @@ fn every_listed_setting_is_one_that_the_raw_form_takes() {
             | "default-partitions"
             | "limits.connections"
             | "limits.connections-per-address"
-            | "limits.partitions" => "5",
+            | "limits.partitions"
+            | "groups.offsets-partitions"
+            | "groups.max-size" => "5",
             "auto-create-topics" => "true",
             key if key.ends_with("bytes") || key.ends_with("second") => "128 MiB",
-            key if key.ends_with("timeout") || key.ends_with("interval") || key.ends_with("grace") => "5s",
+            key if ["timeout", "interval", "grace", "delay", "retention"]
+                .iter()
+                .any(|end| key.ends_with(end)) =>
+            {
+                "5s"
+            }
             _ => "host:1",
         };
         let environment = around(&[(variable_of(key).as_str(), value)]);

@@ -3,8 +3,8 @@
 use std::{fmt::Display, path::PathBuf, time::Duration};
 
 use super::{
-    HostPort, Limits, NodeConfig, NodeConfigError, StorageSettings, Surroundings, listeners,
-    raw::{Raw, RawLimits, RawStorage},
+    GroupSettings, HostPort, Limits, NodeConfig, NodeConfigError, StorageSettings, Surroundings, listeners,
+    raw::{Raw, RawGroups, RawLimits, RawStorage},
     sources::Settings,
 };
 use crate::{
@@ -73,6 +73,7 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
         shutdown_grace: span(given, "shutdown-grace", raw.shutdown_grace, Duration::from_secs(20))?,
         limits,
         storage: storage(given, &raw.storage)?,
+        groups: groups(given, &raw.groups)?,
         topic_defaults: topic_defaults(given)?,
         warnings,
     })
@@ -218,6 +219,43 @@ fn storage(given: &Settings, raw: &RawStorage) -> Result<StorageSettings, NodeCo
             "storage.replicated-flush-interval",
             interval,
             Duration::from_secs(5),
+        )?,
+    })
+}
+
+fn groups(given: &Settings, raw: &RawGroups) -> Result<GroupSettings, NodeConfigError> {
+    let default = GroupSettings::default();
+    let min =
+        span(given, "groups.min-session-timeout", raw.min_session_timeout, default.min_session_timeout)?;
+    let max_key = "groups.max-session-timeout";
+    let max = span(given, max_key, raw.max_session_timeout, default.max_session_timeout)?;
+    if max < min {
+        let problem = "is below groups.min-session-timeout: no member could join";
+        return Err(given.invalid(max_key, problem));
+    }
+    let partitions = raw.offsets_partitions.unwrap_or(default.offsets_partitions);
+    let metadata = raw.offset_metadata_max_bytes;
+    Ok(GroupSettings {
+        offsets_partitions: in_range(given, "groups.offsets-partitions", partitions, 1, 10_000)?,
+        initial_rebalance_delay: raw
+            .initial_rebalance_delay
+            .map_or(default.initial_rebalance_delay, |Span(delay)| delay),
+        min_session_timeout: min,
+        max_session_timeout: max,
+        max_size: in_range(given, "groups.max-size", raw.max_size.unwrap_or(default.max_size), 1, 1_000_000)?,
+        offsets_retention: span(
+            given,
+            "groups.offsets-retention",
+            raw.offsets_retention,
+            default.offsets_retention,
+        )?,
+        offset_metadata_max_bytes: bytes(
+            given,
+            "groups.offset-metadata-max-bytes",
+            metadata,
+            default.offset_metadata_max_bytes,
+            0,
+            MIB,
         )?,
     })
 }

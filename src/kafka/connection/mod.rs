@@ -34,6 +34,7 @@ use super::{
 use crate::{
     actors::{listener::ConnectionContext, partition::ReadBuffer},
     config::node::HostPort,
+    wire::Str,
 };
 
 /// Produce requests of one connection that may wait for their acknowledgement at the same time.
@@ -50,6 +51,10 @@ const LEAST_PROGRESS: usize = 16 << 10;
 pub(crate) struct Session {
     /// Where clients of the listener that it came in by are told to find this node.
     pub(crate) advertised: Arc<HostPort>,
+    /// What the client called itself in its latest request.
+    pub(crate) client_id: Str,
+    /// Where it comes from, as Kafka writes it: `/127.0.0.1`.
+    pub(crate) client_host: Str,
     /// What a fetch reads into; kept while the connection is busy.
     pub(crate) buffer: ReadBuffer,
     /// What the buffer holds of the node's budget.
@@ -110,7 +115,13 @@ pub(crate) async fn serve(
     advertised: Arc<HostPort>,
     broker: Arc<Broker>,
 ) {
-    let session = Session { advertised, buffer: ReadBuffer::new(), permit: None };
+    let session = Session {
+        advertised,
+        client_id: Str::default(),
+        client_host: Str::from(format!("/{}", context.peer.ip())),
+        buffer: ReadBuffer::new(),
+        permit: None,
+    };
     let mut connection = Connection::new(stream, &context, session, Arc::clone(&broker));
     let end = match connection.run().await {
         Ok(never) => match never {},

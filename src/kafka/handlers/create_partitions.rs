@@ -3,7 +3,7 @@
 use crate::{
     actors::membership::{MembershipHandle, MetadataImage},
     kafka::{Broker, connection::Session},
-    model::NodeId,
+    model::{NodeId, is_internal},
     wire::{
         ApiKey, ErrorCode, Str,
         api::create_partitions::{
@@ -82,6 +82,13 @@ fn check(
     if !once {
         return Err(Refused::invalid_request("the topic is named more than once"));
     }
+    if is_internal(&topic.name) {
+        // Which partition a group belongs to depends on how many there are.
+        return Err(Refused::new(
+            ErrorCode::InvalidRequest,
+            "an internal topic keeps its partitions".to_owned(),
+        ));
+    }
     if let (Some(assignments), Some(known)) = (&topic.assignments, image.topic_named(&topic.name)) {
         let added = i64::from(topic.count) - i64::from(known.partition_count());
         if added > 0 {
@@ -114,6 +121,12 @@ mod tests {
 
     fn topic(name: &str) -> CreatePartitionsTopic {
         CreatePartitionsTopic { name: name.into(), count: 5, ..CreatePartitionsTopic::default() }
+    }
+
+    #[test]
+    fn an_internal_topic_does_not_grow() {
+        let refused = check(&topic("__consumer_offsets"), true, NodeId::new(1), &MetadataImage::default());
+        assert_eq!(refused.unwrap_err().code, ErrorCode::InvalidRequest);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     },
     config::node::HostPort,
     kafka::{Broker, connection::Session},
-    model::{NodeId, TopicId, TopicName},
+    model::{NodeId, TopicId, TopicName, is_internal},
     wire::{
         ApiKey, ErrorCode, Str,
         api::metadata::{
@@ -44,9 +44,6 @@ const TOPIC_IDS: i16 = 12;
 /// write, create, delete, alter, describe, describe and alter configs.
 pub(super) const TOPIC_OPERATIONS: i32 =
     1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
-
-/// Internal topics are made by what needs them, never because somebody asked.
-const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
 /// What a client is told of one topic.
 #[derive(Debug)]
@@ -189,7 +186,8 @@ async fn create_missing(broker: &Broker, names: &[Str]) -> HashMap<Str, Result<T
     let partitions = broker.auto_create.partitions;
     let most = usize::try_from(MOST_CREATED / partitions.max(1)).unwrap_or(1).max(1);
     let missing = names.iter().filter(|name| {
-        !INTERNAL.contains(&name.as_str())
+        // Internal topics are made by what needs them, never because somebody asked.
+        !is_internal(name)
             && TopicName::new(name).is_ok()
             && image.topic_named(name).is_none()
             && broker.topics.by_name(name).is_none()
@@ -240,6 +238,7 @@ async fn describe(
             MetadataResponseTopic {
                 name: Some(Str::from(&topic.name)),
                 topic_id: topic.id,
+                is_internal: topic.name.is_internal(),
                 partitions: topic.partitions().iter().map(partition).collect(),
                 topic_authorized_operations: operations,
                 ..MetadataResponseTopic::default()

@@ -146,6 +146,9 @@ async fn begin_partition(
     held: Option<&InFlight>,
 ) -> Result<oneshot::Receiver<AppendReply>, Refusal> {
     let partition = topic.partition(index).ok_or(Refusal::Code(ErrorCode::UnknownTopicOrPartition))?;
+    if topic.name.is_internal() {
+        return Err(Refusal::Code(ErrorCode::InvalidTopic));
+    }
     let config = topic.config();
     let required = config.min_in_sync_replicas as usize;
     // So far every partition has one replica, and it is in sync.

@@ -91,6 +91,21 @@ macro_rules! agree {
     )*};
 }
 
+/// Messages that have no flexible version, so that nothing can be added to them.
+macro_rules! agree_without_tags {
+    ($($test:ident: $module:ident :: $message:ident;)*) => {$(
+        #[test]
+        fn $test() {
+            agrees::<api::$module::$message, theirs::$message>(&[], |_| {});
+        }
+    )*};
+}
+
+agree_without_tags! {
+    offset_delete_request_agrees_with_the_oracle: offset_delete::OffsetDeleteRequest;
+    offset_delete_response_agrees_with_the_oracle: offset_delete::OffsetDeleteResponse;
+}
+
 agree! {
     api_versions_request_agrees_with_the_oracle: api_versions::ApiVersionsRequest;
     api_versions_response_agrees_with_the_oracle: api_versions::ApiVersionsResponse;
@@ -130,6 +145,28 @@ agree! {
     describe_log_dirs_response_agrees_with_the_oracle: describe_log_dirs::DescribeLogDirsResponse;
     describe_producers_request_agrees_with_the_oracle: describe_producers::DescribeProducersRequest;
     describe_producers_response_agrees_with_the_oracle: describe_producers::DescribeProducersResponse;
+    consumer_group_describe_request_agrees_with_the_oracle: consumer_group_describe::ConsumerGroupDescribeRequest;
+    consumer_group_describe_response_agrees_with_the_oracle: consumer_group_describe::ConsumerGroupDescribeResponse;
+    consumer_group_heartbeat_request_agrees_with_the_oracle: consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+    consumer_group_heartbeat_response_agrees_with_the_oracle: consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
+    delete_groups_request_agrees_with_the_oracle: delete_groups::DeleteGroupsRequest;
+    delete_groups_response_agrees_with_the_oracle: delete_groups::DeleteGroupsResponse;
+    describe_groups_request_agrees_with_the_oracle: describe_groups::DescribeGroupsRequest;
+    describe_groups_response_agrees_with_the_oracle: describe_groups::DescribeGroupsResponse;
+    heartbeat_request_agrees_with_the_oracle: heartbeat::HeartbeatRequest;
+    heartbeat_response_agrees_with_the_oracle: heartbeat::HeartbeatResponse;
+    join_group_request_agrees_with_the_oracle: join_group::JoinGroupRequest;
+    join_group_response_agrees_with_the_oracle: join_group::JoinGroupResponse;
+    leave_group_request_agrees_with_the_oracle: leave_group::LeaveGroupRequest;
+    leave_group_response_agrees_with_the_oracle: leave_group::LeaveGroupResponse;
+    list_groups_request_agrees_with_the_oracle: list_groups::ListGroupsRequest;
+    list_groups_response_agrees_with_the_oracle: list_groups::ListGroupsResponse;
+    offset_commit_request_agrees_with_the_oracle: offset_commit::OffsetCommitRequest without "topic_id";
+    offset_commit_response_agrees_with_the_oracle: offset_commit::OffsetCommitResponse without "topic_id";
+    offset_fetch_request_agrees_with_the_oracle: offset_fetch::OffsetFetchRequest without "topic_id";
+    offset_fetch_response_agrees_with_the_oracle: offset_fetch::OffsetFetchResponse without "topic_id";
+    sync_group_request_agrees_with_the_oracle: sync_group::SyncGroupRequest;
+    sync_group_response_agrees_with_the_oracle: sync_group::SyncGroupResponse;
 }
 
 #[test]

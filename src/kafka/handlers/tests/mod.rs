@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     actors::{
+        group_coordinator::{GroupRouter, Groups, RouterArgs},
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
         membership::{Endpoint, LOGS_DIR, MembershipArgs, Registration, Rules, membership},
         partition::{
@@ -145,10 +146,26 @@ async fn broker(
     };
     let make = move |_| (Reconciler, partitions.clone());
     root.add(ChildSpec::actor("reconciler", Placement::here(), Slot::new(), make)).await.unwrap();
+    let groups = Groups::default();
+    let coordinators = SupervisorHandle::new(SupervisorOptions::default());
+    root.add(coordinators.child_spec("coordinators", Placement::here())).await.unwrap();
+    let router = RouterArgs {
+        supervisor: coordinators,
+        groups: groups.clone(),
+        topics: topics.clone(),
+        data: Handle::current(),
+        io: Handle::current(),
+        clock: Arc::clone(&clock),
+        settings: settings(folder).groups,
+        metrics: Arc::clone(&metrics),
+    };
+    let make = move |_| (GroupRouter, router.clone());
+    root.add(ChildSpec::actor("group-router", Placement::here(), Slot::new(), make)).await.unwrap();
     Broker {
         node_id: NODE,
         membership: handle,
         topics,
+        groups,
         settings: settings(folder),
         levels: LogLevels::starting_with("warn,polylogue=info", |_| ()).unwrap(),
         auto_create: AutoCreate { enabled: auto_create, partitions: DEFAULT_PARTITIONS },

@@ -3,27 +3,39 @@
 use super::{Client, Door};
 use crate::model::PartitionIndex;
 use crate::wire::{
-    ApiKey, Request,
+    ApiKey, Request, Str,
     api::{
         alter_configs::{AlterConfigsRequest, AlterConfigsResource as Replaced},
         api_versions::ApiVersionsRequest,
         create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
         create_topics::{CreatableTopic, CreateTopicsRequest},
+        delete_groups::DeleteGroupsRequest,
         delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
         describe_cluster::DescribeClusterRequest,
         describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
+        describe_groups::DescribeGroupsRequest,
         describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest},
         describe_producers::{self, DescribeProducersRequest},
         describe_topic_partitions::{self, DescribeTopicPartitionsRequest},
         find_coordinator::FindCoordinatorRequest,
+        heartbeat::HeartbeatRequest,
         incremental_alter_configs::{AlterConfigsResource, IncrementalAlterConfigsRequest},
         init_producer_id::InitProducerIdRequest,
+        join_group::JoinGroupRequest,
+        leave_group::{LeaveGroupRequest, MemberIdentity},
+        list_groups::ListGroupsRequest,
         list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
         metadata::{MetadataRequest, MetadataRequestTopic},
+        offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+        offset_delete::{OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic},
+        offset_fetch::{
+            OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+        },
         offset_for_leader_epoch::{
             OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
         },
+        sync_group::SyncGroupRequest,
     },
 };
 
@@ -84,6 +96,7 @@ async fn every_api(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str) {
     let topics = vec![DeleteRecordsTopic { name: name.into(), partitions }];
     in_each_version(client, asked, DeleteRecordsRequest { topics, timeout_ms: 1000 }).await;
     describe_partitions(client, asked, name).await;
+    groups(client, asked, name).await;
     change_topics(client, asked, name).await;
 }
 
@@ -96,6 +109,44 @@ async fn describe_partitions(client: &mut Client, asked: &mut Vec<ApiKey>, name:
     let topics = vec![describe_topic_partitions::TopicRequest { name: name.into() }];
     let page = DescribeTopicPartitionsRequest { topics, ..DescribeTopicPartitionsRequest::default() };
     in_each_version(client, asked, page).await;
+}
+
+async fn groups(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str) {
+    let group_id = Str::from(name);
+    let group = || group_id.clone();
+    let join =
+        JoinGroupRequest { group_id: group(), session_timeout_ms: 10_000, ..JoinGroupRequest::default() };
+    in_each_version(client, asked, join).await;
+    let sync = SyncGroupRequest { group_id: group(), ..SyncGroupRequest::default() };
+    in_each_version(client, asked, sync).await;
+    let heartbeat = HeartbeatRequest { group_id: group(), ..HeartbeatRequest::default() };
+    in_each_version(client, asked, heartbeat).await;
+    let members = vec![MemberIdentity::default()];
+    let leave = LeaveGroupRequest { group_id: group(), members, ..LeaveGroupRequest::default() };
+    in_each_version(client, asked, leave).await;
+    let partitions = vec![OffsetCommitRequestPartition::default()];
+    let topics = vec![OffsetCommitRequestTopic { name: name.into(), partitions }];
+    let commit = OffsetCommitRequest { group_id: group(), topics, ..OffsetCommitRequest::default() };
+    in_each_version(client, asked, commit).await;
+    let partition_indexes = vec![PartitionIndex::new(0)];
+    let old = OffsetFetchRequestTopic { name: name.into(), partition_indexes: partition_indexes.clone() };
+    let new = OffsetFetchRequestTopics { name: name.into(), partition_indexes };
+    let of_group =
+        OffsetFetchRequestGroup { group_id: group(), topics: Some(vec![new]), ..Default::default() };
+    let fetch = OffsetFetchRequest {
+        group_id: group(),
+        topics: Some(vec![old]),
+        groups: vec![of_group],
+        ..OffsetFetchRequest::default()
+    };
+    in_each_version(client, asked, fetch).await;
+    let partitions = vec![OffsetDeleteRequestPartition::default()];
+    let topics = vec![OffsetDeleteRequestTopic { name: name.into(), partitions }];
+    in_each_version(client, asked, OffsetDeleteRequest { group_id: group(), topics }).await;
+    let describe = DescribeGroupsRequest { groups: vec![group()], ..DescribeGroupsRequest::default() };
+    in_each_version(client, asked, describe).await;
+    in_each_version(client, asked, ListGroupsRequest::default()).await;
+    in_each_version(client, asked, DeleteGroupsRequest { groups_names: vec![group()] }).await;
 }
 
 async fn change_topics(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str) {

@@ -1,0 +1,181 @@
+//! From the log of a partition of `__consumer_offsets` to a coordinator that knows its groups (S20).
+//!
+//! Everything up to the log's end at the time when the leader took office has to be read, and it has to be below the
+//! high watermark: a predecessor may have answered a client by it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use tokio::runtime::Handle;
+
+use super::core::{
+    Coordinator, Now,
+    stored::{Stored, StoredError},
+};
+use crate::{
+    actors::partition::{Leader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, Waiter},
+    clock::Clock,
+    config::node::GroupSettings,
+    model::Offset,
+    record::{self, BatchError},
+};
+
+/// How much is read at a time.
+const READ_BYTES: usize = 4 << 20;
+/// How long a leader is waited for before it is asked for again.
+const LEADER_WAIT: Duration = Duration::from_secs(60);
+
+/// What a load stands on.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) partition: PartitionHandle,
+    pub(super) label: Arc<str>,
+    pub(super) io: Handle,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) settings: GroupSettings,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("log cannot be read: {0}")]
+    Read(#[from] ReadError),
+    #[error("batch cannot be read: {0}")]
+    Batch(#[from] BatchError),
+    #[error("reading thread ended: {0}")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// Waits for a leader and reads its log, again and again until it has been read.
+pub(super) async fn load(source: Source) -> (Arc<Leader>, Coordinator) {
+    loop {
+        let Some(leader) = source.partition.leader_within(LEADER_WAIT).await else { continue };
+        if !committed(&source.partition, &leader).await {
+            continue;
+        }
+        let reading = source.clone();
+        let of_leader = Arc::clone(&leader);
+        let read = source.io.spawn_blocking(move || read_all(&reading, &of_leader)).await;
+        match read.map_err(LoadError::from).and_then(|read| read) {
+            Ok(core) => return (leader, core),
+            Err(error) => {
+                tracing::error!(partition = %source.label, "groups are not loaded yet: {error}");
+                replaced(&source.partition, &leader, Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Whether the leader still leads once all that its log had at first is below its high watermark.
+async fn committed(partition: &PartitionHandle, leader: &Arc<Leader>) -> bool {
+    let end = leader.reader.log_end_offset();
+    let waiter = Waiter::default();
+    let _signed_in = partition.sign_in(&waiter);
+    loop {
+        if !is_led_by(partition, leader) {
+            return false;
+        }
+        if leader.high_watermark() >= end {
+            return true;
+        }
+        waiter.notified().await;
+    }
+}
+
+/// Resolves when somebody else leads, or nobody.
+pub(super) async fn until_replaced(partition: PartitionHandle, leader: Arc<Leader>) {
+    let waiter = Waiter::default();
+    let _signed_in = partition.sign_in(&waiter);
+    while is_led_by(&partition, &leader) {
+        waiter.notified().await;
+    }
+}
+
+async fn replaced(partition: &PartitionHandle, leader: &Arc<Leader>, within: Duration) {
+    let other = until_replaced(partition.clone(), Arc::clone(leader));
+    // Either way it is tried again.
+    let _ = tokio::time::timeout(within, other).await;
+}
+
+fn is_led_by(partition: &PartitionHandle, leader: &Arc<Leader>) -> bool {
+    partition.leader().is_some_and(|now| Arc::ptr_eq(&now, leader))
+}
+
+fn read_all(source: &Source, leader: &Leader) -> Result<Coordinator, LoadError> {
+    let began = source.clock.monotonic();
+    let mut core = Coordinator::new(source.settings.clone());
+    let mut replay = Replay { core: &mut core, label: &source.label, records: 0, unknown: 0 };
+    let end = leader.high_watermark();
+    let mut from = leader.reader.log_start_offset();
+    while from < end {
+        let mut bytes = BytesMut::new();
+        let request = ReadRequest { from, upto: end, max_bytes: READ_BYTES, ..ReadRequest::default() };
+        let next = match leader.reader.read(&request, &mut bytes)? {
+            ReadOutcome::Read { next, skipped, .. } => {
+                for batch in &skipped {
+                    tracing::error!(partition = %source.label, "offsets and groups may be lost: corrupt batch: {batch}");
+                }
+                next
+            }
+            ReadOutcome::NeedsDisk => from,
+        };
+        replay.batches(bytes.freeze(), from)?;
+        if next <= from {
+            break;
+        }
+        from = next;
+    }
+    let Replay { records, unknown, .. } = replay;
+    let wall = source.clock.wall();
+    core.loaded(Now { monotonic: source.clock.monotonic(), wall });
+    let sizes = core.sizes();
+    let took = source.clock.monotonic().saturating_sub(began);
+    if records > 0 {
+        tracing::info!(
+            partition = %source.label,
+            records,
+            unknown,
+            groups = sizes.groups,
+            members = sizes.members,
+            "groups are loaded after {took:?}"
+        );
+    }
+    Ok(core)
+}
+
+struct Replay<'a> {
+    core: &'a mut Coordinator,
+    label: &'a str,
+    records: u64,
+    unknown: u64,
+}
+
+impl Replay<'_> {
+    fn batches(&mut self, bytes: Bytes, from: Offset) -> Result<(), LoadError> {
+        for batch in record::batches(bytes) {
+            let (header, batch) = batch?;
+            if header.is_control() {
+                continue;
+            }
+            for record in record::records(batch)? {
+                let record = record?;
+                if record.offset >= from {
+                    self.record(record.offset, record.key, record.value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, offset: Offset, key: Option<Bytes>, value: Option<Bytes>) {
+        self.records += 1;
+        let Some(key) = key else { return };
+        match Stored::read(key, value) {
+            Ok(stored) => self.core.load(stored),
+            Err(StoredError::UnknownKind(_)) => self.unknown += 1,
+            Err(error) => {
+                self.unknown += 1;
+                tracing::error!(partition = %self.label, %offset, "record is passed over: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What a group coordinator is told.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::sync::oneshot;
+
+use super::{
+    core::{Answer, Caller, Coordinator, Request},
+    error::Refusal,
+};
+use crate::{
+    actors::partition::{AppendRefusal, Leader},
+    model::TopicId,
+};
+
+/// What comes back to whoever asked. Dropped without an answer when the coordinator ends: outcome unknown.
+pub(super) type Reply = oneshot::Sender<Result<Answer, Refusal>>;
+
+/// The protocol of [`GroupCoordinator`](super::GroupCoordinator).
+#[derive(Debug)]
+pub enum CoordinatorMessage {
+    /// A connection: carry this out. Answered when what the answer rests on is on disk; a join also waits for
+    /// the others.
+    Ask(Box<Ask>),
+    /// The loading task: everything that was in the log is known.
+    Loaded(Box<Loaded>),
+    /// The appending task: what was written last is on disk, or not.
+    Appended {
+        /// The loading that the append belongs to.
+        term: u64,
+        /// What came of it.
+        outcome: Result<(), AppendRefusal>,
+    },
+    /// The task that looks after the partition: its leader is another.
+    LeaderChanged {
+        /// The loading that the leader belonged to.
+        term: u64,
+    },
+    /// Its own timer: something is due.
+    Tick,
+    /// Its own timer: look for offsets whose time is up.
+    Sweep,
+    /// Whoever watches the metadata: these topics are deleted.
+    TopicsDeleted(Arc<BTreeSet<TopicId>>),
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub struct Ask {
+    pub(super) caller: Caller,
+    pub(super) request: Request,
+    pub(super) reply: Reply,
+}
+
+/// What a loading task brings.
+#[derive(Debug)]
+pub struct Loaded {
+    pub(super) term: u64,
+    pub(super) leader: Arc<Leader>,
+    pub(super) core: Coordinator,
+}

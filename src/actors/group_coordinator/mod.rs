@@ -1,0 +1,303 @@
+//! A group coordinator: the one who decides for the groups of one partition of `__consumer_offsets`.
+//!
+//! **Invariants.**
+//! - It works only while it knows everything that its partition's log had when the leader took office (S20), and
+//!   only with that leader: another one means that somebody else may have written, so everything is read again.
+//! - What it decides is decided by [`core`]. An answer goes out when all that it rests on is on disk; a failed
+//!   write throws the whole state away.
+//! - Nothing in a handler blocks or waits: reading and appending are tasks whose outcome comes back as a message,
+//!   with the term that it belongs to.
+//! - Its mailbox holds at most one request of each connection.
+
+pub mod core;
+mod error;
+mod handle;
+mod loading;
+mod message;
+mod router;
+mod writer;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::{runtime::Handle, task::JoinHandle};
+
+use self::{
+    core::{Coordinator, Effect, Now, Ticket},
+    loading::Source,
+    message::{Ask, Loaded, Reply},
+    writer::{WriteError, Writer},
+};
+pub use self::{
+    error::Refusal,
+    handle::{Groups, Unavailable},
+    message::CoordinatorMessage,
+    router::{GroupRouter, RouterArgs, RouterMessage},
+};
+use super::{
+    partition::{AppendRefusal, Leader, PartitionHandle},
+    supervise::{Actor, ActorProcessingErr, ActorRef, Address, Vitals},
+};
+use crate::{clock::Clock, config::node::GroupSettings, metrics::Metrics};
+
+/// The topic that groups are kept in.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// How often offsets are looked for whose time is up.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// What a coordinator needs; the same for each of its incarnations.
+#[derive(Clone, Debug)]
+pub struct CoordinatorArgs {
+    /// The partition of [`OFFSETS_TOPIC`] whose groups these are.
+    pub partition: PartitionHandle,
+    /// Its name in logs.
+    pub label: Arc<str>,
+    /// Where blocking work runs.
+    pub io: Handle,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What groups may do.
+    pub settings: GroupSettings,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The live figures of this incarnation.
+    pub vitals: Option<Arc<Vitals>>,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct GroupCoordinator;
+
+/// Its state.
+#[derive(Debug)]
+pub struct CoordinatorState {
+    args: CoordinatorArgs,
+    me: Address<CoordinatorMessage>,
+    /// Counts loadings, so that what belongs to an earlier one is known as such.
+    term: u64,
+    serving: Option<Serving>,
+    /// The task of the moment: loading, or looking after the leader. It ends with this state.
+    task: Option<Task>,
+    /// When the timer that runs will ring.
+    rings_at: Option<Duration>,
+    /// What was last told to the gauges.
+    sizes: core::Sizes,
+}
+
+#[derive(Debug)]
+struct Serving {
+    leader: Arc<Leader>,
+    core: Coordinator,
+    writer: Writer,
+    next_ticket: u64,
+    replies: BTreeMap<Ticket, Reply>,
+}
+
+/// A task that ends when it is dropped.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Actor for GroupCoordinator {
+    type Msg = CoordinatorMessage;
+    type State = CoordinatorState;
+    type Arguments = CoordinatorArgs;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<CoordinatorMessage>,
+        args: CoordinatorArgs,
+    ) -> Result<CoordinatorState, ActorProcessingErr> {
+        let vitals = args.vitals.clone().ok_or("a group coordinator is started with its vitals")?;
+        me.send_interval(SWEEP_EVERY, || CoordinatorMessage::Sweep);
+        let me = Address::new(me, vitals);
+        let sizes = core::Sizes::default();
+        let mut state =
+            CoordinatorState { args, me, term: 0, serving: None, task: None, rings_at: None, sizes };
+        state.begin_loading();
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<CoordinatorMessage>,
+        message: CoordinatorMessage,
+        state: &mut CoordinatorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            CoordinatorMessage::Ask(ask) => state.on_ask(*ask)?,
+            CoordinatorMessage::Loaded(loaded) => state.on_loaded(*loaded)?,
+            CoordinatorMessage::Appended { term, outcome } => state.on_appended(term, outcome)?,
+            CoordinatorMessage::LeaderChanged { term } => state.on_leader_changed(term),
+            CoordinatorMessage::Tick => {
+                // One that was set before an earlier one is late, and means nothing.
+                let now = state.args.clock.monotonic();
+                state.rings_at = state.rings_at.filter(|rings_at| *rings_at > now);
+                state.decide(|core, now, effects| core.tick(now, effects))?;
+            }
+            CoordinatorMessage::Sweep => state.decide(|core, now, effects| core.sweep(now, effects))?,
+            CoordinatorMessage::TopicsDeleted(topics) => {
+                state.decide(|core, _, effects| core.topics_deleted(&topics, effects))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CoordinatorState {
+    fn begin_loading(&mut self) {
+        self.term += 1;
+        self.serving = None;
+        self.report();
+        self.me.vitals().set_detail(Some("loading".to_owned()));
+        let source = Source {
+            partition: self.args.partition.clone(),
+            label: Arc::clone(&self.args.label),
+            io: self.args.io.clone(),
+            clock: Arc::clone(&self.args.clock),
+            settings: self.args.settings.clone(),
+        };
+        let (me, term) = (self.me.clone(), self.term);
+        self.task = Some(Task(tokio::spawn(async move {
+            let (leader, core) = loading::load(source).await;
+            // Nobody to tell means that this incarnation has ended.
+            let _ = me.cast(CoordinatorMessage::Loaded(Box::new(Loaded { term, leader, core })));
+        })));
+    }
+
+    fn on_loaded(&mut self, loaded: Loaded) -> Result<(), WriteError> {
+        let Loaded { term, leader, core } = loaded;
+        if term != self.term {
+            return Ok(());
+        }
+        self.me.vitals().set_detail(None);
+        self.me.vitals().set_epoch(leader.epoch);
+        let (me, partition, watched) = (self.me.clone(), self.args.partition.clone(), Arc::clone(&leader));
+        self.task = Some(Task(tokio::spawn(async move {
+            loading::until_replaced(partition, watched).await;
+            let _ = me.cast(CoordinatorMessage::LeaderChanged { term });
+        })));
+        let (writer, replies) = (Writer::default(), BTreeMap::new());
+        self.serving = Some(Serving { leader, core, writer, next_ticket: 0, replies });
+        self.decide(|core, now, effects| core.tick(now, effects))
+    }
+
+    fn on_leader_changed(&mut self, term: u64) {
+        if term == self.term {
+            self.begin_loading();
+        }
+    }
+
+    fn on_ask(&mut self, ask: Ask) -> Result<(), WriteError> {
+        let Ask { caller, request, reply } = ask;
+        let Some(serving) = &mut self.serving else {
+            writer::send(reply, Err(Refusal::Loading));
+            return Ok(());
+        };
+        let ticket = Ticket(serving.next_ticket);
+        serving.next_ticket += 1;
+        serving.replies.insert(ticket, reply);
+        self.decide(|core, now, effects| core.step(now, ticket, &caller, request, effects))
+    }
+
+    /// Lets the core decide, and sees to what it says.
+    fn decide(
+        &mut self,
+        step: impl FnOnce(&mut Coordinator, Now, &mut Vec<Effect>),
+    ) -> Result<(), WriteError> {
+        let Some(serving) = &mut self.serving else { return Ok(()) };
+        let now = Now { monotonic: self.args.clock.monotonic(), wall: self.args.clock.wall() };
+        let mut effects = Vec::new();
+        step(&mut serving.core, now, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Write(stored) => serving.writer.write(stored),
+                Effect::Answer(ticket, answer) => {
+                    if let Some(reply) = serving.replies.remove(&ticket) {
+                        serving.writer.answer(reply, answer);
+                    }
+                }
+            }
+        }
+        self.ring_in_time(now);
+        self.append_next()?;
+        self.report();
+        Ok(())
+    }
+
+    fn append_next(&mut self) -> Result<(), WriteError> {
+        let Some(serving) = &mut self.serving else { return Ok(()) };
+        let Some(batches) = serving.writer.next(self.args.clock.wall())? else { return Ok(()) };
+        let (me, term) = (self.me.clone(), self.term);
+        let (partition, leader) = (self.args.partition.clone(), Arc::clone(&serving.leader));
+        tokio::spawn(async move {
+            let outcome = writer::append(partition, leader, batches).await;
+            let _ = me.cast(CoordinatorMessage::Appended { term, outcome });
+        });
+        Ok(())
+    }
+
+    fn on_appended(&mut self, term: u64, outcome: Result<(), AppendRefusal>) -> Result<(), WriteError> {
+        if term != self.term {
+            return Ok(());
+        }
+        let Some(serving) = &mut self.serving else { return Ok(()) };
+        match outcome {
+            Ok(()) => {
+                serving.writer.on_written();
+                self.append_next()
+            }
+            Err(refusal) => {
+                // What was decided on top of it is as void as what was refused: the log says what holds.
+                tracing::warn!(partition = %self.args.label, "groups are read again: not written: {refusal}");
+                let known =
+                    matches!(refusal, AppendRefusal::DiskFull | AppendRefusal::NotEnoughReplicas { .. });
+                serving.writer.refuse_all(if known { Refusal::Storage } else { Refusal::OutcomeUnknown });
+                self.begin_loading();
+                Ok(())
+            }
+        }
+    }
+
+    /// Sees to it that the core is asked when something is due.
+    fn ring_in_time(&mut self, now: Now) {
+        let due = self.serving.as_ref().and_then(|serving| serving.core.next_tick());
+        let Some(due) = due else { return };
+        if self.rings_at.is_some_and(|rings_at| rings_at <= due) {
+            return;
+        }
+        self.rings_at = Some(due);
+        let wait = due.saturating_sub(now.monotonic);
+        self.me.actor().send_after(wait, || CoordinatorMessage::Tick);
+    }
+
+    /// Brings the gauges up to date.
+    fn report(&mut self) {
+        let metrics = &self.args.metrics;
+        let (sizes, counts) = match &mut self.serving {
+            Some(serving) => (serving.core.sizes(), serving.core.take_counts()),
+            None => (core::Sizes::default(), core::Counts::default()),
+        };
+        let grown = |now: usize, before: usize| now as i64 - before as i64;
+        metrics.groups.inc_by(grown(sizes.groups, self.sizes.groups));
+        metrics.group_members.inc_by(grown(sizes.members, self.sizes.members));
+        self.sizes = sizes;
+        metrics.group_rebalances.inc_by(counts.rebalances);
+        metrics.group_members_lost.inc_by(counts.lost_members);
+        metrics.offsets_expired.inc_by(counts.expired_offsets);
+        metrics.offset_commits.inc_by(counts.commits);
+    }
+}
+
+impl Drop for CoordinatorState {
+    /// The groups of a coordinator that ends are nobody's until its successor has read them.
+    fn drop(&mut self) {
+        self.serving = None;
+        self.report();
+    }
+}

@@ -1,0 +1,181 @@
+//! Keeps a coordinator at work for each partition of `__consumer_offsets` that this node leads.
+//!
+//! Level-triggered, as the reconciler of partitions: it compares the table of topics with the coordinators that it
+//! has started. It also tells them which topics are gone, since their offsets mean nothing any more.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
+use super::{CoordinatorArgs, CoordinatorMessage, GroupCoordinator, OFFSETS_TOPIC, handle::Groups};
+use crate::{
+    actors::{
+        partition::table::{Topic, TopicTable},
+        supervise::{
+            Actor, ActorProcessingErr, ActorRef, ChildSpec, Placement, RestartPolicy, Slot, SupervisorError,
+            SupervisorHandle,
+        },
+    },
+    clock::Clock,
+    config::node::GroupSettings,
+    metrics::Metrics,
+    model::TopicId,
+};
+
+/// How often it looks by itself, whatever it was or was not told.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What the coordinators of this node have in common.
+#[derive(Clone, Debug)]
+pub struct RouterArgs {
+    /// Whose children the coordinators are.
+    pub supervisor: SupervisorHandle,
+    /// Where connections find them.
+    pub groups: Groups,
+    /// The partitions.
+    pub topics: TopicTable,
+    /// Where coordinators run.
+    pub data: Handle,
+    /// Where blocking work runs.
+    pub io: Handle,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What groups may do.
+    pub settings: GroupSettings,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The protocol of [`GroupRouter`].
+#[derive(Debug)]
+pub enum RouterMessage {
+    /// The watch on the table of topics, or the timer: look again.
+    Look,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct GroupRouter;
+
+/// Its state.
+#[derive(Debug)]
+pub struct RouterState {
+    args: RouterArgs,
+    /// The topic whose coordinators were started.
+    topic: Option<TopicId>,
+    children: Vec<String>,
+    /// The topics that there were at the last look.
+    known: BTreeSet<TopicId>,
+}
+
+impl Actor for GroupRouter {
+    type Msg = RouterMessage;
+    type State = RouterState;
+    type Arguments = RouterArgs;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<RouterMessage>,
+        args: RouterArgs,
+    ) -> Result<RouterState, ActorProcessingErr> {
+        let mut changes = args.topics.changes();
+        let watcher = me.clone();
+        tokio::spawn(async move {
+            while watcher.cast(RouterMessage::Look).is_ok() {
+                changes.next().await;
+            }
+        });
+        me.send_interval(LOOK_EVERY, || RouterMessage::Look);
+        let mut state = RouterState { args, topic: None, children: Vec::new(), known: BTreeSet::new() };
+        // After a restart of the router its coordinators still run; they are started anew.
+        state.children = state.args.supervisor.children().await?;
+        state.stop_all().await?;
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<RouterMessage>,
+        message: RouterMessage,
+        state: &mut RouterState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RouterMessage::Look => state.on_look().await?,
+        }
+        Ok(())
+    }
+}
+
+impl RouterState {
+    async fn on_look(&mut self) -> Result<(), SupervisorError> {
+        let topic = self.args.topics.by_name(OFFSETS_TOPIC);
+        if topic.as_ref().map(|topic| topic.id) != self.topic {
+            self.stop_all().await?;
+        }
+        if let Some(topic) = topic {
+            self.start_missing(&topic).await?;
+        }
+        self.tell_of_deleted();
+        Ok(())
+    }
+
+    async fn stop_all(&mut self) -> Result<(), SupervisorError> {
+        self.args.groups.replace(Vec::new());
+        for child in self.children.drain(..) {
+            match self.args.supervisor.remove(&child).await {
+                Ok(()) | Err(SupervisorError::Unknown { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.topic = None;
+        Ok(())
+    }
+
+    async fn start_missing(&mut self, topic: &Topic) -> Result<(), SupervisorError> {
+        self.topic = Some(topic.id);
+        let mut slots: Vec<_> = self.args.groups.now().to_vec();
+        if slots.len() == topic.partitions().len() {
+            return Ok(());
+        }
+        for partition in topic.partitions().iter().skip(slots.len()) {
+            let label: Arc<str> = format!("{}-{}", topic.name, partition.id().index).into();
+            let slot = Slot::new();
+            let args = CoordinatorArgs {
+                partition: partition.clone(),
+                label: Arc::clone(&label),
+                io: self.args.io.clone(),
+                clock: Arc::clone(&self.args.clock),
+                settings: self.args.settings.clone(),
+                metrics: Arc::clone(&self.args.metrics),
+                vitals: None,
+            };
+            let place = Placement::on(self.args.data.clone());
+            let spec = ChildSpec::actor(&label, place, slot.clone(), move |vitals| {
+                (GroupCoordinator, CoordinatorArgs { vitals: Some(vitals), ..args.clone() })
+            });
+            // One that cannot load says nothing about the others, so it is tried for ever.
+            match self.args.supervisor.add(spec.with_policy(RestartPolicy::PATIENT)).await {
+                Ok(()) | Err(SupervisorError::NotStarted { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            self.children.push(label.to_string());
+            slots.push(slot);
+        }
+        self.args.groups.replace(slots);
+        Ok(())
+    }
+
+    fn tell_of_deleted(&mut self) {
+        let now: BTreeSet<_> = self.args.topics.all().iter().map(|topic| topic.id).collect();
+        let gone: BTreeSet<_> = self.known.difference(&now).copied().collect();
+        self.known = now;
+        if gone.is_empty() {
+            return;
+        }
+        let gone = Arc::new(gone);
+        for coordinator in self.args.groups.now().iter().filter_map(Slot::get) {
+            // One that is restarting keeps offsets of a topic that nobody can ask for; they expire.
+            let _ = coordinator.cast(CoordinatorMessage::TopicsDeleted(Arc::clone(&gone)));
+        }
+    }
+}

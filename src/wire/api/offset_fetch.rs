@@ -1,0 +1,116 @@
+//! How far groups had come; from version 8 on for many groups at once.
+
+use crate::{
+    model::{LeaderEpoch, Offset, PartitionIndex},
+    wire::{ErrorCode, Str},
+};
+
+wire_structs! {
+    /// Asks for committed offsets.
+    struct OffsetFetchRequest {
+        /// The group.
+        group_id: Str [..=7],
+        /// The partitions; null: all that have one.
+        topics: Option<Vec<OffsetFetchRequestTopic>> [..=7; null 2..=7] = Some(Vec::new()),
+        /// The groups.
+        groups: Vec<OffsetFetchRequestGroup> [8..],
+        /// Wait for open transactions (KIP-447).
+        require_stable: bool [7..],
+    }
+
+    /// Partitions of one topic.
+    struct OffsetFetchRequestTopic {
+        /// The topic.
+        name: Str [..=7],
+        /// The partitions.
+        partition_indexes: Vec<PartitionIndex> [..=7],
+    }
+
+    /// One group.
+    struct OffsetFetchRequestGroup {
+        /// The group.
+        group_id: Str [8..],
+        /// The member that asks (KIP-848).
+        member_id: Option<Str> [9..; null 9..],
+        /// Its epoch.
+        member_epoch: i32 [9..] = -1,
+        /// The partitions; null: all that have one.
+        topics: Option<Vec<OffsetFetchRequestTopics>> [8..; null 8..] = Some(Vec::new()),
+    }
+
+    /// Partitions of one topic.
+    struct OffsetFetchRequestTopics {
+        /// The topic.
+        name: Str [8..],
+        /// The partitions.
+        partition_indexes: Vec<PartitionIndex> [8..],
+    }
+
+    /// Committed offsets.
+    struct OffsetFetchResponse {
+        /// How long the client should wait before its next request.
+        throttle_time_ms: i32 [3..],
+        /// By topic.
+        topics: Vec<OffsetFetchResponseTopic> [..=7],
+        /// Why there are none.
+        error_code: ErrorCode [2..=7],
+        /// By group.
+        groups: Vec<OffsetFetchResponseGroup> [8..],
+    }
+
+    /// Of one topic.
+    struct OffsetFetchResponseTopic {
+        /// The topic.
+        name: Str [..=7],
+        /// By partition.
+        partitions: Vec<OffsetFetchResponsePartition> [..=7],
+    }
+
+    /// Of one partition.
+    struct OffsetFetchResponsePartition {
+        /// The partition.
+        partition_index: PartitionIndex [..=7],
+        /// The offset to go on from; -1: none is committed.
+        committed_offset: Offset [..=7],
+        /// The leader epoch of the record before it; -1: unknown.
+        committed_leader_epoch: LeaderEpoch [5..=7] = LeaderEpoch::NONE,
+        /// What the client kept with it.
+        metadata: Option<Str> [..=7; null ..=7] = Some(Str::default()),
+        /// Why there is none.
+        error_code: ErrorCode [..=7],
+    }
+
+    /// Of one group.
+    struct OffsetFetchResponseGroup {
+        /// The group.
+        group_id: Str [8..],
+        /// By topic.
+        topics: Vec<OffsetFetchResponseTopics> [8..],
+        /// Why there are none.
+        error_code: ErrorCode [8..],
+    }
+
+    /// Of one topic.
+    struct OffsetFetchResponseTopics {
+        /// The topic.
+        name: Str [8..],
+        /// By partition.
+        partitions: Vec<OffsetFetchResponsePartitions> [8..],
+    }
+
+    /// Of one partition.
+    struct OffsetFetchResponsePartitions {
+        /// The partition.
+        partition_index: PartitionIndex [8..],
+        /// The offset to go on from; -1: none is committed.
+        committed_offset: Offset [8..],
+        /// The leader epoch of the record before it; -1: unknown.
+        committed_leader_epoch: LeaderEpoch [8..] = LeaderEpoch::NONE,
+        /// What the client kept with it.
+        metadata: Option<Str> [8..; null 8..] = Some(Str::default()),
+        /// Why there is none.
+        error_code: ErrorCode [8..],
+    }
+}
+
+wire_api!(OffsetFetch: OffsetFetchRequest -> OffsetFetchResponse);
