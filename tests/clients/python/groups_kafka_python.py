@@ -119,6 +119,8 @@ class Reader:
             enable_auto_commit=False,
             **settings,
         )
+        # Known beforehand: it may stay with the assignment that a leader made which knew no partition yet.
+        self.inner.partitions_for_topic(group)
         self.inner.subscribe([group], listener=Listener(member))
 
     def poll(self):
