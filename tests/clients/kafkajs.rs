@@ -1,6 +1,11 @@
-//! kafkajs: it writes and administers; what it wrote is read by librdkafka, since it consumes only in groups.
+//! kafkajs: it writes and administers, and consumes in groups; what it wrote is read by librdkafka too.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -50,11 +55,34 @@ fn as_json(record: &Received) -> Value {
     })
 }
 
+/// The folder of the packages; `None` after having said what is skipped.
+#[track_caller]
+fn find(test: &str) -> Option<PathBuf> {
+    let pins = &[include_str!("kafkajs/package.json"), include_str!("kafkajs/package-lock.json")];
+    Installation { name: "kafkajs", pins, steps: &install }.find(test)
+}
+
+/// The program, about to run with these packages.
+fn program(packages: &Path, bootstrap: &str) -> Command {
+    let mut program = Command::new("node");
+    program.arg(Path::new(FOLDER).join("main.js")).arg(bootstrap);
+    program.env("NODE_PATH", packages.join("node_modules"));
+    program
+}
+
+#[test]
+fn kafkajs_consumes_in_groups_and_reads_every_codec() {
+    let Some(packages) = find("kafkajs_consumes_in_groups_and_reads_every_codec") else { return };
+    let node = start_node();
+    let mut program = program(&packages, &node.kafka_address());
+    program.arg("groups");
+    check(program, WITHIN);
+}
+
 #[test]
 fn librdkafka_reads_what_kafkajs_wrote_with_every_codec_and_kafkajs_administers() {
     let test = "librdkafka_reads_what_kafkajs_wrote_with_every_codec_and_kafkajs_administers";
-    let pins = &[include_str!("kafkajs/package.json"), include_str!("kafkajs/package-lock.json")];
-    let Some(folder) = (Installation { name: "kafkajs", pins, steps: &install }).find(test) else { return };
+    let Some(packages) = find(test) else { return };
     let sent: Vec<Received> = samples(30, 1000).into_iter().map(as_kafkajs_sends).collect();
     let given = tempfile::tempdir().unwrap();
     let records = given.path().join("records.json");
@@ -62,9 +90,8 @@ fn librdkafka_reads_what_kafkajs_wrote_with_every_codec_and_kafkajs_administers(
 
     let node = start_node();
     let bootstrap = node.kafka_address();
-    let mut program = Command::new("node");
-    program.arg(Path::new(FOLDER).join("main.js")).arg(&bootstrap).arg(records);
-    program.env("NODE_PATH", folder.join("node_modules"));
+    let mut program = program(&packages, &bootstrap);
+    program.arg(records);
     check(program, WITHIN);
 
     for (codec, id) in CODECS {

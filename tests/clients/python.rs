@@ -66,3 +66,18 @@ fn kafka_python_produces_consumes_and_administers() {
 fn aiokafka_produces_consumes_and_administers() {
     run("aiokafka_produces_consumes_and_administers", "aio.py", assert_program_stored);
 }
+
+#[test]
+fn confluent_kafka_consumes_in_groups() {
+    run("confluent_kafka_consumes_in_groups", "groups_confluent.py", |_| {});
+}
+
+#[test]
+fn kafka_python_consumes_in_groups() {
+    run("kafka_python_consumes_in_groups", "groups_kafka_python.py", |_| {});
+}
+
+#[test]
+fn aiokafka_consumes_in_groups() {
+    run("aiokafka_consumes_in_groups", "groups_aio.py", |_| {});
+}

@@ -6,17 +6,19 @@ import java.util.function.Consumer;
 
 /**
  * Checks of a node with Kafka's own client. Prints {@code ok NAME} or {@code FAILED NAME: why} for each
- * check; the argument is the node's address.
+ * check; the arguments are the node's address and, for the checks of consumer groups instead of the others,
+ * {@code groups}.
  */
 public final class Checks {
     /** Groups of checks that need nothing from each other. */
     private static final List<Consumer<Checks>> SECTIONS =
             List.of(Producing::run, Consuming::run, Administering::run);
+    private static final List<Consumer<Checks>> GROUPS = List.of(Grouping::run);
 
     final String bootstrap;
-    private boolean failed;
+    private volatile boolean failed;
 
-    private Checks(String bootstrap) {
+    Checks(String bootstrap) {
         this.bootstrap = bootstrap;
     }
 
@@ -55,7 +57,8 @@ public final class Checks {
 
     public static void main(String[] arguments) {
         Checks checks = new Checks(arguments[0]);
-        SECTIONS.forEach(section -> section.accept(checks));
+        boolean groups = arguments.length > 1 && arguments[1].equals("groups");
+        (groups ? GROUPS : SECTIONS).forEach(section -> section.accept(checks));
         System.exit(checks.failed ? 1 : 0);
     }
 }

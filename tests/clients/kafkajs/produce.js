@@ -1,5 +1,4 @@
-// Writes the records that it is given with every codec. kafkajs consumes only in groups: another client reads
-// them back and compares.
+// Writes the records that it is given with every codec. Another client reads them back and compares.
 'use strict'
 
 const { Partitioners } = require('kafkajs')

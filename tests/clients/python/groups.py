@@ -1,0 +1,321 @@
+"""What a consumer group does, the same checks for each client of Python.
+
+Each check has a group of its own on a topic of its own, so that all run side by side. A client is given to `main`
+as a class; `CAN` names what not every client is able to. Usage of its program: HOST:PORT, or HOST:PORT GROUP for a
+member that stays until its input ends or it is killed.
+"""
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from checks import Checks, same
+
+PARTITIONS = frozenset(range(4))
+EACH = 10
+WITHIN = 30.0
+SESSION_MS = 6000
+HEARTBEAT_MS = 500
+
+
+def eventually(what, condition, *members):
+    """Polls until `condition` holds; a member that failed meanwhile fails it."""
+    deadline = time.monotonic() + WITHIN
+    while not condition():
+        for member in members:
+            if member.error is not None:
+                raise member.error
+        if time.monotonic() > deadline:
+            seen = [(sorted(member.owned), len(member.records)) for member in members]
+            raise AssertionError(f"{what}: not within {WITHIN} s, members own and read {seen}")
+        time.sleep(0.02)
+
+
+class Member:
+    """A consumer with a thread of its own, which polls all the time and does what it is asked to in between.
+
+    `owned` is what the client's callbacks tell; `records` are (partition, offset, value).
+    """
+
+    def __init__(self, group, **settings):
+        self.group, self.settings = group, settings
+        self.records, self.owned, self.rebalances, self.revoked, self.error = [], frozenset(), 0, set(), None
+        self._asked, self._stopped = queue.SimpleQueue(), False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def on_assigned(self, partitions):
+        self.group.took(self, partitions)
+        self.owned |= set(partitions)
+        self.rebalances += 1
+
+    def on_revoked(self, partitions):
+        self.owned -= set(partitions)
+        self.revoked |= set(partitions)
+        self.group.gave(self, partitions)
+
+    def _run(self):
+        try:
+            consumer = self.group.client.consumer(self.group.name, self, **self.settings)
+            while not self._stopped:
+                while not self._asked.empty():
+                    self._answer(consumer, *self._asked.get())
+                if not self._stopped:
+                    self.records += consumer.poll()
+        except Exception as error:  # told to who waits for this member
+            self.error = error
+
+    def _answer(self, consumer, action, answer):
+        try:
+            answer.set_result(action(consumer))
+        except Exception as error:  # told to who asked
+            answer.set_exception(error)
+
+    def ask(self, action):
+        answer = Future()
+        self._asked.put((action, answer))
+        eventually("what a member was asked for", answer.done, self)
+        return answer.result()
+
+    def commit(self):
+        self.ask(lambda consumer: consumer.commit())
+
+    def close(self):
+        """Leaves the group, but for a static member."""
+
+        def close(consumer):
+            self._stopped = True
+            self.group.gave(self, self.owned)
+            consumer.close()
+
+        self.ask(close)
+        self._thread.join(WITHIN)
+
+    def read(self):
+        return sorted((partition, offset) for partition, offset, _ in self.records)
+
+
+class Group:
+    """A group and its topic, both of one name; watches that no partition has two owners."""
+
+    def __init__(self, client, name):
+        self.client, self.name = client, name
+        self._owners, self._twice, self._lock = {}, [], threading.Lock()
+
+    def create(self):
+        self.client.create(self.name, len(PARTITIONS))
+        eventually("its topic is known", lambda: self.client.exists(self.name))
+        return self
+
+    def join(self, **settings):
+        return Member(self, **settings)
+
+    def took(self, member, partitions):
+        with self._lock:
+            self._twice += [each for each in partitions if self._owners.get(each, member) is not member]
+            self._owners.update({each: member for each in partitions})
+
+    def gave(self, member, partitions):
+        with self._lock:
+            for each in partitions:
+                if self._owners.get(each) is member:
+                    del self._owners[each]
+
+    def produce(self, count):
+        """So many records to each partition."""
+        self.client.produce(self.name, {each: [b"%d" % at for at in range(count)] for each in PARTITIONS})
+
+    def settled(self, what, *members):
+        """Waits until these members, and no other, share all partitions as evenly as can be."""
+        least = len(PARTITIONS) // len(members)
+
+        def shared():
+            owned = [member.owned for member in members]
+            even = all(least <= len(each) <= least + 1 for each in owned)
+            return even and sum(map(len, owned)) == len(PARTITIONS) and PARTITIONS == frozenset().union(*owned)
+
+        eventually(what, shared, *members)
+        same("partitions with two owners", [], self._twice)
+
+
+def expected(first, end):
+    return sorted((partition, offset) for partition in PARTITIONS for offset in range(first, end))
+
+
+def alone_and_resumed(group, **settings):
+    group.produce(EACH)
+    first = group.join(**settings)
+    eventually("all records", lambda: len(first.records) >= EACH * len(PARTITIONS), first)
+    same("the records", expected(0, EACH), first.read())
+    same("its partitions", PARTITIONS, first.owned)
+    first.commit()
+    first.close()
+    same("the members after it has left", 0, group.client.members(group.name))
+    group.produce(2)
+    second = group.join(**settings)
+    eventually("what is new", lambda: len(second.records) >= 2 * len(PARTITIONS), second)
+    same("what the second reads", expected(EACH, EACH + 2), second.read())
+    second.close()
+
+
+def shared(group, **settings):
+    one, two = group.join(**settings), group.join(**settings)
+    group.settled("two members share", one, two)
+    same("the members", 2, group.client.members(group.name))
+    three = group.join(**settings)
+    group.settled("three members share", one, two, three)
+    group.produce(EACH)
+    members = (one, two, three)
+    eventually("all is read", lambda: sum(len(member.records) for member in members) >= EACH * 4, *members)
+    same("read once by its owner", expected(0, EACH), sorted(sum((member.read() for member in members), [])))
+    one.commit(), two.commit(), three.commit()
+    two.close()
+    group.settled("the others take over", one, three)
+    for member in (one, three):
+        member.close()
+
+
+def crashed(group):
+    survivor = group.join()
+    arguments = [sys.executable, "-B", sys.argv[0], sys.argv[1], group.name]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE) as other:
+        try:
+            eventually("the other has its half", lambda: len(survivor.owned) == 2, survivor)
+            eventually("both are members", lambda: group.client.members(group.name) == 2, survivor)
+        finally:
+            other.kill()
+    group.settled("the other is replaced", survivor)
+    group.produce(1)
+    eventually("its partitions are read", lambda: len(survivor.records) >= len(PARTITIONS), survivor)
+    same("the records", expected(0, 1), survivor.read())
+    survivor.close()
+
+
+def is_fenced(member):
+    """Not every client tells by itself, but none can commit."""
+    try:
+        member.commit()
+    except Exception as error:  # it may be told of a rebalance first
+        return member.group.client.reason(error) == "fenced"
+    return False
+
+
+def static_member(group, **settings):
+    one, two = group.join(instance="one", **settings), group.join(instance="two", **settings)
+    group.settled("both share", one, two)
+    rebalances, kept, had = one.rebalances, one.owned, two.owned
+    two.close()
+    again = group.join(instance="two", **settings)
+    group.settled("it is back", one, again)
+    group.produce(1)
+    eventually("it reads", lambda: len(again.records) >= len(had), again, one)
+    same("its partitions", had, again.owned)
+    same("what the other has", (rebalances, kept), (one.rebalances, one.owned))
+    if "fence" in group.client.CAN and not settings:
+        usurper = group.join(instance="two")
+        eventually("the first of the same name is fenced", lambda: is_fenced(again), usurper)
+        again = usurper
+    for member in (one, again):
+        member.close()
+
+
+def cooperative(group, **settings):
+    one = group.join(**settings)
+    group.settled("all is its own", one)
+    two = group.join(**settings)
+    group.settled("two share", one, two)
+    same("revoked is what the other has now, and no more", two.owned, one.revoked)
+    same("revoked from who came", set(), two.revoked)
+    for member in (one, two):
+        member.close()
+
+
+def committed(group):
+    client = group.client
+    same("offsets of a group that nobody knows", {}, client.offsets("nobody-knows"))
+    member = group.join()
+    group.settled("it has joined", member)
+    wanted = {0: (3, "a note", 7), 2: (0, "", 0)}
+    member.ask(lambda consumer: consumer.commit(wanted))
+    if "epochs" not in client.CAN:
+        wanted = {partition: (offset, note, None) for partition, (offset, note, _) in wanted.items()}
+    same("committed", wanted, member.ask(lambda consumer: consumer.committed([0, 1, 2])))
+    same("as the admin client sees them", wanted, client.offsets(group.name))
+    member.close()
+    same("after its end", wanted, client.offsets(group.name))
+
+
+def administered(group):
+    client, name = group.client, group.name
+    member = group.join()
+    group.settled("it has joined", member)
+    member.ask(lambda consumer: consumer.commit({each: (5, "", 0) for each in PARTITIONS}))
+    same("whether it is listed", True, name in client.groups())
+    same("state and members", ("stable", 1), (client.state(name), client.members(name)))
+    if "delete-groups" in client.CAN:
+        same("deleted with a member", "non-empty", client.delete(name))
+    if "delete-offsets" in client.CAN:
+        same("offsets deleted of what it reads", "subscribed", client.delete_offset(name, 1))
+    member.close()
+    same("state and members", ("empty", 0), (client.state(name), client.members(name)))
+    offsets = {each: 5 for each in PARTITIONS}
+    if "alter-offsets" in client.CAN:
+        client.alter(name, {0: 8})
+        offsets[0] = 8
+    if "delete-offsets" in client.CAN:
+        same("an offset deleted", None, client.delete_offset(name, 1))
+        del offsets[1]
+    same("offsets", offsets, {each: offset for each, (offset, _, _) in client.offsets(name).items()})
+    if "delete-groups" in client.CAN:
+        same("deleted", None, client.delete(name))
+        same("whether it is listed", False, name in client.groups())
+        same("offsets of what is deleted", {}, client.offsets(name))
+        same("deleted again", "not found", client.delete(name))
+
+
+def checks_of(client):
+    """Name, check and settings of its members."""
+    yield from [
+        ("alone-and-resumed", alone_and_resumed, {}),
+        ("shared", shared, {}),
+        ("crashed", crashed, {}),
+        ("static-member", static_member, {}),
+        ("committed", committed, {}),
+        ("administered", administered, {}),
+    ]
+    if "cooperative" in client.CAN:
+        yield "cooperative", cooperative, {"cooperative": True}
+        yield "cooperative-shared", shared, {"cooperative": True}
+    if "server-side" in client.CAN:
+        for check in (alone_and_resumed, shared, static_member, cooperative):
+            yield "server-side-" + check.__name__.replace("_", "-"), check, {"server_side": True}
+
+
+def stay(client, name):
+    """A member until its input ends, as it does when the program that started it is gone."""
+    member = Group(client, name).join()
+    sys.stdin.read()
+    os._exit(0 if member.error is None else 1)
+
+
+def in_a_group(client, name, check, settings):
+    check(Group(client, name).create(), **settings)
+
+
+def main(kind):
+    client = kind(sys.argv[1])
+    if len(sys.argv) > 2:
+        stay(client, sys.argv[2])
+    checks = Checks()
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        running = [
+            (name, pool.submit(in_a_group, client, name, check, settings))
+            for name, check, settings in checks_of(client)
+        ]
+        for name, future in running:
+            checks.run(f"group-{name}", future.result)
+    checks.end()
