@@ -35,7 +35,7 @@ impl Layout {
 
     /// Whether the version is one of these.
     #[inline]
-    pub(super) fn within(self, versions: &impl RangeBounds<i16>) -> bool {
+    pub(crate) fn within(self, versions: &impl RangeBounds<i16>) -> bool {
         versions.contains(&self.version)
     }
 }

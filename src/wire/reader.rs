@@ -51,6 +51,9 @@ pub enum DecodeError {
     /// Bytes after the last field.
     #[error("message is followed by {0} more bytes")]
     TrailingBytes(usize),
+    /// Bytes that name their own version, and it is below the first.
+    #[error("version {0} is negative")]
+    NegativeVersion(i16),
     /// A version that this codec does not have.
     #[error(transparent)]
     Version(#[from] UnsupportedVersion),
@@ -180,7 +183,7 @@ impl Reader {
 
     /// Walks the tagged fields at the end of a structure: `known` gets each tag with a reader of its
     /// bytes alone, and what it leaves unread is skipped.
-    pub(super) fn tags(
+    pub(crate) fn tags(
         &mut self,
         mut known: impl FnMut(u32, &mut Self) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {

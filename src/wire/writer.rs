@@ -140,7 +140,7 @@ impl<'a> Writer<'a> {
     }
 
     /// One tagged field: its tag, its size, its bytes. Never holds records, so it is written apart.
-    pub(super) fn put_tagged(
+    pub(crate) fn put_tagged(
         &mut self,
         tag: u32,
         write: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,

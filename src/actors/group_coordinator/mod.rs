@@ -1,0 +1,3 @@
+//! Consumer groups: what their members say to each other through the coordinator, and who gets what.
+
+pub mod consumer_protocol;
