@@ -105,8 +105,12 @@ impl<'a> Roster<'a> {
         let mut classes = classes.collect::<Vec<_>>();
         classes.sort_by_key(|(_, class)| (class.members.len(), class.topics[0]));
         for (number, (subscribers, class)) in classes.into_iter().enumerate() {
-            class.topics.iter().for_each(|topic| self.topics[*topic].class = Some(number));
-            subscribers.iter().for_each(|subscription| self.classes_in[*subscription].push(number));
+            for topic in &class.topics {
+                self.topics[*topic].class = Some(number);
+            }
+            for subscription in subscribers {
+                self.classes_in[subscription].push(number);
+            }
             self.classes.push(class);
         }
     }
@@ -166,7 +170,9 @@ impl Kept {
             owned.sort_unstable();
             owned.retain(|partition| !kept.is_taken(*partition));
             owned.truncate(limit);
-            owned.iter().for_each(|partition| kept.taken[partition.topic][partition.index as usize] = true);
+            for partition in &owned {
+                kept.taken[partition.topic][partition.index as usize] = true;
+            }
             kept.shares.push(owned);
         }
         kept

@@ -111,7 +111,7 @@ fn one_that_has_everything_gives_to_whoever_can_take() {
 }
 
 #[test]
-fn ten_thousand_partitions_are_shared_by_a_thousand_members_and_one_more_takes_ten() {
+fn ten_thousand_partitions_are_shared_by_a_thousand_members_and_one_more_takes_its_share() {
     let mut group = group_of(&(0..100).map(|number| (number, 100)).collect::<Vec<_>>(), &[]);
     let topics = (0..100).collect::<Vec<_>>();
     group.members = (0..1_000).map(|n| (format!("member-{n}").into(), member(&topics))).collect();
