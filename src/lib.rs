@@ -5,10 +5,6 @@
 //! node <- local_cluster <- cli`; `chaos` sees `model` and `client` only, `fuzzing` nothing right of `storage`.
 //! A test checks it.
 
-// Before the others, for its macros.
-#[macro_use]
-pub mod wire;
-
 pub mod actors;
 pub mod admin;
 pub mod chaos;
@@ -28,3 +24,4 @@ pub mod record;
 pub mod storage;
 pub mod sys;
 pub mod telemetry;
+pub mod wire;

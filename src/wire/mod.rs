@@ -9,7 +9,7 @@
 //! Kafka's own message definitions are the reference for fields and versions.
 
 #[macro_use]
-mod schema;
+pub(crate) mod schema;
 
 pub mod api;
 mod api_key;

@@ -51,6 +51,9 @@ pub enum DecodeError {
     /// Bytes after the last field.
     #[error("message is followed by {0} more bytes")]
     TrailingBytes(usize),
+    /// Bytes that name their own version, and it is below the first.
+    #[error("version {0} is negative")]
+    NegativeVersion(i16),
     /// A version that this codec does not have.
     #[error(transparent)]
     Version(#[from] UnsupportedVersion),

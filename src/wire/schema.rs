@@ -54,7 +54,7 @@ macro_rules! wire_structs {
         impl Default for $name {
             fn default() -> Self {
                 Self {$(
-                    $field: default_of!($ty; $($default)?),
+                    $field: $crate::wire::schema::default_of!($ty; $($default)?),
                 )*}
             }
         }
@@ -66,7 +66,7 @@ macro_rules! wire_structs {
                 layout: $crate::wire::Layout,
             ) -> Result<Self, $crate::wire::DecodeError> {
                 let mut this = Self::default();
-                $(untagged! { ($($tag)?)
+                $($crate::wire::schema::untagged! { ($($tag)?)
                     if layout.within(&($versions)) {
                         this.$field = $crate::wire::Field::read(reader, layout)?;
                         let nullable = false $(|| layout.within(&($null)))?;
@@ -77,7 +77,7 @@ macro_rules! wire_structs {
                 })*
                 if layout.flexible {
                     reader.tags(|tag, body| {
-                        $(tagged! { ($($tag)?)
+                        $($crate::wire::schema::tagged! { ($($tag)?)
                             if tag == TAG && layout.within(&($versions)) {
                                 this.$field = $crate::wire::Field::read(body, layout)?;
                             }
@@ -93,7 +93,7 @@ macro_rules! wire_structs {
                 writer: &mut $crate::wire::Writer<'_>,
                 layout: $crate::wire::Layout,
             ) -> Result<(), $crate::wire::EncodeError> {
-                $(untagged! { ($($tag)?)
+                $($crate::wire::schema::untagged! { ($($tag)?)
                     if layout.within(&($versions)) {
                         let nullable = false $(|| layout.within(&($null)))?;
                         if !nullable && $crate::wire::Field::is_null(&self.$field) {
@@ -104,15 +104,15 @@ macro_rules! wire_structs {
                 })*
                 if layout.flexible {
                     let mut present = 0_u32;
-                    $(tagged! { ($($tag)?)
+                    $($crate::wire::schema::tagged! { ($($tag)?)
                         let _ = TAG;
-                        if layout.within(&($versions)) && self.$field != default_of!($ty; $($default)?) {
+                        if layout.within(&($versions)) && self.$field != $crate::wire::schema::default_of!($ty; $($default)?) {
                             present += 1;
                         }
                     })*
                     writer.put_uvarint(present);
-                    $(tagged! { ($($tag)?)
-                        if layout.within(&($versions)) && self.$field != default_of!($ty; $($default)?) {
+                    $($crate::wire::schema::tagged! { ($($tag)?)
+                        if layout.within(&($versions)) && self.$field != $crate::wire::schema::default_of!($ty; $($default)?) {
                             writer.put_tagged(TAG, |body| {
                                 $crate::wire::Field::write(&self.$field, body, layout)
                             })?;
@@ -156,3 +156,5 @@ macro_rules! wire_api {
         }
     };
 }
+
+pub(crate) use {default_of, tagged, untagged, wire_structs};

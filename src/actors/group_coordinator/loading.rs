@@ -23,7 +23,7 @@ use crate::{
 /// How much is read at a time.
 const READ_BYTES: usize = 4 << 20;
 /// How long a leader is waited for before it is asked for again.
-const LEADER_WAIT: Duration = Duration::from_secs(60);
+const LEADER_WAIT: Duration = Duration::from_mins(1);
 
 /// What a load stands on.
 #[derive(Clone, Debug)]

@@ -9,6 +9,8 @@
 //!   with the term that it belongs to.
 //! - Its mailbox holds at most one request of each connection.
 
+pub mod assignor;
+pub mod consumer_protocol;
 pub mod core;
 mod error;
 mod handle;
@@ -43,7 +45,7 @@ use crate::{clock::Clock, config::node::GroupSettings, metrics::Metrics};
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// How often offsets are looked for whose time is up.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// What a coordinator needs; the same for each of its incarnations.
 #[derive(Clone, Debug)]
@@ -138,9 +140,9 @@ impl Actor for GroupCoordinator {
                 // One that was set before an earlier one is late, and means nothing.
                 let now = state.args.clock.monotonic();
                 state.rings_at = state.rings_at.filter(|rings_at| *rings_at > now);
-                state.decide(|core, now, effects| core.tick(now, effects))?;
+                state.decide(Coordinator::tick)?;
             }
-            CoordinatorMessage::Sweep => state.decide(|core, now, effects| core.sweep(now, effects))?,
+            CoordinatorMessage::Sweep => state.decide(Coordinator::sweep)?,
             CoordinatorMessage::TopicsDeleted(topics) => {
                 state.decide(|core, _, effects| core.topics_deleted(&topics, effects))?;
             }
@@ -184,7 +186,7 @@ impl CoordinatorState {
         })));
         let (writer, replies) = (Writer::default(), BTreeMap::new());
         self.serving = Some(Serving { leader, core, writer, next_ticket: 0, replies });
-        self.decide(|core, now, effects| core.tick(now, effects))
+        self.decide(Coordinator::tick)
     }
 
     fn on_leader_changed(&mut self, term: u64) {

@@ -25,9 +25,10 @@ use super::{
     stored::{ClassicGroupValue, GroupKey, Stored},
 };
 use crate::{
+    actors::group_coordinator::consumer_protocol,
     model::TimestampMs,
     wire::{
-        ErrorCode, Field, Layout, Reader, Str,
+        ErrorCode, Str,
         api::{
             describe_groups::{DescribedGroup, DescribedGroupMember},
             heartbeat::HeartbeatResponse,
@@ -386,10 +387,10 @@ impl Classic {
     /// Takes a member out of the lists and answers whatever it waits for.
     pub(super) fn forget(&mut self, id: &Str, cx: &mut Cx<'_>, code: ErrorCode) -> Option<Member> {
         let mut member = self.members.remove(id)?;
-        if let Some(instance) = &member.instance_id {
-            if self.instances.get(instance) == Some(id) {
-                self.instances.remove(instance);
-            }
+        if let Some(instance) = &member.instance_id
+            && self.instances.get(instance) == Some(id)
+        {
+            self.instances.remove(instance);
         }
         if let Some(ticket) = member.joining.take() {
             cx.answer(ticket, join_refused(code, id));
@@ -418,10 +419,10 @@ impl Classic {
         if invited != self.invited.len() {
             self.complete_if_all_joined(cx);
         }
-        if let State::Preparing(gathering) = self.state {
-            if gathering.ends <= now {
-                self.gathered(cx, gathering);
-            }
+        if let State::Preparing(gathering) = self.state
+            && gathering.ends <= now
+        {
+            self.gathered(cx, gathering);
         }
     }
 
@@ -513,7 +514,7 @@ impl Classic {
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
             for (_, metadata) in &member.protocols {
-                topics.extend(subscription_topics(metadata)?);
+                topics.extend(consumer_protocol::subscription(metadata).ok()?.topics);
             }
         }
         Some(topics)
@@ -567,19 +568,4 @@ pub(super) fn replace_ticket(
     if let Some(earlier) = place.replace(ticket) {
         cx.answer(earlier, stale(ErrorCode::RebalanceInProgress));
     }
-}
-
-wire_structs! {
-    /// How every version of a consumer's subscription begins.
-    struct SubscriptionHead {
-        /// The version.
-        version: i16 [0..],
-        /// The topics that it wants.
-        topics: Vec<Str> [0..],
-    }
-}
-
-fn subscription_topics(metadata: &Bytes) -> Option<Vec<Str>> {
-    let layout = Layout { version: 0, flexible: false };
-    SubscriptionHead::read(&mut Reader::new(metadata.clone()), layout).ok().map(|head| head.topics)
 }

@@ -267,12 +267,14 @@ impl Coordinator {
     ) {
         match request {
             Request::Join(request) => self.on_join(now, ticket, caller, &request, effects),
-            Request::Sync(request) => match self.groups.contains_key(&request.group_id) {
-                true => self.with_group(&request.group_id, now, effects, |group, cx| {
+            Request::Sync(request) if self.groups.contains_key(&request.group_id) => {
+                self.with_group(&request.group_id, now, effects, |group, cx| {
                     group.classic.sync(cx, ticket, &request);
-                }),
-                false => effects.push(Effect::Answer(ticket, sync_refused(ErrorCode::UnknownMemberId))),
-            },
+                });
+            }
+            Request::Sync(_) => {
+                effects.push(Effect::Answer(ticket, sync_refused(ErrorCode::UnknownMemberId)));
+            }
             Request::Heartbeat(request) => {
                 let Some(group) = self.groups.get_mut(&request.group_id) else {
                     effects.push(Effect::Answer(ticket, heartbeat_answer(ErrorCode::UnknownMemberId)));
@@ -335,7 +337,7 @@ impl Coordinator {
             self.found(&request.group_id, now.wall);
         }
         self.with_group(&request.group_id, now, effects, |group, cx| {
-            group.classic.join(cx, ticket, caller, request)
+            group.classic.join(cx, ticket, caller, request);
         });
     }
 
@@ -365,10 +367,10 @@ impl Coordinator {
             };
             answer.members = request.members.into_iter().map(unknown).collect();
         }
-        if caller.version < 3 {
-            if let Some(only) = answer.members.pop() {
-                answer.error_code = only.error_code;
-            }
+        if caller.version < 3
+            && let Some(only) = answer.members.pop()
+        {
+            answer.error_code = only.error_code;
         }
         effects.push(Effect::Answer(ticket, Answer::Leave(answer)));
     }

@@ -23,7 +23,7 @@ pub struct Committed {
     pub metadata: Str,
     /// The topic that it was committed for; nil where it was not told.
     pub topic: TopicId,
-    committed_at: TimestampMs,
+    stored_at: TimestampMs,
     /// Where the client said so.
     expires_at: Option<TimestampMs>,
 }
@@ -64,7 +64,7 @@ impl Offsets {
                     leader_epoch: partition.committed_leader_epoch,
                     metadata: Str::from(metadata.as_str()),
                     topic: topic.id,
-                    committed_at: now,
+                    stored_at: now,
                     expires_at,
                 };
                 write(committed.stored(&group, &topic.name, partition.partition_index));
@@ -129,7 +129,7 @@ impl Offsets {
             leader_epoch: value.leader_epoch,
             metadata: Str::from(value.metadata.as_str()),
             topic: value.topic_id,
-            committed_at: value.commit_timestamp,
+            stored_at: value.commit_timestamp,
             expires_at: (value.expire_timestamp.get() >= 0).then_some(value.expire_timestamp),
         };
         self.set(topic, index, committed);
@@ -156,13 +156,11 @@ impl Committed {
         settings: &GroupSettings,
         now: TimestampMs,
     ) -> bool {
-        match self.expires_at {
-            Some(at) => at <= now,
-            None => {
-                let from = empty_since.unwrap_or(TimestampMs::NONE).max(self.committed_at);
-                from.later(settings.offsets_retention) <= now
-            }
+        if let Some(at) = self.expires_at {
+            return at <= now;
         }
+        let from = empty_since.unwrap_or(TimestampMs::NONE).max(self.stored_at);
+        from.later(settings.offsets_retention) <= now
     }
 
     fn stored(&self, group: &Str, topic: &Str, partition: PartitionIndex) -> Stored {
@@ -170,7 +168,7 @@ impl Committed {
             offset: self.offset,
             leader_epoch: self.leader_epoch,
             metadata: self.metadata.clone(),
-            commit_timestamp: self.committed_at,
+            commit_timestamp: self.stored_at,
             expire_timestamp: self.expires_at.unwrap_or(TimestampMs::NONE),
             // The version with a time to expire at has no place for it.
             topic_id: if self.expires_at.is_some() { TopicId::default() } else { self.topic },

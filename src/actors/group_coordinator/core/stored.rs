@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId},
-    wire::{DecodeError, EncodeError, Field, Layout, Reader, Str, Writer},
+    wire::{DecodeError, EncodeError, Field, Layout, Reader, Str, Writer, schema::wire_structs},
 };
 
 /// The offset that a group has committed for a partition. Kind 0 is the same from before 2014.

@@ -535,7 +535,7 @@ fn a_static_member_keeps_its_share_while_it_is_away_for_less_than_its_session() 
     let first = world.join(as_static("i"));
     let id = world.joined(first).member_id;
     world.sync(&id, 1, &[(&id, "mine")]);
-    world.pass(SESSION - Duration::from_millis(1));
+    world.pass(SESSION.saturating_sub(Duration::from_millis(1)));
     let again = world.join(as_static("i"));
     let joined = world.joined(again);
     assert_eq!(joined.generation_id, 1);
@@ -623,7 +623,7 @@ fn offsets_are_forgotten_only_from_when_the_group_is_empty() {
     }
     world.leave(&a, None);
     world.leave(&b, None);
-    world.now += week - Duration::from_millis(1);
+    world.now += week.saturating_sub(Duration::from_millis(1));
     world.sweep();
     assert_eq!(world.committed(), Some(1));
     world.crash();
