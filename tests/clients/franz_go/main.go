@@ -1,12 +1,14 @@
 // Checks of a node with franz-go: its producer and consumer (kgo) and its administration (kadm).
 //
-// Prints `ok NAME` or `FAILED NAME: why` for each check; its argument is the node's address.
+// Prints `ok NAME` or `FAILED NAME: why` for each check; its arguments are the node's address and, for the
+// checks of consumer groups instead of the others, `groups`.
 package main
 
 import (
 	"context"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -16,19 +18,24 @@ import (
 type section func(*checks)
 
 var sections = []section{producing, consuming, administering}
+var groups = []section{grouping}
 
 // checks knows the node and what failed so far.
 type checks struct {
 	bootstrap string
-	failed    bool
+	failed    atomic.Bool
 }
 
 // check runs one check; a panic or an error fails it, and the others go on.
 func (c *checks) check(name string, body func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	c.checkWithin(name, 20*time.Second, body)
+}
+
+func (c *checks) checkWithin(name string, within time.Duration, body func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	if err := body(ctx); err != nil {
-		c.failed = true
+		c.failed.Store(true)
 		fmt.Printf("FAILED %s: %v\n", name, err)
 		return
 	}
@@ -42,10 +49,18 @@ func (c *checks) client(options ...kgo.Opt) (*kgo.Client, error) {
 
 func main() {
 	c := &checks{bootstrap: os.Args[1]}
-	for _, section := range sections {
+	chosen := sections
+	switch {
+	case len(os.Args) > 2 && os.Args[2] == "member":
+		stay(c, os.Args[3])
+		return
+	case len(os.Args) > 2 && os.Args[2] == "groups":
+		chosen = groups
+	}
+	for _, section := range chosen {
 		section(c)
 	}
-	if c.failed {
+	if c.failed.Load() {
 		os.Exit(1)
 	}
 }

@@ -205,8 +205,14 @@ def is_fenced(member):
 
 
 def static_member(group, **settings):
-    one, two = group.join(instance="one", **settings), group.join(instance="two", **settings)
+    one = group.join(instance="one", **settings)
+    group.settled("all is its own", one)
+    two = group.join(instance="two", **settings)
     group.settled("both share", one, two)
+    # Who has read has also seen all partitions: a leader that had not would join once more by itself.
+    group.produce(1)
+    eventually("both read", lambda: one.records and two.records, one, two)
+    group.settled("both still share", one, two)
     rebalances, kept, had = one.rebalances, one.owned, two.owned
     two.close()
     again = group.join(instance="two", **settings)
