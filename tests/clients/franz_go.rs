@@ -2,6 +2,8 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
+use polylogue::local_cluster::LocalNode;
+
 use crate::{
     samples::assert_program_stored,
     support::{
@@ -22,8 +24,8 @@ fn build(folder: &Path) -> Vec<Command> {
     vec![go]
 }
 
-#[test]
-fn franz_go_produces_consumes_and_administers() {
+/// Runs the program against a node of its own, if it can be built here.
+fn run(test: &str, arguments: &[&str], look: impl FnOnce(&LocalNode)) {
     let installation = Installation {
         name: "franz_go",
         pins: &[
@@ -33,13 +35,26 @@ fn franz_go_produces_consumes_and_administers() {
             include_str!("franz_go/records.go"),
             include_str!("franz_go/produce.go"),
             include_str!("franz_go/admin.go"),
+            include_str!("franz_go/group.go"),
+            include_str!("franz_go/group_admin.go"),
+            include_str!("franz_go/member.go"),
         ],
         steps: &build,
     };
-    let Some(folder) = installation.find("franz_go_produces_consumes_and_administers") else { return };
+    let Some(folder) = installation.find(test) else { return };
     let node = start_node();
     let mut program = Command::new(folder.join("franz_go"));
-    program.arg(node.kafka_address());
+    program.arg(node.kafka_address()).args(arguments);
     check(program, WITHIN);
-    assert_program_stored(&node);
+    look(&node);
+}
+
+#[test]
+fn franz_go_produces_consumes_and_administers() {
+    run("franz_go_produces_consumes_and_administers", &[], assert_program_stored);
+}
+
+#[test]
+fn franz_go_consumes_in_groups() {
+    run("franz_go_consumes_in_groups", &["groups"], |_| {});
 }

@@ -62,8 +62,8 @@ fn the_java_client_produces_consumes_and_administers() {
 }
 
 #[test]
-fn the_java_client_consumes_in_groups_of_both_protocols() {
-    let Some((kafka, folder)) = find("the_java_client_consumes_in_groups_of_both_protocols") else { return };
+fn the_java_client_consumes_in_groups() {
+    let Some((kafka, folder)) = find("the_java_client_consumes_in_groups") else { return };
     let node = start_node();
     let mut program = kafka.java_beside(&folder, "Checks", 256);
     program.arg(node.kafka_address()).arg("groups");

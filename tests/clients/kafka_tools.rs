@@ -27,7 +27,6 @@ mod class {
     pub(super) const CONSOLE_PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
     pub(super) const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
     pub(super) const GET_OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
-    pub(super) const GROUPS: &str = "org.apache.kafka.tools.GroupsCommand";
     pub(super) const LEADER_ELECTION: &str = "org.apache.kafka.tools.LeaderElectionCommand";
     pub(super) const LOG_DIRS: &str = "org.apache.kafka.tools.LogDirsCommand";
     pub(super) const PRODUCER_PERFORMANCE: &str = "org.apache.kafka.tools.ProducerPerformance";

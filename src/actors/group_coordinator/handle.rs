@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{oneshot, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -13,6 +13,10 @@ use super::{
     message::{Ask, CoordinatorMessage},
 };
 use crate::actors::supervise::Slot;
+
+/// How long a coordinator that is still reading is waited for, and how long at first between two questions.
+const LOADING_WAIT: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// There are no coordinators: the topic of the groups has yet to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +79,28 @@ impl Groups {
     }
 }
 
+/// Asks; a coordinator that is still reading is asked again for a moment, since a client that is told to wait waits
+/// for longer, and some give up.
 async fn ask(
+    coordinator: &Slot<CoordinatorMessage>,
+    caller: Caller,
+    request: Request,
+    within: Duration,
+) -> Result<Answer, Refusal> {
+    let (mut pause, mut left) = (FIRST_PAUSE, LOADING_WAIT.min(within));
+    loop {
+        match ask_once(coordinator, caller.clone(), request.clone(), within).await {
+            Err(Refusal::Loading) if !left.is_zero() => {
+                sleep(pause).await;
+                left = left.saturating_sub(pause);
+                pause *= 2;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+async fn ask_once(
     coordinator: &Slot<CoordinatorMessage>,
     caller: Caller,
     request: Request,

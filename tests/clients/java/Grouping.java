@@ -45,11 +45,17 @@ final class Grouping {
         try (Admin admin = Records.admin(checks)) {
             Grouping all = new Grouping(checks, admin);
             all.check("classic-crashed", CLASSIC, group -> crashed(group, "classic"));
-            all.check("consumer-crashed", SERVER_SIDE, group -> {
-                sessionOfSixSeconds(group);
-                crashed(group, "consumer");
-            });
-            for (String protocol : List.of("classic", "consumer")) {
+            // Wanted where the broker coordinates such groups (KIP-848).
+            boolean serverSide = System.getenv("SERVER_SIDE_GROUPS") != null;
+            if (serverSide) {
+                all.check("consumer-crashed", SERVER_SIDE, group -> {
+                    sessionOfSixSeconds(group);
+                    crashed(group, "consumer");
+                });
+                all.check("consumer-unreleased", SERVER_SIDE, Grouping::unreleased);
+                all.check("consumer-cooperative", SERVER_SIDE, Grouping::cooperative);
+            }
+            for (String protocol : serverSide ? List.of("classic", "consumer") : List.of("classic")) {
                 Map<String, Object> settings = Map.of("group.protocol", protocol);
                 all.check(protocol + "-alone-and-resumed", settings, Grouping::aloneAndResumed);
                 all.check(protocol + "-shared", settings, Grouping::shared);
@@ -58,10 +64,8 @@ final class Grouping {
                 all.check(protocol + "-administered", settings, GroupAdmin::administered);
             }
             all.check("classic-fenced", CLASSIC, Grouping::fenced);
-            all.check("consumer-unreleased", SERVER_SIDE, Grouping::unreleased);
             all.check("cooperative", COOPERATIVE, Grouping::cooperative);
             all.check("cooperative-shared", COOPERATIVE, Grouping::shared);
-            all.check("consumer-cooperative", SERVER_SIDE, Grouping::cooperative);
             all.running.shutdown();
             if (!all.running.awaitTermination(2, TimeUnit.MINUTES)) {
                 checks.check("all-have-ended", () -> Checks.equal("ended", false, true));

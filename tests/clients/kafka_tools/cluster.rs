@@ -2,7 +2,7 @@
 
 use super::{
     Tools,
-    class::{API_VERSIONS, CLUSTER, CONFIGS, GROUPS, LEADER_ELECTION, REASSIGN},
+    class::{API_VERSIONS, CLUSTER, CONFIGS, LEADER_ELECTION, REASSIGN},
 };
 
 #[test]
@@ -45,7 +45,6 @@ fn what_one_node_cannot_do_is_said_to_be_unsupported_at_once() {
     };
     let election = ["--election-type", "preferred", "--all-topic-partitions"];
     tools.refused(LEADER_ELECTION, &election, "does not support ELECT_LEADERS");
-    tools.refused(GROUPS, &["--list"], "does not support LIST_GROUPS");
     let moves = tools.run(REASSIGN, &["--list"]);
     assert!(moves.says("does not support LIST_PARTITION_REASSIGNMENTS"), "{moves:#?}");
     let group = ["--entity-type", "groups", "--entity-name", "g", "--alter"];

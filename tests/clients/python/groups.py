@@ -296,7 +296,8 @@ def checks_of(client):
     if "cooperative" in client.CAN:
         yield "cooperative", cooperative, {"cooperative": True}
         yield "cooperative-shared", shared, {"cooperative": True}
-    if "server-side" in client.CAN:
+    # Wanted where the broker coordinates such groups (KIP-848).
+    if "server-side" in client.CAN and "SERVER_SIDE_GROUPS" in os.environ:
         for check in (alone_and_resumed, shared, static_member, cooperative):
             yield "server-side-" + check.__name__.replace("_", "-"), check, {"server_side": True}
 

@@ -5,7 +5,7 @@
 //! part of the question; a partition moves only where the assignor's promise cannot be kept otherwise.
 //!
 //! Topics that the same members subscribe to are alike to all assignors, so they decide over such
-//! classes ([`roster`]) rather than over single topics. Most groups have one.
+//! classes (`roster.rs`) rather than over single topics. Most groups have one.
 
 mod exclusive;
 mod range;

@@ -690,8 +690,8 @@ fn offsets_of_topics_that_are_consumed_cannot_be_deleted() {
     };
     assert_eq!(delete(&mut world, "t"), Err(ErrorCode::GroupIdNotFound));
     world.commit("", -1, 8);
-    // Version 3, one topic "u".
-    let subscription = Bytes::from_static(b"\0\x03\0\0\0\x01\0\x01u\xff\xff\xff\xff\0\0\0\0");
+    // Version 1, one topic "u".
+    let subscription = Bytes::from_static(b"\0\x01\0\0\0\x01\0\x01u\xff\xff\xff\xff\0\0\0\0");
     let a = world.invite();
     world.join(Joining { protocols: vec![("range".into(), subscription)], ..as_member(&a) });
     assert_eq!(delete(&mut world, "u"), Ok(ErrorCode::GroupSubscribedToTopic));
