@@ -143,3 +143,35 @@ fn a_term_is_found_again_in_its_batches_whatever_offset_a_batch_before_it_claims
         }
     }
 }
+
+#[test]
+fn batches_that_agree_are_served_behind_a_hit_one_although_others_are_missing_at_the_end_of_their_segment() {
+    // The file is cut short, or it is whole and the next one is gone, so that the log goes on far behind it.
+    for (is_cut, whole, lost) in [(true, vec![0, 2, 3, 5, 6], 4..5), (false, vec![0, 2, 3, 4], 5..7)] {
+        let mut machine = Machine::new();
+        machine.options.segment_bytes = 5 * BATCH;
+        let (mut log, _) = machine.open();
+        for _ in 0..7 {
+            one(&mut log, b"flushed");
+        }
+        flush(&mut log);
+        log.checkpoint_job().unwrap().run().unwrap();
+        machine.disk.kill();
+        drop(log);
+        assert!(machine.disk.flip(Machine::path(0), BATCH + 70, 1));
+        let fs = machine.disk.mount();
+        if is_cut {
+            let file = fs.open(Path::new(&Machine::path(0)), Open::ReadWrite).unwrap();
+            file.set_len(4 * BATCH).unwrap();
+            file.sync_data().unwrap();
+        } else {
+            fs.remove_file(Path::new(&Machine::path(5))).unwrap();
+        }
+        for opening in 0..3 {
+            let (log, report) = machine.open();
+            assert_eq!((report.log_end, report.cut), (Offset::new(7), None));
+            let skips = vec![(1, 2), (lost.start, lost.end)];
+            assert_eq!(consume(&log, 0), (whole.clone(), skips), "opening {opening}");
+        }
+    }
+}
