@@ -170,7 +170,8 @@ impl Recovery<'_> {
                         scanner.pass(&header);
                     }
                     Step::Bad(reason) => {
-                        scanner.skip(reason, None)?;
+                        // Else a batch whose offset is hit may claim one behind which no term is looked for.
+                        scanner.skip(reason, self.flushed_anchor(segment, scanner.position()))?;
                     }
                     Step::End => break,
                 }

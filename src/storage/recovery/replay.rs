@@ -173,7 +173,7 @@ impl Recovery<'_> {
     }
 
     /// Nothing that was not flushed is looked for behind rot.
-    fn flushed_anchor(&self, segment: &Segment, position: u64) -> Option<(u64, Offset)> {
+    pub(super) fn flushed_anchor(&self, segment: &Segment, position: u64) -> Option<(u64, Offset)> {
         let checkpoint = &self.checkpoint;
         let ahead = position + 1..=segment.size();
         let is_here = checkpoint.segment_base == segment.base() && ahead.contains(&checkpoint.position);

@@ -77,11 +77,13 @@ pub(crate) struct Hole {
     pub(crate) reason: CorruptReason,
 }
 
-/// Up to where the way on is looked for, and the offset that follows there, where that is known.
+/// Up to where the way on is looked for, and the offset that follows there, where that is known: for certain, or
+/// unless batches are missing before it, as at the end of a segment's file.
 #[derive(Clone, Copy, Debug)]
 struct Upper {
     position: u64,
     offset: Option<Offset>,
+    is_certain: bool,
 }
 
 /// Where a whole batch stands, whose offset its own checksum does not cover.
@@ -213,7 +215,7 @@ impl Scanner {
         if let Step::Batch(_) = self.judge(self.position, None)? {
             return Ok(true);
         }
-        Ok(self.search(Upper { position: self.limit, offset: None })?.is_some())
+        Ok(self.search(Upper { position: self.limit, offset: None, is_certain: false })?.is_some())
     }
 
     fn judge(&mut self, position: u64, expected: Option<Offset>) -> io::Result<Step> {
@@ -245,8 +247,10 @@ impl Scanner {
         let (from, first) = (self.position, self.expected);
         let anchor = anchor.filter(|(_, offset)| *offset > first);
         let upper = match anchor {
-            Some((position, offset)) if position <= self.limit => Upper { position, offset: Some(offset) },
-            Some(_) | None => Upper { position: self.limit, offset: self.end },
+            Some((position, offset)) if position <= self.limit => {
+                Upper { position, offset: Some(offset), is_certain: true }
+            }
+            Some(_) | None => Upper { position: self.limit, offset: self.end, is_certain: false },
         };
         let end = self.end;
         // What stands before the anchor also counts to no further than it.
@@ -306,16 +310,14 @@ impl Scanner {
     ) -> io::Result<Place> {
         let mut said = Vec::with_capacity(VOICES + 1);
         let mut offsets = 0;
+        let mut known = None;
         let beyond = loop {
             said.push(header.base_offset.plus(-offsets));
             offsets += i64::from(header.last_offset_delta) + 1;
             position += header.total_len() as u64;
             if position >= upper.position {
-                // What is known for certain of that place outweighs what the batches say.
-                match upper.offset.filter(|_| position == upper.position) {
-                    Some(certain) => return Ok(Place::Agreed(certain.plus(-offsets))),
-                    None => break None,
-                }
+                known = upper.offset.filter(|_| position == upper.position);
+                break known;
             }
             if said.len() == VOICES {
                 break None;
@@ -328,13 +330,15 @@ impl Scanner {
                 }
             }
         };
-        let told = said.iter().copied().chain(beyond.map(|offset| offset.plus(-offsets)));
-        let told: Vec<Offset> = told.collect();
+        let here = |offset: Offset| offset.plus(-offsets);
+        let told: Vec<Offset> = said.iter().copied().chain(beyond.map(here)).collect();
         let agreed = told.iter().find(|one| told.iter().filter(|other| other == one).count() > 1);
-        Ok(match (agreed, said.as_slice()) {
-            (Some(agreed), _) => Place::Agreed(*agreed),
-            (None, [alone]) => Place::Alone(*alone),
-            (None, _) => Place::Unknown,
+        Ok(match (agreed, known.map(here), said.as_slice()) {
+            (_, Some(certain), _) if upper.is_certain => Place::Agreed(certain),
+            (Some(agreed), ..) => Place::Agreed(*agreed),
+            (None, Some(end), _) => Place::Agreed(end),
+            (None, None, [alone]) => Place::Alone(*alone),
+            (None, None, _) => Place::Unknown,
         })
     }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::{
     append, batch,
-    rules::{BATCH, Machine, consume, flush, one, with_tail},
+    rules::{BATCH, DIR, Machine, consume, flush, one, with_tail},
 };
 use crate::{
-    model::{BootId, Offset},
+    model::{BootId, LeaderEpoch, Offset},
     record::{Producer, write_crc},
     storage::{
         fs::{Fs as _, Open},
@@ -103,4 +103,75 @@ fn batches_behind_a_gap_are_served_where_they_are() {
     let file = machine.disk.mount().open(Path::new(&path), Open::ReadWrite).unwrap();
     file.write_all_at(&bytes, 0).unwrap();
     assert_eq!(consume(&log, 0), (vec![0, 2, 3, 4, 5], vec![(1, 2)]));
+}
+
+#[test]
+fn a_term_is_found_again_in_its_batches_whatever_offset_a_batch_before_it_claims() {
+    // Batch 1 is hit in its records, batch 2 in its offset alone, and batch 3, which could contradict that, or not.
+    for (hits, whole) in
+        [(&[(1, 70), (2, 0)][..], vec![0, 3, 4, 5]), (&[(1, 70), (2, 0), (3, 70)], vec![0, 4, 5])]
+    {
+        for is_poisoned in [false, true] {
+            let mut machine = Machine::new();
+            for records in [4, 2] {
+                let (mut log, _) = machine.open();
+                for _ in 0..records {
+                    one(&mut log, b"flushed");
+                }
+                flush(&mut log);
+                log.checkpoint_job().unwrap().run().unwrap();
+            }
+            machine.disk.kill();
+            for (batch, byte) in hits {
+                assert!(machine.disk.flip(Machine::path(0), batch * BATCH + byte, 0x10));
+            }
+            let fs = machine.disk.mount();
+            fs.remove_file(Path::new(&format!("{DIR}/leader-epochs"))).unwrap();
+            if is_poisoned {
+                fs.open(Path::new(&format!("{DIR}/poisoned")), Open::Create).unwrap();
+            }
+            let skipped = (1, whole[1]);
+            for opening in 0..3 {
+                let (log, report) = machine.open();
+                assert_eq!((report.log_end, report.cut), (Offset::new(6), None));
+                let (served, skips) = consume(&log, 0);
+                assert_eq!(served, whole, "poisoned: {is_poisoned}, opening {opening}");
+                assert_eq!((skips[0].0, skips[skips.len() - 1].1), skipped, "{skips:?}");
+                assert_eq!(log.reader().epoch_at(Offset::new(3)), Some(LeaderEpoch::new(1)));
+                assert_eq!(log.reader().epoch_at(Offset::new(4)), Some(LeaderEpoch::new(2)));
+            }
+        }
+    }
+}
+
+#[test]
+fn batches_that_agree_are_served_behind_a_hit_one_although_others_are_missing_at_the_end_of_their_segment() {
+    // The file is cut short, or it is whole and the next one is gone, so that the log goes on far behind it.
+    for (is_cut, whole, lost) in [(true, vec![0, 2, 3, 5, 6], 4..5), (false, vec![0, 2, 3, 4], 5..7)] {
+        let mut machine = Machine::new();
+        machine.options.segment_bytes = 5 * BATCH;
+        let (mut log, _) = machine.open();
+        for _ in 0..7 {
+            one(&mut log, b"flushed");
+        }
+        flush(&mut log);
+        log.checkpoint_job().unwrap().run().unwrap();
+        machine.disk.kill();
+        drop(log);
+        assert!(machine.disk.flip(Machine::path(0), BATCH + 70, 1));
+        let fs = machine.disk.mount();
+        if is_cut {
+            let file = fs.open(Path::new(&Machine::path(0)), Open::ReadWrite).unwrap();
+            file.set_len(4 * BATCH).unwrap();
+            file.sync_data().unwrap();
+        } else {
+            fs.remove_file(Path::new(&Machine::path(5))).unwrap();
+        }
+        for opening in 0..3 {
+            let (log, report) = machine.open();
+            assert_eq!((report.log_end, report.cut), (Offset::new(7), None));
+            let skips = vec![(1, 2), (lost.start, lost.end)];
+            assert_eq!(consume(&log, 0), (whole.clone(), skips), "opening {opening}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-const DIR: &str = "/logs/t-0";
+pub(super) const DIR: &str = "/logs/t-0";
 
 pub(super) struct Machine {
     pub(super) disk: SimulatedDisk,
