@@ -4,6 +4,7 @@
 
 mod cluster;
 mod configs;
+mod groups;
 mod records;
 mod topics;
 
@@ -23,10 +24,12 @@ mod class {
     pub(super) const API_VERSIONS: &str = "org.apache.kafka.tools.BrokerApiVersionsCommand";
     pub(super) const CLUSTER: &str = "org.apache.kafka.tools.ClusterTool";
     pub(super) const CONFIGS: &str = "kafka.admin.ConfigCommand";
+    pub(super) const CONSUMER_GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
     pub(super) const CONSOLE_CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
     pub(super) const CONSOLE_PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
     pub(super) const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
     pub(super) const GET_OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
+    pub(super) const GROUPS: &str = "org.apache.kafka.tools.GroupsCommand";
     pub(super) const LEADER_ELECTION: &str = "org.apache.kafka.tools.LeaderElectionCommand";
     pub(super) const LOG_DIRS: &str = "org.apache.kafka.tools.LogDirsCommand";
     pub(super) const PRODUCER_PERFORMANCE: &str = "org.apache.kafka.tools.ProducerPerformance";
