@@ -82,7 +82,23 @@ class Member:
         return answer.result()
 
     def commit(self):
-        self.ask(lambda consumer: consumer.commit())
+        """Once more while the group is balanced, which a client may ask for of its own accord."""
+        refusals = ["rebalancing"]
+
+        def settled():
+            refusals.append(self.refusal())
+            return refusals[-1] != "rebalancing"
+
+        eventually("a commit", settled, self)
+        same("why it was not committed", None, refusals[-1])
+
+    def refusal(self):
+        """Commits where it has read to; the reason why not."""
+        try:
+            self.ask(lambda consumer: consumer.commit())
+        except Exception as error:  # as the client names it
+            return self.group.client.reason(error)
+        return None
 
     def close(self):
         """Leaves the group, but for a static member."""
@@ -195,15 +211,6 @@ def crashed(group):
     survivor.close()
 
 
-def is_fenced(member):
-    """Not every client tells by itself, but none can commit."""
-    try:
-        member.commit()
-    except Exception as error:  # it may be told of a rebalance first
-        return member.group.client.reason(error) == "fenced"
-    return False
-
-
 def static_member(group, **settings):
     one = group.join(instance="one", **settings)
     group.settled("all is its own", one)
@@ -223,7 +230,7 @@ def static_member(group, **settings):
     same("what the other has", (rebalances, kept), (one.rebalances, one.owned))
     if "fence" in group.client.CAN and not settings:
         usurper = group.join(instance="two")
-        eventually("the first of the same name is fenced", lambda: is_fenced(again), usurper)
+        eventually("the first of the same name is fenced", lambda: again.refusal() == "fenced", usurper)
         again = usurper
     for member in (one, again):
         member.close()

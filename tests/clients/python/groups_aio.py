@@ -28,6 +28,9 @@ class Aio:
     def run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(WITHIN)
 
+    def reason(self, error):
+        return repr(error)
+
     def consumer(self, group, member, **settings):
         return Reader(self, group, member, **settings)
 

@@ -12,7 +12,7 @@ from kafka import (
 )
 from kafka.admin import NewTopic
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import FencedInstanceIdError, NoError
+from kafka.errors import CommitFailedError, FencedInstanceIdError, NoError, RebalanceInProgressError
 
 import groups
 from groups import HEARTBEAT_MS, SESSION_MS, WITHIN
@@ -47,6 +47,8 @@ class KafkaPython:
         return Reader(self.bootstrap, group, member, **settings)
 
     def reason(self, error):
+        if isinstance(error, (CommitFailedError, RebalanceInProgressError)):
+            return "rebalancing"
         return "fenced" if isinstance(error, FencedInstanceIdError) else repr(error)
 
     def create(self, topic, partitions):
@@ -124,7 +126,8 @@ class Reader:
         self.inner.subscribe([group], listener=Listener(member))
 
     def poll(self):
-        polled = self.inner.poll(timeout_ms=100)
+        # Where a poll ends while it joins, it may go on for ever without doing so.
+        polled = self.inner.poll(timeout_ms=1000)
         return [(each.partition, each.offset, each.value) for records in polled.values() for each in records]
 
     def commit(self, offsets=None):
