@@ -98,6 +98,32 @@ impl Door {
     }
 }
 
+/// The coordinators of groups.
+async fn groups(
+    root: &SupervisorHandle,
+    folder: &std::path::Path,
+    topics: &TopicTable,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Groups {
+    let groups = Groups::default();
+    let coordinators = SupervisorHandle::new(SupervisorOptions::default());
+    root.add(coordinators.child_spec("coordinators", Placement::here())).await.unwrap();
+    let router = RouterArgs {
+        supervisor: coordinators,
+        groups: groups.clone(),
+        topics: topics.clone(),
+        data: Handle::current(),
+        io: Handle::current(),
+        clock: Arc::clone(clock),
+        settings: settings(folder).groups,
+        metrics: Arc::clone(metrics),
+    };
+    let make = move |_| (GroupRouter, router.clone());
+    root.add(ChildSpec::actor("group-router", Placement::here(), Slot::new(), make)).await.unwrap();
+    groups
+}
+
 /// The registry, the replicas, and what connections share.
 async fn broker(
     root: &SupervisorHandle,
@@ -146,21 +172,7 @@ async fn broker(
     };
     let make = move |_| (Reconciler, partitions.clone());
     root.add(ChildSpec::actor("reconciler", Placement::here(), Slot::new(), make)).await.unwrap();
-    let groups = Groups::default();
-    let coordinators = SupervisorHandle::new(SupervisorOptions::default());
-    root.add(coordinators.child_spec("coordinators", Placement::here())).await.unwrap();
-    let router = RouterArgs {
-        supervisor: coordinators,
-        groups: groups.clone(),
-        topics: topics.clone(),
-        data: Handle::current(),
-        io: Handle::current(),
-        clock: Arc::clone(&clock),
-        settings: settings(folder).groups,
-        metrics: Arc::clone(&metrics),
-    };
-    let make = move |_| (GroupRouter, router.clone());
-    root.add(ChildSpec::actor("group-router", Placement::here(), Slot::new(), make)).await.unwrap();
+    let groups = groups(root, folder, &topics, &clock, &metrics).await;
     Broker {
         node_id: NODE,
         membership: handle,

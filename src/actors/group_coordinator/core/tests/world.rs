@@ -1,0 +1,312 @@
+//! A coordinator with a log and a clock that stands still unless it is moved.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::super::{
+    Answer, Caller, Commit, CommitTopic, Committed, Coordinator, Effect, FetchOffsets, ListFilter, Now,
+    Partitions, Request, Ticket, stored::Stored,
+};
+use crate::{
+    config::node::GroupSettings,
+    model::{Offset, PartitionIndex, TimestampMs, TopicId},
+    wire::{
+        ErrorCode, Str,
+        api::{
+            heartbeat::HeartbeatRequest,
+            join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse},
+            leave_group::{LeaveGroupRequest, MemberIdentity},
+            offset_commit::OffsetCommitRequestPartition,
+            sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse},
+        },
+    },
+};
+
+pub(super) const SESSION: Duration = Duration::from_secs(10);
+pub(super) const REBALANCE: Duration = Duration::from_secs(30);
+
+/// A coordinator whose clock stands still unless it is moved, with a log that holds what it wrote.
+pub(super) struct World {
+    pub(super) coordinator: Coordinator,
+    settings: GroupSettings,
+    pub(super) now: Duration,
+    next: u64,
+    pub(super) log: Vec<Stored>,
+    pub(super) answers: BTreeMap<Ticket, Answer>,
+    pub(super) version: i16,
+}
+
+/// A join as a test says it.
+#[derive(Clone)]
+pub(super) struct Joining {
+    pub(super) member: Str,
+    pub(super) instance: Option<Str>,
+    pub(super) protocols: Vec<(Str, Bytes)>,
+}
+
+pub(super) fn nobody() -> Joining {
+    Joining {
+        member: Str::default(),
+        instance: None,
+        protocols: vec![("range".into(), Bytes::from_static(b"sub"))],
+    }
+}
+
+pub(super) fn as_member(member: &Str) -> Joining {
+    Joining { member: member.clone(), ..nobody() }
+}
+
+pub(super) fn as_static(instance: &'static str) -> Joining {
+    Joining { instance: Some(instance.into()), ..nobody() }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(GroupSettings { initial_rebalance_delay: Duration::ZERO, ..GroupSettings::default() })
+    }
+
+    pub(super) fn with(settings: GroupSettings) -> Self {
+        Self {
+            coordinator: Coordinator::new(settings.clone()),
+            settings,
+            now: Duration::from_secs(1000),
+            next: 0,
+            log: Vec::new(),
+            answers: BTreeMap::new(),
+            version: 9,
+        }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { monotonic: self.now, wall: TimestampMs::new(self.now.as_millis() as i64) }
+    }
+
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Write(stored) => {
+                    // As it would come back from the disk.
+                    let record = stored.write().unwrap();
+                    assert_eq!(Stored::read(record.key, record.value).unwrap(), stored);
+                    self.log.push(stored);
+                }
+                Effect::Answer(ticket, answer) => {
+                    assert!(self.answers.insert(ticket, answer).is_none(), "answered twice: {ticket:?}");
+                }
+            }
+        }
+    }
+
+    pub(super) fn ask(&mut self, request: Request) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        let caller = Caller {
+            client_id: "client".into(),
+            client_host: "/127.0.0.1".into(),
+            version: self.version,
+            fresh: Uuid::from_u128(u128::from(self.next)),
+        };
+        let mut effects = Vec::new();
+        self.coordinator.step(self.now(), ticket, &caller, request, &mut effects);
+        self.carry_out(effects);
+        ticket
+    }
+
+    /// Lets time pass, as a timer would: stopping whenever something is due.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.coordinator.next_tick().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            let mut effects = Vec::new();
+            self.coordinator.tick(self.now(), &mut effects);
+            self.carry_out(effects);
+            assert!(
+                self.coordinator.next_tick().is_none_or(|next| next > self.now),
+                "a timer that never rests"
+            );
+        }
+        self.now = end;
+    }
+
+    /// The coordinator dies; its successor knows what was written.
+    pub(super) fn crash(&mut self) {
+        self.coordinator = Coordinator::new(self.settings.clone());
+        for stored in self.log.clone() {
+            self.coordinator.load(stored);
+        }
+        self.coordinator.loaded(self.now());
+    }
+
+    pub(super) fn join(&mut self, joining: Joining) -> Ticket {
+        self.ask(Request::Join(JoinGroupRequest {
+            group_id: "g".into(),
+            session_timeout_ms: SESSION.as_millis() as i32,
+            rebalance_timeout_ms: REBALANCE.as_millis() as i32,
+            member_id: joining.member,
+            group_instance_id: joining.instance,
+            protocol_type: "consumer".into(),
+            protocols: joining
+                .protocols
+                .into_iter()
+                .map(|(name, metadata)| JoinGroupRequestProtocol { name, metadata })
+                .collect(),
+            ..JoinGroupRequest::default()
+        }))
+    }
+
+    #[track_caller]
+    pub(super) fn joined(&mut self, ticket: Ticket) -> JoinGroupResponse {
+        match self.answers.remove(&ticket) {
+            Some(Answer::Join(answer)) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The way in of a new dynamic member: an id first, then the join that waits.
+    #[track_caller]
+    pub(super) fn invite(&mut self) -> Str {
+        let ticket = self.join(nobody());
+        let answer = self.joined(ticket);
+        assert_eq!(answer.error_code, ErrorCode::MemberIdRequired);
+        answer.member_id
+    }
+
+    pub(super) fn sync(&mut self, member: &Str, generation: i32, shares: &[(&Str, &'static str)]) -> Ticket {
+        let share = |(member, share): &(&Str, &'static str)| SyncGroupRequestAssignment {
+            member_id: (*member).clone(),
+            assignment: Bytes::from_static(share.as_bytes()),
+        };
+        self.ask(Request::Sync(SyncGroupRequest {
+            group_id: "g".into(),
+            generation_id: generation,
+            member_id: member.clone(),
+            assignments: shares.iter().map(share).collect(),
+            ..SyncGroupRequest::default()
+        }))
+    }
+
+    #[track_caller]
+    pub(super) fn synced(&mut self, ticket: Ticket) -> SyncGroupResponse {
+        match self.answers.remove(&ticket) {
+            Some(Answer::Sync(answer)) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn heartbeat(&mut self, member: &Str, generation: i32) -> ErrorCode {
+        let ticket = self.ask(Request::Heartbeat(HeartbeatRequest {
+            group_id: "g".into(),
+            generation_id: generation,
+            member_id: member.clone(),
+            group_instance_id: None,
+        }));
+        match self.answers.remove(&ticket) {
+            Some(Answer::Heartbeat(answer)) => answer.error_code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn leave(&mut self, member: &Str, instance: Option<Str>) -> ErrorCode {
+        let ticket = self.ask(Request::Leave(LeaveGroupRequest {
+            group_id: "g".into(),
+            members: vec![MemberIdentity {
+                member_id: member.clone(),
+                group_instance_id: instance,
+                reason: None,
+            }],
+            ..LeaveGroupRequest::default()
+        }));
+        match self.answers.remove(&ticket) {
+            Some(Answer::Leave(answer)) => answer.members[0].error_code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn commit(&mut self, member: &str, generation: i32, offset: i64) -> ErrorCode {
+        self.commit_with(member, generation, offset, -1, "")
+    }
+
+    pub(super) fn commit_with(
+        &mut self,
+        member: &str,
+        generation: i32,
+        offset: i64,
+        retention_ms: i64,
+        note: &str,
+    ) -> ErrorCode {
+        let partition = OffsetCommitRequestPartition {
+            partition_index: PartitionIndex::new(0),
+            committed_offset: Offset::new(offset),
+            committed_metadata: Some(note.into()),
+            ..OffsetCommitRequestPartition::default()
+        };
+        let ticket = self.ask(Request::Commit(Commit {
+            group: "g".into(),
+            member_id: member.into(),
+            generation,
+            retention_ms,
+            topics: vec![CommitTopic { name: "t".into(), id: topic(), partitions: vec![partition] }],
+            ..Commit::default()
+        }));
+        match self.answers.remove(&ticket) {
+            Some(Answer::Commit(codes)) => codes[0].1[0].1,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn committed_whole(&mut self) -> Option<Committed> {
+        let topics = Some(vec![Partitions { topic: "t".into(), indexes: vec![PartitionIndex::new(0)] }]);
+        let ticket = self.ask(Request::FetchOffsets(FetchOffsets { group: "g".into(), topics }));
+        match self.answers.remove(&ticket) {
+            Some(Answer::Offsets(mut offsets)) => offsets[0].1.remove(0).1,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn committed(&mut self) -> Option<i64> {
+        self.committed_whole().map(|committed| committed.offset.get())
+    }
+
+    pub(super) fn state(&mut self) -> String {
+        let ticket = self.ask(Request::Describe { group: "g".into() });
+        match self.answers.remove(&ticket) {
+            Some(Answer::Describe(described)) => described.group_state.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn delete(&mut self) -> ErrorCode {
+        let ticket = self.ask(Request::Delete { group: "g".into() });
+        match self.answers.remove(&ticket) {
+            Some(Answer::Delete(code)) => code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn sweep(&mut self) {
+        let mut effects = Vec::new();
+        self.coordinator.sweep(self.now(), &mut effects);
+        self.carry_out(effects);
+    }
+
+    /// Two members that are settled, the first of which leads, in this generation.
+    #[track_caller]
+    pub(super) fn two_settled(&mut self) -> (Str, Str, i32) {
+        let (a, b) = (self.invite(), self.invite());
+        let (joining_a, joining_b) = (self.join(as_member(&a)), self.join(as_member(&b)));
+        let generation = self.joined(joining_a).generation_id;
+        let leader = self.joined(joining_b).leader;
+        let (leader, other) = if leader == a { (a, b) } else { (b, a) };
+        let waiting = self.sync(&other, generation, &[]);
+        let leading = self.sync(&leader, generation, &[(&leader, "one"), (&other, "two")]);
+        assert_eq!(self.synced(leading).assignment, "one");
+        assert_eq!(self.synced(waiting).assignment, "two");
+        (leader, other, generation)
+    }
+}
+
+pub(super) fn topic() -> TopicId {
+    TopicId::from_bytes([7; 16])
+}
