@@ -16,43 +16,48 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// grouping checks consumer groups: each check has a group of its own on a topic of its own.
+// groupCheck has a group of its own on a topic of its own, so that all run side by side.
+type groupCheck struct {
+	name    string
+	options []kgo.Opt
+	body    func(context.Context, *group) error
+}
+
 func grouping(c *checks) {
 	eager := []kgo.Opt{kgo.Balancers(kgo.RangeBalancer())}
 	cooperating := []kgo.Opt{kgo.Balancers(kgo.CooperativeStickyBalancer())}
+	c.sideBySide(false, []groupCheck{
+		{"alone-and-resumed", eager, aloneAndResumed},
+		{"shared", eager, sharing},
+		{"crashed", eager, crashed},
+		{"static-member", eager, staticMember},
+		{"fenced", eager, fenced},
+		{"committed", eager, committed},
+		{"administered", eager, administeringGroups},
+		{"cooperative", cooperating, cooperative},
+		{"cooperative-shared", cooperating, sharing},
+	})
+}
+
+// serverSideGrouping leaves static members out: franz-go 1.22.3 leaves as one without its name, which is refused.
+func serverSideGrouping(c *checks) {
 	server := []kgo.Opt{kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer())}
-	all := []struct {
-		name    string
-		options []kgo.Opt
-		server  bool
-		body    func(context.Context, *group) error
-	}{
-		{"alone-and-resumed", eager, false, aloneAndResumed},
-		{"shared", eager, false, sharing},
-		{"crashed", eager, false, crashed},
-		{"static-member", eager, false, staticMember},
-		{"fenced", eager, false, fenced},
-		{"committed", eager, false, committed},
-		{"administered", eager, false, administeringGroups},
-		{"cooperative", cooperating, false, cooperative},
-		{"cooperative-shared", cooperating, false, sharing},
-		{"server-side-alone-and-resumed", server, true, aloneAndResumed},
-		{"server-side-shared", server, true, sharing},
-		// No static member of the server's protocol: franz-go 1.22.3 leaves without its name, which is refused.
-		{"server-side-cooperative", server, true, cooperative},
-	}
+	c.sideBySide(true, []groupCheck{
+		{"server-side-alone-and-resumed", server, aloneAndResumed},
+		{"server-side-shared", server, sharing},
+		{"server-side-cooperative", server, cooperative},
+	})
+}
+
+func (c *checks) sideBySide(server bool, all []groupCheck) {
 	var running sync.WaitGroup
 	slots := make(chan struct{}, 4)
 	for _, each := range all {
-		// Wanted where the broker coordinates such groups (KIP-848).
-		if each.server && os.Getenv("SERVER_SIDE_GROUPS") == "" {
-			continue
-		}
 		running.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			c.checkWithin("group-"+each.name, 45*time.Second, func(ctx context.Context) error {
-				g := &group{c: c, name: each.name, server: each.server, options: each.options, owners: map[int32]*member{}}
+				g := &group{c: c, name: each.name, server: server, options: each.options, owners: map[int32]*member{}}
 				return g.run(ctx, each.body)
 			})
 		})

@@ -1,7 +1,7 @@
 // Checks of a node with franz-go: its producer and consumer (kgo) and its administration (kadm).
 //
 // Prints `ok NAME` or `FAILED NAME: why` for each check; its arguments are the node's address and, for the
-// checks of consumer groups instead of the others, `groups`.
+// checks of consumer groups instead of the others, `groups` or, with the server's protocol, `server-side-groups`.
 package main
 
 import (
@@ -18,7 +18,6 @@ import (
 type section func(*checks)
 
 var sections = []section{producing, consuming, administering}
-var groups = []section{grouping}
 
 // checks knows the node and what failed so far.
 type checks struct {
@@ -49,16 +48,18 @@ func (c *checks) client(options ...kgo.Opt) (*kgo.Client, error) {
 
 func main() {
 	c := &checks{bootstrap: os.Args[1]}
-	chosen := sections
-	switch {
-	case len(os.Args) > 2 && os.Args[2] == "member":
-		stay(c, os.Args[3])
-		return
-	case len(os.Args) > 2 && os.Args[2] == "groups":
-		chosen = groups
-	}
-	for _, section := range chosen {
-		section(c)
+	what := append(os.Args[2:], "all")
+	switch what[0] {
+	case "member":
+		stay(c, what[1])
+	case "groups":
+		grouping(c)
+	case "server-side-groups":
+		serverSideGrouping(c)
+	default:
+		for _, section := range sections {
+			section(c)
+		}
 	}
 	if c.failed.Load() {
 		os.Exit(1)

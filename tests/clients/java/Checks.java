@@ -7,13 +7,12 @@ import java.util.function.Consumer;
 /**
  * Checks of a node with Kafka's own client. Prints {@code ok NAME} or {@code FAILED NAME: why} for each
  * check; the arguments are the node's address and, for the checks of consumer groups instead of the others,
- * {@code groups}.
+ * {@code groups} with the classic protocol, {@code server-side-groups} with the server's own.
  */
 public final class Checks {
     /** Groups of checks that need nothing from each other. */
     private static final List<Consumer<Checks>> SECTIONS =
             List.of(Producing::run, Consuming::run, Administering::run);
-    private static final List<Consumer<Checks>> GROUPS = List.of(Grouping::run);
 
     final String bootstrap;
     private volatile boolean failed;
@@ -57,8 +56,11 @@ public final class Checks {
 
     public static void main(String[] arguments) {
         Checks checks = new Checks(arguments[0]);
-        boolean groups = arguments.length > 1 && arguments[1].equals("groups");
-        (groups ? GROUPS : SECTIONS).forEach(section -> section.accept(checks));
+        switch (arguments.length > 1 ? arguments[1] : "all") {
+            case "groups" -> Grouping.classic(checks);
+            case "server-side-groups" -> Grouping.serverSide(checks);
+            default -> SECTIONS.forEach(section -> section.accept(checks));
+        }
         System.exit(checks.failed ? 1 : 0);
     }
 }

@@ -7,6 +7,7 @@ import java.util.TreeMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
@@ -41,38 +42,42 @@ final class Grouping {
         void run(Group group) throws Exception;
     }
 
-    static void run(Checks checks) {
-        try (Admin admin = Records.admin(checks)) {
-            Grouping all = new Grouping(checks, admin);
-            all.check("classic-crashed", CLASSIC, group -> crashed(group, "classic"));
-            // Wanted where the broker coordinates such groups (KIP-848).
-            boolean serverSide = System.getenv("SERVER_SIDE_GROUPS") != null;
-            if (serverSide) {
-                all.check("consumer-crashed", SERVER_SIDE, group -> {
-                    sessionOfSixSeconds(group);
-                    crashed(group, "consumer");
-                });
-                all.check("consumer-unreleased", SERVER_SIDE, Grouping::unreleased);
-                all.check("consumer-cooperative", SERVER_SIDE, Grouping::cooperative);
-            }
-            for (String protocol : serverSide ? List.of("classic", "consumer") : List.of("classic")) {
-                Map<String, Object> settings = Map.of("group.protocol", protocol);
-                all.check(protocol + "-alone-and-resumed", settings, Grouping::aloneAndResumed);
-                all.check(protocol + "-shared", settings, Grouping::shared);
-                all.check(protocol + "-static", settings, Grouping::staticMember);
-                all.check(protocol + "-committed", settings, Grouping::committed);
-                all.check(protocol + "-administered", settings, GroupAdmin::administered);
-            }
-            all.check("classic-fenced", CLASSIC, Grouping::fenced);
+    static void classic(Checks checks) {
+        run(checks, all -> {
+            all.both("classic");
+            all.check("fenced", CLASSIC, Grouping::fenced);
             all.check("cooperative", COOPERATIVE, Grouping::cooperative);
             all.check("cooperative-shared", COOPERATIVE, Grouping::shared);
+        });
+    }
+
+    static void serverSide(Checks checks) {
+        run(checks, all -> {
+            all.both("consumer");
+            all.check("unreleased", SERVER_SIDE, Grouping::unreleased);
+            all.check("cooperative", SERVER_SIDE, Grouping::cooperative);
+        });
+    }
+
+    private static void run(Checks checks, Consumer<Grouping> chosen) {
+        try (Admin admin = Records.admin(checks)) {
+            Grouping all = new Grouping(checks, admin);
+            chosen.accept(all);
             all.running.shutdown();
-            if (!all.running.awaitTermination(2, TimeUnit.MINUTES)) {
-                checks.check("all-have-ended", () -> Checks.equal("ended", false, true));
-            }
-        } catch (InterruptedException error) {
-            throw new IllegalStateException(error);
+            checks.check("ended", () -> Checks.equal(
+                    "whether all have ended", all.running.awaitTermination(100, TimeUnit.SECONDS), true));
         }
+    }
+
+    /** What both protocols are held to. */
+    private void both(String protocol) {
+        Map<String, Object> settings = Map.of("group.protocol", protocol);
+        check("crashed", settings, group -> crashed(group, protocol));
+        check("alone-and-resumed", settings, Grouping::aloneAndResumed);
+        check("shared", settings, Grouping::shared);
+        check("static", settings, Grouping::staticMember);
+        check("committed", settings, Grouping::committed);
+        check("administered", settings, GroupAdmin::administered);
     }
 
     private void check(String name, Map<String, Object> settings, Body body) {
@@ -113,6 +118,9 @@ final class Grouping {
     }
 
     private static void crashed(Group group, String protocol) throws Exception {
+        if (protocol.equals("consumer")) {
+            sessionOfSixSeconds(group);
+        }
         Member survivor = group.join();
         String java = System.getProperty("java.home") + "/bin/java";
         Process other = new ProcessBuilder(java, "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",

@@ -49,7 +49,8 @@ class Member {
       this.rebalances += 1
     })
     this.consumer.on(REBALANCING, () => (this.owned = []))
-    this.consumer.on(CRASH, ({ payload }) => (this.error = payload.error))
+    // One that it begins anew after is not the end: the coordinator may have been loading.
+    this.consumer.on(CRASH, ({ payload }) => (this.error = payload.restart ? null : payload.error))
   }
 
   async start() {

@@ -1,8 +1,9 @@
 """What a consumer group does, the same checks for each client of Python.
 
 Each check has a group of its own on a topic of its own, so that all run side by side. A client is given to `main`
-as a class; `CAN` names what not every client is able to. Usage of its program: HOST:PORT, or HOST:PORT GROUP for a
-member that stays until its input ends or it is killed.
+as a class; `CAN` names what not every client is able to. Usage of its program: HOST:PORT for the classic protocol,
+HOST:PORT server-side for the server's own, HOST:PORT member GROUP for a member that stays until its input ends or
+it is killed.
 """
 
 import os
@@ -197,7 +198,7 @@ def shared(group, **settings):
 
 def crashed(group):
     survivor = group.join()
-    arguments = [sys.executable, "-B", sys.argv[0], sys.argv[1], group.name]
+    arguments = [sys.executable, "-B", sys.argv[0], sys.argv[1], "member", group.name]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE) as other:
         try:
             eventually("the other has its half", lambda: len(survivor.owned) == 2, survivor)
@@ -290,7 +291,7 @@ def administered(group):
         same("deleted again", "not found", client.delete(name))
 
 
-def checks_of(client):
+def classic(client):
     """Name, check and settings of its members."""
     yield from [
         ("alone-and-resumed", alone_and_resumed, {}),
@@ -303,10 +304,11 @@ def checks_of(client):
     if "cooperative" in client.CAN:
         yield "cooperative", cooperative, {"cooperative": True}
         yield "cooperative-shared", shared, {"cooperative": True}
-    # Wanted where the broker coordinates such groups (KIP-848).
-    if "server-side" in client.CAN and "SERVER_SIDE_GROUPS" in os.environ:
-        for check in (alone_and_resumed, shared, static_member, cooperative):
-            yield "server-side-" + check.__name__.replace("_", "-"), check, {"server_side": True}
+
+
+def server_side(_client):
+    for check in (alone_and_resumed, shared, static_member, cooperative):
+        yield "server-side-" + check.__name__.replace("_", "-"), check, {"server_side": True}
 
 
 def stay(client, name):
@@ -321,14 +323,15 @@ def in_a_group(client, name, check, settings):
 
 
 def main(kind):
-    client = kind(sys.argv[1])
-    if len(sys.argv) > 2:
-        stay(client, sys.argv[2])
+    client, what = kind(sys.argv[1]), sys.argv[2:]
+    if what[:1] == ["member"]:
+        stay(client, what[1])
+    chosen = server_side if what == ["server-side"] else classic
     checks = Checks()
     with ThreadPoolExecutor(max_workers=4) as pool:
         running = [
             (name, pool.submit(in_a_group, client, name, check, settings))
-            for name, check, settings in checks_of(client)
+            for name, check, settings in chosen(client)
         ]
         for name, future in running:
             checks.run(f"group-{name}", future.result)

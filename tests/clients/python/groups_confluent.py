@@ -29,7 +29,7 @@ def as_offsets(partitions):
 
 
 class Confluent:
-    CAN = {"fence", "cooperative", "server-side", "epochs", "alter-offsets", "delete-groups"}
+    CAN = {"fence", "cooperative", "epochs", "alter-offsets", "delete-groups"}
 
     def __init__(self, bootstrap):
         self.bootstrap = bootstrap
