@@ -6,8 +6,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::super::{
-    Answer, Caller, Commit, CommitTopic, Committed, Coordinator, Effect, FetchOffsets, ListFilter, Now,
-    Partitions, Request, Ticket, stored::Stored,
+    Answer, Caller, Commit, CommitTopic, Committed, Coordinator, Effect, FetchOffsets, Now, Partitions,
+    Request, Ticket, stored::Stored,
 };
 use crate::{
     config::node::GroupSettings,
