@@ -228,8 +228,7 @@ fn what_is_not_built_yet_is_refused_for_what_it_is() {
     let node = start_node();
     let mut peer = Peer::connect(&node);
     let of = |key_type| FindCoordinatorRequest { key: "mine".into(), key_type, ..Default::default() };
-    // Asked again later there may be a coordinator for groups; for transactions there will be none.
-    assert_eq!(peer.call(3, &of(0)).error_code, ErrorCode::CoordinatorNotAvailable);
+    assert_eq!(peer.call(3, &of(0)).error_code, ErrorCode::None, "groups are coordinated");
     let transactions = peer.call(3, &of(1)).error_code;
     assert!(transactions != ErrorCode::None && !transactions.is_retriable(), "{transactions:?}");
     let request = polylogue::wire::api::init_producer_id::InitProducerIdRequest {
