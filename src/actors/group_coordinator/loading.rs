@@ -22,6 +22,8 @@ use crate::{
 
 /// How much is read at a time.
 const READ_BYTES: usize = 4 << 20;
+/// How long to wait before a leader that could not be read is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long a leader is waited for before it is asked for again.
 const LEADER_WAIT: Duration = Duration::from_mins(1);
 
@@ -49,6 +51,11 @@ enum LoadError {
 pub(super) async fn load(source: Source) -> (Arc<Leader>, Coordinator) {
     loop {
         let Some(leader) = source.partition.leader_within(LEADER_WAIT).await else { continue };
+        // The leader answers behind all that a predecessor has put into its queue, so its end covers that.
+        if source.partition.producers().await.is_err() {
+            replaced(&source.partition, &leader, RETRY_AFTER).await;
+            continue;
+        }
         if !committed(&source.partition, &leader).await {
             continue;
         }
@@ -59,7 +66,7 @@ pub(super) async fn load(source: Source) -> (Arc<Leader>, Coordinator) {
             Ok(core) => return (leader, core),
             Err(error) => {
                 tracing::error!(partition = %source.label, "groups are not loaded yet: {error}");
-                replaced(&source.partition, &leader, Duration::from_secs(1)).await;
+                replaced(&source.partition, &leader, RETRY_AFTER).await;
             }
         }
     }

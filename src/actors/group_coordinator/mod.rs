@@ -93,6 +93,8 @@ struct Serving {
     writer: Writer,
     next_ticket: u64,
     replies: BTreeMap<Ticket, Reply>,
+    /// The append under way. It ends with this state: what a successor has read must not be followed by it.
+    appending: Option<Task>,
 }
 
 /// A task that ends when it is dropped.
@@ -185,7 +187,7 @@ impl CoordinatorState {
             let _ = me.cast(CoordinatorMessage::LeaderChanged { term });
         })));
         let (writer, replies) = (Writer::default(), BTreeMap::new());
-        self.serving = Some(Serving { leader, core, writer, next_ticket: 0, replies });
+        self.serving = Some(Serving { leader, core, writer, next_ticket: 0, replies, appending: None });
         self.decide(Coordinator::tick)
     }
 
@@ -237,10 +239,10 @@ impl CoordinatorState {
         let Some(batches) = serving.writer.next(self.args.clock.wall())? else { return Ok(()) };
         let (me, term) = (self.me.clone(), self.term);
         let (partition, leader) = (self.args.partition.clone(), Arc::clone(&serving.leader));
-        tokio::spawn(async move {
+        serving.appending = Some(Task(tokio::spawn(async move {
             let outcome = writer::append(partition, leader, batches).await;
             let _ = me.cast(CoordinatorMessage::Appended { term, outcome });
-        });
+        })));
         Ok(())
     }
 

@@ -485,6 +485,12 @@ impl Classic {
         Stored::ClassicGroup { key: GroupKey { group: self.id.clone() }, value: Some(value) }
     }
 
+    /// What takes back all that the log keeps of it; `None`: it keeps nothing.
+    pub(super) fn tombstone(&self) -> Option<Stored> {
+        let key = GroupKey { group: self.id.clone() };
+        self.protocol_type.is_some().then_some(Stored::ClassicGroup { key, value: None })
+    }
+
     /// A group as the log has it: stable if it has members, since only what has settled is written.
     pub(super) fn of_value(id: Str, value: &ClassicGroupValue) -> Self {
         let protocol = value.protocol.as_ref().map(own);

@@ -148,6 +148,11 @@ impl Classic {
         }
         renew(member, caller, request, protocols);
         replace_ticket(&mut member.joining, ticket, cx, |code| join_refused(code, id));
+        self.gather(cx);
+    }
+
+    /// A member that was there before waits for the next generation.
+    fn gather(&mut self, cx: &mut Cx<'_>) {
         match self.state {
             State::Preparing(_) => self.complete_if_all_joined(cx),
             State::Empty | State::Completing | State::Stable => self.prepare(cx),
@@ -192,10 +197,7 @@ impl Classic {
         if let Some(member) = self.members.get_mut(&id) {
             member.joining = Some(ticket);
         }
-        match self.state {
-            State::Preparing(_) => self.complete_if_all_joined(cx),
-            State::Empty | State::Completing | State::Stable => self.prepare(cx),
-        }
+        self.gather(cx);
     }
 
     /// The leader brings the assignment; everybody is answered once it is there.

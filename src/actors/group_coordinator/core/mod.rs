@@ -246,11 +246,10 @@ impl Coordinator {
     }
 
     fn drop_those_with_nothing(&mut self, effects: &mut Vec<Effect>) {
-        self.groups.retain(|id, group| {
+        self.groups.retain(|_, group| {
             let stays = !group.classic.is_empty() || !group.offsets.is_empty();
-            if !stays && group.classic.protocol_type.is_some() {
-                let key = GroupKey { group: id.clone() };
-                effects.push(Effect::Write(Stored::ClassicGroup { key, value: None }));
+            if !stays {
+                effects.extend(group.classic.tombstone().map(Effect::Write));
             }
             stays
         });
@@ -472,10 +471,7 @@ impl Coordinator {
             self.checks.remove(&(check, id.clone()));
         }
         group.offsets.forget(id, |_, _, _| true, |stored| effects.push(Effect::Write(stored)));
-        if group.classic.protocol_type.is_some() {
-            let key = GroupKey { group: id.clone() };
-            effects.push(Effect::Write(Stored::ClassicGroup { key, value: None }));
-        }
+        effects.extend(group.classic.tombstone().map(Effect::Write));
         ErrorCode::None
     }
 
