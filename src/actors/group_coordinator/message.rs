@@ -40,7 +40,9 @@ pub enum CoordinatorMessage {
     Tick,
     /// Its own timer: look for offsets whose time is up.
     Sweep,
-    /// Whoever watches the metadata: these topics are deleted.
+    /// The router: the image is another.
+    ImageChanged,
+    /// The router: these topics are deleted.
     TopicsDeleted(Arc<BTreeSet<TopicId>>),
 }
 

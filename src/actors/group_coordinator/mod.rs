@@ -21,10 +21,10 @@ mod writer;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use self::{
-    core::{Coordinator, Effect, Now, Ticket},
+    core::{Coordinator, Effect, Image, Now, Ticket},
     loading::Source,
     message::{Ask, Loaded, Reply},
     writer::{WriteError, Writer},
@@ -60,6 +60,8 @@ pub struct CoordinatorArgs {
     pub clock: Arc<dyn Clock>,
     /// What groups may do.
     pub settings: GroupSettings,
+    /// What else there is that groups depend on.
+    pub image: watch::Receiver<Arc<Image>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The live figures of this incarnation.
@@ -145,6 +147,7 @@ impl Actor for GroupCoordinator {
                 state.decide(Coordinator::tick)?;
             }
             CoordinatorMessage::Sweep => state.decide(Coordinator::sweep)?,
+            CoordinatorMessage::ImageChanged => state.on_image_changed()?,
             CoordinatorMessage::TopicsDeleted(topics) => {
                 state.decide(|core, _, effects| core.topics_deleted(&topics, effects))?;
             }
@@ -188,7 +191,15 @@ impl CoordinatorState {
         })));
         let (writer, replies) = (Writer::default(), BTreeMap::new());
         self.serving = Some(Serving { leader, core, writer, next_ticket: 0, replies, appending: None });
-        self.decide(Coordinator::tick)
+        self.on_image_changed()
+    }
+
+    fn on_image_changed(&mut self) -> Result<(), WriteError> {
+        let image = Arc::clone(&self.args.image.borrow());
+        self.decide(|core, now, effects| {
+            core.set_image(now, image, effects);
+            core.tick(now, effects);
+        })
     }
 
     fn on_leader_changed(&mut self, term: u64) {

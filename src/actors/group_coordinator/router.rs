@@ -5,9 +5,13 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch};
 
-use super::{CoordinatorArgs, CoordinatorMessage, GroupCoordinator, OFFSETS_TOPIC, handle::Groups};
+use super::{
+    CoordinatorArgs, CoordinatorMessage, GroupCoordinator, OFFSETS_TOPIC,
+    core::{Image, TopicImage},
+    handle::Groups,
+};
 use crate::{
     actors::{
         partition::table::{Topic, TopicTable},
@@ -20,6 +24,7 @@ use crate::{
     config::node::GroupSettings,
     metrics::Metrics,
     model::TopicId,
+    wire::Str,
 };
 
 /// How often it looks by itself, whatever it was or was not told.
@@ -66,6 +71,8 @@ pub struct RouterState {
     children: Vec<String>,
     /// The topics that there were at the last look.
     known: BTreeSet<TopicId>,
+    /// The same for coordinators, also for those that are started later.
+    image: watch::Sender<Arc<Image>>,
 }
 
 impl Actor for GroupRouter {
@@ -86,7 +93,9 @@ impl Actor for GroupRouter {
             }
         });
         me.send_interval(LOOK_EVERY, || RouterMessage::Look);
-        let mut state = RouterState { args, topic: None, children: Vec::new(), known: BTreeSet::new() };
+        let (topic, children, known) = (None, Vec::new(), BTreeSet::new());
+        let image = watch::Sender::new(Arc::default());
+        let mut state = RouterState { args, topic, children, known, image };
         // After a restart of the router its coordinators still run; they are started anew.
         state.children = state.args.supervisor.children().await?;
         state.stop_all().await?;
@@ -108,6 +117,7 @@ impl Actor for GroupRouter {
 
 impl RouterState {
     async fn on_look(&mut self) -> Result<(), SupervisorError> {
+        self.tell_of_topics();
         let topic = self.args.topics.by_name(OFFSETS_TOPIC);
         if topic.as_ref().map(|topic| topic.id) != self.topic {
             self.stop_all().await?;
@@ -146,6 +156,7 @@ impl RouterState {
                 io: self.args.io.clone(),
                 clock: Arc::clone(&self.args.clock),
                 settings: self.args.settings.clone(),
+                image: self.image.subscribe(),
                 metrics: Arc::clone(&self.args.metrics),
                 vitals: None,
             };
@@ -165,6 +176,25 @@ impl RouterState {
         Ok(())
     }
 
+    fn tell_of_topics(&self) {
+        let topics = self.args.topics.all();
+        let seen = |topic: &Arc<Topic>| {
+            let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+            (Str::from(topic.name.as_str()), TopicImage { id: topic.id, partitions })
+        };
+        let image = Image::new(topics.iter().map(seen).collect());
+        let changed = self.image.send_if_modified(|known| {
+            let changed = **known != image;
+            if changed {
+                *known = Arc::new(image);
+            }
+            changed
+        });
+        if changed {
+            self.tell(|| CoordinatorMessage::ImageChanged);
+        }
+    }
+
     fn tell_of_deleted(&mut self) {
         let now: BTreeSet<_> = self.args.topics.all().iter().map(|topic| topic.id).collect();
         let gone: BTreeSet<_> = self.known.difference(&now).copied().collect();
@@ -173,9 +203,14 @@ impl RouterState {
             return;
         }
         let gone = Arc::new(gone);
+        // One that is restarting keeps offsets of a topic that nobody can ask for; they expire.
+        self.tell(|| CoordinatorMessage::TopicsDeleted(Arc::clone(&gone)));
+    }
+
+    fn tell(&self, message: impl Fn() -> CoordinatorMessage) {
         for coordinator in self.args.groups.now().iter().filter_map(Slot::get) {
-            // One that is restarting keeps offsets of a topic that nobody can ask for; they expire.
-            let _ = coordinator.cast(CoordinatorMessage::TopicsDeleted(Arc::clone(&gone)));
+            // One that is restarting will look for itself.
+            let _ = coordinator.cast(message());
         }
     }
 }

@@ -1,0 +1,59 @@
+//! Groups as an administrator sees them.
+
+use super::{Coordinator, Effect, group::Protocol, request::ListFilter};
+use crate::wire::{
+    ErrorCode, Str,
+    api::{describe_groups::DescribedGroup, list_groups::ListedGroup},
+};
+
+/// The type of groups whose members assign among themselves.
+const CLASSIC: &str = "classic";
+/// The state of a group that is not there.
+const DEAD: &str = "Dead";
+
+impl Coordinator {
+    pub(super) fn describe(&self, id: Str, version: i16) -> DescribedGroup {
+        if let Some(group) = self.groups.get(&id) {
+            let Protocol::Classic(classic) = &group.protocol;
+            return classic.describe();
+        }
+        let dead =
+            DescribedGroup { group_id: id, group_state: Str::from_static(DEAD), ..DescribedGroup::default() };
+        if version < 6 {
+            return dead;
+        }
+        let error_message = Some(Str::from(format!("group {} is not known", dead.group_id)));
+        DescribedGroup { error_code: ErrorCode::GroupIdNotFound, error_message, ..dead }
+    }
+
+    pub(super) fn list(&self, filter: &ListFilter) -> Vec<ListedGroup> {
+        let wanted = |among: &[Str], name: &str| {
+            among.is_empty() || among.iter().any(|one| one.eq_ignore_ascii_case(name))
+        };
+        let groups = self.groups.values();
+        groups
+            .filter(|group| wanted(&filter.states, group.state()) && wanted(&filter.types, CLASSIC))
+            .map(|group| ListedGroup {
+                group_id: group.id.clone(),
+                protocol_type: group.protocol_type(),
+                group_state: Str::from_static(group.state()),
+                group_type: Str::from_static(CLASSIC),
+            })
+            .collect()
+    }
+
+    pub(super) fn delete(&mut self, id: &Str, effects: &mut Vec<Effect>) -> ErrorCode {
+        match self.groups.get(id) {
+            None => return ErrorCode::GroupIdNotFound,
+            Some(group) if !group.is_empty() => return ErrorCode::NonEmptyGroup,
+            Some(_) => {}
+        }
+        let Some(mut group) = self.groups.remove(id) else { return ErrorCode::GroupIdNotFound };
+        if let Some(check) = group.check {
+            self.checks.remove(&(check, id.clone()));
+        }
+        group.offsets.forget(id, |_, _, _| true, |stored| effects.push(Effect::Write(stored)));
+        effects.extend(group.tombstones().into_iter().map(Effect::Write));
+        ErrorCode::None
+    }
+}

@@ -1,0 +1,80 @@
+//! Offsets: kept, told and forgotten.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Coordinator, Cx, Effect, Now, Ticket,
+    member::own,
+    offsets::{Committed, Offsets},
+    request::{Answer, Commit, CommitTopic, FetchOffsets, Partitions, PerPartition},
+};
+use crate::{
+    model::PartitionIndex,
+    wire::{ErrorCode, Str},
+};
+
+impl Coordinator {
+    pub(super) fn on_commit(&mut self, now: Now, ticket: Ticket, commit: Commit, effects: &mut Vec<Effect>) {
+        let allowed = match self.groups.get_mut(&commit.group) {
+            Some(group) => {
+                let (settings, image) = (&self.settings, &*self.image);
+                let cx = Cx { now, settings, image, effects, rebalances: 0, lost: 0 };
+                let instance = commit.instance_id.as_ref();
+                group.may_commit(&cx, &commit.member_id, instance, commit.generation)
+            }
+            None if commit.generation < 0 => Ok(()),
+            None => Err(ErrorCode::IllegalGeneration),
+        };
+        if let Err(code) = allowed {
+            let refused = |topic: CommitTopic| {
+                let codes =
+                    topic.partitions.iter().map(|partition| (partition.partition_index, code)).collect();
+                (topic.name, codes)
+            };
+            let answer = commit.topics.into_iter().map(refused).collect();
+            effects.push(Effect::Answer(ticket, Answer::Commit(answer)));
+            return;
+        }
+        let id = own(&commit.group);
+        self.found(&id, now.wall);
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let write = |stored| effects.push(Effect::Write(stored));
+        let codes = group.offsets.commit(commit, &self.settings, now.wall, write);
+        let kept = codes.iter().flat_map(|(_, codes)| codes).filter(|(_, code)| *code == ErrorCode::None);
+        self.counts.commits += kept.count() as u64;
+        effects.push(Effect::Answer(ticket, Answer::Commit(codes)));
+    }
+
+    pub(super) fn fetch_offsets(&self, fetch: FetchOffsets) -> PerPartition<Option<Committed>> {
+        match self.groups.get(&fetch.group) {
+            Some(group) => group.offsets.fetch(fetch.topics),
+            None => Offsets::default().fetch(fetch.topics),
+        }
+    }
+
+    pub(super) fn delete_offsets(
+        &mut self,
+        id: &Str,
+        topics: Vec<Partitions>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<PerPartition<ErrorCode>, ErrorCode> {
+        let group = self.groups.get_mut(id).ok_or(ErrorCode::GroupIdNotFound)?;
+        if !group.is_empty() && !group.is_of_consumers() {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let consumed = group.subscribed_topics();
+        let mut answer = Vec::with_capacity(topics.len());
+        for Partitions { topic, indexes } in topics {
+            let code = if consumed.as_ref().is_none_or(|consumed| consumed.contains(&topic)) {
+                ErrorCode::GroupSubscribedToTopic
+            } else {
+                let wanted: BTreeSet<PartitionIndex> = indexes.iter().copied().collect();
+                let named = |name: &Str, index, _: &Committed| *name == topic && wanted.contains(&index);
+                group.offsets.forget(id, named, |stored| effects.push(Effect::Write(stored)));
+                ErrorCode::None
+            };
+            answer.push((topic, indexes.into_iter().map(|index| (index, code)).collect()));
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,35 @@
+//! What the rest of the cluster says that groups depend on.
+
+use std::collections::BTreeMap;
+
+use crate::{model::TopicId, wire::Str};
+
+/// The topics that there are. A coordinator is given another when something of it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// By name.
+    pub topics: BTreeMap<Str, TopicImage>,
+    names: BTreeMap<TopicId, Str>,
+}
+
+/// A topic as groups see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicImage {
+    /// Its id.
+    pub id: TopicId,
+    /// How many partitions it has.
+    pub partitions: i32,
+}
+
+impl Image {
+    /// Of these topics.
+    pub fn new(topics: BTreeMap<Str, TopicImage>) -> Self {
+        let names = topics.iter().map(|(name, topic)| (topic.id, name.clone())).collect();
+        Self { topics, names }
+    }
+
+    /// The name of a topic that there is.
+    pub fn name_of(&self, id: TopicId) -> Option<&Str> {
+        self.names.get(&id)
+    }
+}
