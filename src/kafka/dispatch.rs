@@ -132,6 +132,8 @@ pub(crate) async fn answer(
         ApiKey::DescribeGroups => handle!(describe_groups),
         ApiKey::ListGroups => handle!(list_groups),
         ApiKey::DeleteGroups => handle!(delete_groups),
+        ApiKey::ConsumerGroupHeartbeat => handle!(consumer_group_heartbeat),
+        ApiKey::ConsumerGroupDescribe => handle!(consumer_group_describe),
         ApiKey::InitProducerId => handle!(init_producer_id),
         ApiKey::CreateTopics => handle!(create_topics),
         ApiKey::DeleteTopics => handle!(delete_topics),
@@ -146,10 +148,7 @@ pub(crate) async fn answer(
         ApiKey::DescribeProducers => handle!(describe_producers),
         ApiKey::DescribeTopicPartitions => handle!(describe_topic_partitions),
         // Produce has its own way, so none comes here.
-        // Server-side groups are not advertised, so none comes here either.
-        ApiKey::Produce | ApiKey::ConsumerGroupHeartbeat | ApiKey::ConsumerGroupDescribe => {
-            Err(Refused::Unserved { key: request.api.code(), version })
-        }
+        ApiKey::Produce => Err(Refused::Unserved { key: request.api.code(), version }),
     }
 }
 

@@ -118,9 +118,9 @@ apis! {
     /// Producers of a partition.
     DescribeProducers = 61, flexible 0, serve 0..=0, advertise served;
     /// All that a member of a server-side group says (KIP-848).
-    ConsumerGroupHeartbeat = 68, flexible 0, serve 0..=1, advertise none;
+    ConsumerGroupHeartbeat = 68, flexible 0, serve 0..=1, advertise served;
     /// Shows server-side groups (KIP-848).
-    ConsumerGroupDescribe = 69, flexible 0, serve 0..=1, advertise none;
+    ConsumerGroupDescribe = 69, flexible 0, serve 0..=1, advertise served;
     /// Partitions page by page (KIP-966).
     DescribeTopicPartitions = 75, flexible 0, serve 0..=0, advertise served;
 }

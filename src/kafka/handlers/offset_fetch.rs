@@ -60,10 +60,13 @@ async fn of_group(
         |topic: OffsetFetchRequestTopics| Partitions { topic: topic.name, indexes: topic.partition_indexes };
     let topics = asked.topics.map(|topics| topics.into_iter().map(partitions).collect());
     let group = asked.group_id;
-    let request = Request::FetchOffsets(FetchOffsets { group: group.clone(), topics });
+    // One that does not say that it is a member may ask all the same.
+    let member = asked.member_id.filter(|_| asked.member_epoch >= 0).map(|id| (id, asked.member_epoch));
+    let request = Request::FetchOffsets(FetchOffsets { group: group.clone(), member, topics });
     let outcome = groups::ask(broker, session, version, &group, request, ANSWER_WITHIN).await;
     let (error_code, offsets) = match outcome {
-        Ok(Answer::Offsets(offsets)) => (ErrorCode::None, offsets),
+        Ok(Answer::Offsets(Ok(offsets))) => (ErrorCode::None, offsets),
+        Ok(Answer::Offsets(Err(code))) => (code, Vec::new()),
         Ok(_) => (ErrorCode::UnknownServerError, Vec::new()),
         Err(code) => (code, Vec::new()),
     };

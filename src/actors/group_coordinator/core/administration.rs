@@ -1,20 +1,25 @@
 //! Groups as an administrator sees them.
 
-use super::{Coordinator, Effect, group::Protocol, request::ListFilter};
+use super::{
+    Coordinator, Effect,
+    group::{Group, Protocol},
+    request::ListFilter,
+};
 use crate::wire::{
     ErrorCode, Str,
-    api::{describe_groups::DescribedGroup, list_groups::ListedGroup},
+    api::{consumer_group_describe, describe_groups::DescribedGroup, list_groups::ListedGroup},
 };
 
 /// The type of groups whose members assign among themselves.
 const CLASSIC: &str = "classic";
+/// The type of groups whose partitions the coordinator assigns.
+const CONSUMER: &str = "consumer";
 /// The state of a group that is not there.
 const DEAD: &str = "Dead";
 
 impl Coordinator {
     pub(super) fn describe(&self, id: Str, version: i16) -> DescribedGroup {
-        if let Some(group) = self.groups.get(&id) {
-            let Protocol::Classic(classic) = &group.protocol;
+        if let Some(Group { protocol: Protocol::Classic(classic), .. }) = self.groups.get(&id) {
             return classic.describe();
         }
         let dead =
@@ -22,8 +27,21 @@ impl Coordinator {
         if version < 6 {
             return dead;
         }
-        let error_message = Some(Str::from(format!("group {} is not known", dead.group_id)));
+        let error_message =
+            Some(Str::from(format!("there is no group {} of the classic protocol", dead.group_id)));
         DescribedGroup { error_code: ErrorCode::GroupIdNotFound, error_message, ..dead }
+    }
+
+    pub(super) fn describe_consumer(&self, id: Str) -> consumer_group_describe::DescribedGroup {
+        if let Some(Group { protocol: Protocol::Consumer(consumer), .. }) = self.groups.get(&id) {
+            return consumer.describe(&self.image);
+        }
+        consumer_group_describe::DescribedGroup {
+            error_code: ErrorCode::GroupIdNotFound,
+            error_message: Some(Str::from(format!("there is no group {id} that the coordinator assigns"))),
+            group_id: id,
+            ..consumer_group_describe::DescribedGroup::default()
+        }
     }
 
     pub(super) fn list(&self, filter: &ListFilter) -> Vec<ListedGroup> {
@@ -32,12 +50,12 @@ impl Coordinator {
         };
         let groups = self.groups.values();
         groups
-            .filter(|group| wanted(&filter.states, group.state()) && wanted(&filter.types, CLASSIC))
+            .filter(|group| wanted(&filter.states, group.state()) && wanted(&filter.types, kind(group)))
             .map(|group| ListedGroup {
                 group_id: group.id.clone(),
                 protocol_type: group.protocol_type(),
                 group_state: Str::from_static(group.state()),
-                group_type: Str::from_static(CLASSIC),
+                group_type: Str::from_static(kind(group)),
             })
             .collect()
     }
@@ -55,5 +73,12 @@ impl Coordinator {
         group.offsets.forget(id, |_, _, _| true, |stored| effects.push(Effect::Write(stored)));
         effects.extend(group.tombstones().into_iter().map(Effect::Write));
         ErrorCode::None
+    }
+}
+
+const fn kind(group: &Group) -> &'static str {
+    match group.protocol {
+        Protocol::Classic(_) => CLASSIC,
+        Protocol::Consumer(_) => CONSUMER,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Coordinator, Cx, Effect, Now, Ticket,
+    group::Protocol,
     member::own,
     offsets::{Committed, Offsets},
     request::{Answer, Commit, CommitTopic, FetchOffsets, Partitions, PerPartition},
@@ -14,13 +15,20 @@ use crate::{
 };
 
 impl Coordinator {
-    pub(super) fn on_commit(&mut self, now: Now, ticket: Ticket, commit: Commit, effects: &mut Vec<Effect>) {
+    pub(super) fn on_commit(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        version: i16,
+        commit: Commit,
+        effects: &mut Vec<Effect>,
+    ) {
         let allowed = match self.groups.get_mut(&commit.group) {
             Some(group) => {
                 let (settings, image) = (&self.settings, &*self.image);
                 let cx = Cx { now, settings, image, effects, rebalances: 0, lost: 0 };
                 let instance = commit.instance_id.as_ref();
-                group.may_commit(&cx, &commit.member_id, instance, commit.generation)
+                group.may_commit(&cx, &commit.member_id, instance, commit.generation, version)
             }
             None if commit.generation < 0 => Ok(()),
             None => Err(ErrorCode::IllegalGeneration),
@@ -45,11 +53,17 @@ impl Coordinator {
         effects.push(Effect::Answer(ticket, Answer::Commit(codes)));
     }
 
-    pub(super) fn fetch_offsets(&self, fetch: FetchOffsets) -> PerPartition<Option<Committed>> {
-        match self.groups.get(&fetch.group) {
-            Some(group) => group.offsets.fetch(fetch.topics),
-            None => Offsets::default().fetch(fetch.topics),
+    pub(super) fn fetch_offsets(
+        &self,
+        fetch: FetchOffsets,
+    ) -> Result<PerPartition<Option<Committed>>, ErrorCode> {
+        let Some(group) = self.groups.get(&fetch.group) else {
+            return Ok(Offsets::default().fetch(fetch.topics));
+        };
+        if let (Some((member, epoch)), Protocol::Consumer(consumer)) = (&fetch.member, &group.protocol) {
+            consumer.may_fetch(member, *epoch)?;
         }
+        Ok(group.offsets.fetch(fetch.topics))
     }
 
     pub(super) fn delete_offsets(
@@ -62,7 +76,7 @@ impl Coordinator {
         if !group.is_empty() && !group.is_of_consumers() {
             return Err(ErrorCode::NonEmptyGroup);
         }
-        let consumed = group.subscribed_topics();
+        let consumed = group.subscribed_topics(&self.image);
         let mut answer = Vec::with_capacity(topics.len());
         for Partitions { topic, indexes } in topics {
             let code = if consumed.as_ref().is_none_or(|consumed| consumed.contains(&topic)) {

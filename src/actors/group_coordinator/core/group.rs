@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Cx, Now,
+    Cx, Image, Now,
     classic::{CONSUMER, Classic},
+    consumer::{Consumer, can_become_consumer},
     offsets::Offsets,
     stored::Stored,
 };
@@ -18,6 +19,8 @@ use crate::{
 pub(super) enum Protocol {
     /// The members assign among themselves.
     Classic(Classic),
+    /// The coordinator assigns.
+    Consumer(Consumer),
 }
 
 #[derive(Clone, Debug)]
@@ -39,12 +42,14 @@ impl Group {
     pub(super) fn is_empty(&self) -> bool {
         match &self.protocol {
             Protocol::Classic(classic) => classic.is_empty(),
+            Protocol::Consumer(consumer) => consumer.members.is_empty(),
         }
     }
 
     pub(super) fn members(&self) -> usize {
         match &self.protocol {
             Protocol::Classic(classic) => classic.members.len(),
+            Protocol::Consumer(consumer) => consumer.members.len(),
         }
     }
 
@@ -52,6 +57,7 @@ impl Group {
     pub(super) fn empty_since(&self) -> Option<TimestampMs> {
         match &self.protocol {
             Protocol::Classic(classic) => classic.empty_since(),
+            Protocol::Consumer(consumer) => consumer.empty_since(),
         }
     }
 
@@ -59,6 +65,7 @@ impl Group {
     pub(super) fn is_known(&self) -> bool {
         let has_been = match &self.protocol {
             Protocol::Classic(classic) => classic.protocol_type.is_some(),
+            Protocol::Consumer(consumer) => consumer.has_been(),
         };
         has_been || !self.is_empty() || !self.offsets.is_empty()
     }
@@ -67,6 +74,7 @@ impl Group {
     pub(super) fn state(&self) -> &'static str {
         match &self.protocol {
             Protocol::Classic(classic) => classic.state.name(),
+            Protocol::Consumer(consumer) => consumer.state(),
         }
     }
 
@@ -74,6 +82,7 @@ impl Group {
     pub(super) fn protocol_type(&self) -> Str {
         match &self.protocol {
             Protocol::Classic(classic) => classic.protocol_type.clone().unwrap_or_default(),
+            Protocol::Consumer(_) => Str::from_static(CONSUMER),
         }
     }
 
@@ -83,13 +92,15 @@ impl Group {
             Protocol::Classic(classic) => {
                 classic.protocol_type.as_ref().is_some_and(|kind| *kind == CONSUMER)
             }
+            Protocol::Consumer(_) => true,
         }
     }
 
     /// Topics that members consume or are about to, as far as can be told; `None`: it cannot.
-    pub(super) fn subscribed_topics(&self) -> Option<BTreeSet<Str>> {
+    pub(super) fn subscribed_topics(&self, image: &Image) -> Option<BTreeSet<Str>> {
         match &self.protocol {
             Protocol::Classic(classic) => classic.subscribed_topics(),
+            Protocol::Consumer(consumer) => Some(consumer.subscribed_topics(image)),
         }
     }
 
@@ -100,9 +111,11 @@ impl Group {
         member: &Str,
         instance: Option<&Str>,
         generation: i32,
+        version: i16,
     ) -> Result<(), ErrorCode> {
         match &mut self.protocol {
             Protocol::Classic(classic) => classic.may_commit(cx, member, instance, generation),
+            Protocol::Consumer(consumer) => consumer.may_commit(member, instance, generation, version),
         }
     }
 
@@ -110,13 +123,16 @@ impl Group {
     pub(super) fn check(&mut self, cx: &mut Cx<'_>) {
         match &mut self.protocol {
             Protocol::Classic(classic) => classic.check(cx),
+            Protocol::Consumer(consumer) => consumer.check(cx),
         }
+        self.settle(cx);
     }
 
     /// When time will demand something again, at the earliest.
     pub(super) fn next_check(&self) -> Option<Duration> {
         match &self.protocol {
             Protocol::Classic(classic) => classic.next_check(),
+            Protocol::Consumer(consumer) => consumer.next_check(),
         }
     }
 
@@ -126,6 +142,7 @@ impl Group {
             Protocol::Classic(classic) => {
                 classic.members.values_mut().for_each(|member| member.heard_of(now.monotonic));
             }
+            Protocol::Consumer(consumer) => consumer.loaded(),
         }
     }
 
@@ -133,6 +150,46 @@ impl Group {
     pub(super) fn tombstones(&self) -> Vec<Stored> {
         match &self.protocol {
             Protocol::Classic(classic) => classic.tombstone().into_iter().collect(),
+            Protocol::Consumer(consumer) => consumer.tombstones(),
+        }
+    }
+
+    /// The same group as one of the classic protocol, if it is one or can become one.
+    pub(super) fn classic(&mut self, cx: &mut Cx<'_>) -> Option<&mut Classic> {
+        if matches!(&self.protocol, Protocol::Consumer(consumer) if consumer.members.is_empty()) {
+            self.become_classic(cx);
+        }
+        match &mut self.protocol {
+            Protocol::Classic(classic) => Some(classic),
+            Protocol::Consumer(_) => None,
+        }
+    }
+
+    /// The same group as one whose partitions the coordinator assigns, if it is one or can become one.
+    pub(super) fn consumer(&mut self, cx: &mut Cx<'_>) -> Option<&mut Consumer> {
+        if let Protocol::Classic(classic) = &mut self.protocol
+            && can_become_consumer(classic)
+        {
+            let classic = std::mem::replace(classic, Classic::new(self.id.clone(), cx.now.wall));
+            self.protocol = Protocol::Consumer(Consumer::of_classic(cx, classic));
+        }
+        match &mut self.protocol {
+            Protocol::Classic(_) => None,
+            Protocol::Consumer(consumer) => Some(consumer),
+        }
+    }
+
+    /// Members have gone: if only those of the classic protocol are left the group is theirs.
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
+        if matches!(&self.protocol, Protocol::Consumer(consumer) if consumer.is_classic_again()) {
+            self.become_classic(cx);
+        }
+    }
+
+    fn become_classic(&mut self, cx: &mut Cx<'_>) {
+        if let Protocol::Consumer(consumer) = &mut self.protocol {
+            let consumer = std::mem::replace(consumer, Consumer::new(self.id.clone()));
+            self.protocol = Protocol::Classic(consumer.into_classic(cx));
         }
     }
 }

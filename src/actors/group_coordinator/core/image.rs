@@ -28,6 +28,12 @@ impl Image {
         Self { topics, names }
     }
 
+    /// How many partitions a topic has; none if there is no such topic.
+    pub fn partitions_of(&self, id: TopicId) -> i32 {
+        let topic = self.name_of(id).and_then(|name| self.topics.get(name));
+        topic.map_or(0, |topic| topic.partitions)
+    }
+
     /// The name of a topic that there is.
     pub fn name_of(&self, id: TopicId) -> Option<&Str> {
         self.names.get(&id)

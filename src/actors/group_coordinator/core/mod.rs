@@ -8,6 +8,7 @@
 mod administration;
 mod classic;
 mod commits;
+pub mod consumer;
 mod group;
 mod image;
 mod joining;
@@ -27,6 +28,7 @@ use std::{
 
 use self::{
     classic::Classic,
+    consumer::{Consumer, stored::Fact},
     group::{Group, Protocol},
     member::own,
     stored::{GroupKey, Stored},
@@ -39,6 +41,7 @@ pub use self::{
     },
 };
 use crate::{
+    actors::group_coordinator::assignor::Assignor,
     config::node::GroupSettings,
     model::{TimestampMs, TopicId},
     wire::Str,
@@ -92,7 +95,6 @@ pub struct Sizes {
 struct Cx<'a> {
     now: Now,
     settings: &'a GroupSettings,
-    #[allow(dead_code)]
     image: &'a Image,
     effects: &'a mut Vec<Effect>,
     rebalances: u64,
@@ -106,6 +108,25 @@ impl Cx<'_> {
 
     fn write(&mut self, stored: Stored) {
         self.effects.push(Effect::Write(stored));
+    }
+
+    /// Without a heartbeat for so long a member whose partitions the coordinator assigns counts as dead.
+    fn consumer_session(&self, _group: &Str) -> Duration {
+        Duration::from_secs(45)
+    }
+
+    /// When such a member is to send a heartbeat again.
+    fn consumer_heartbeat_ms(&self, _group: &Str) -> i32 {
+        5000
+    }
+
+    fn consumer_max_size(&self) -> usize {
+        self.settings.max_size as usize
+    }
+
+    /// Of groups whose members want none.
+    fn default_assignor(&self) -> Assignor {
+        Assignor::ALL[0]
     }
 }
 
@@ -145,12 +166,30 @@ impl Coordinator {
                     self.found(&id, TimestampMs::NONE);
                 }
                 let Some(group) = self.groups.get_mut(&id) else { return };
+                if value.is_none() && matches!(group.protocol, Protocol::Consumer(_)) {
+                    // It was of the classic protocol once.
+                    return;
+                }
                 let id = group.id.clone();
                 group.protocol = Protocol::Classic(match value {
                     Some(value) => Classic::of_value(id, &value),
                     None => Classic::new(id, TimestampMs::NONE),
                 });
             }
+            Stored::Consumer(fact) => self.load_fact(fact),
+        }
+    }
+
+    fn load_fact(&mut self, fact: Fact) {
+        if !fact.is_tombstone() {
+            self.found(fact.group(), TimestampMs::NONE);
+        }
+        let Some(group) = self.groups.get_mut(fact.group()) else { return };
+        if !fact.is_tombstone() && matches!(group.protocol, Protocol::Classic(_)) {
+            group.protocol = Protocol::Consumer(Consumer::new(group.id.clone()));
+        }
+        if let Protocol::Consumer(consumer) = &mut group.protocol {
+            consumer.load(fact);
         }
     }
 
@@ -218,8 +257,18 @@ impl Coordinator {
     }
 
     /// What holds outside of the groups from now on.
-    pub fn set_image(&mut self, _now: Now, image: Arc<Image>, _effects: &mut Vec<Effect>) {
+    pub fn set_image(&mut self, now: Now, image: Arc<Image>, effects: &mut Vec<Effect>) {
         self.image = image;
+        let of_consumers =
+            |(id, group): (&Str, &Group)| matches!(group.protocol, Protocol::Consumer(_)).then(|| id.clone());
+        let ids: Vec<_> = self.groups.iter().filter_map(of_consumers).collect();
+        for id in ids {
+            self.with_group(&id, now, effects, |group, cx| {
+                if let Protocol::Consumer(consumer) = &mut group.protocol {
+                    consumer.refresh(cx);
+                }
+            });
+        }
     }
 
     /// Forgets offsets of topics that are gone.
@@ -254,7 +303,10 @@ impl Coordinator {
             Request::Sync(request) => self.on_sync(now, ticket, &request, effects),
             Request::Heartbeat(request) => self.on_heartbeat(now, ticket, &request, effects),
             Request::Leave(request) => self.on_leave(now, ticket, caller, request, effects),
-            Request::Commit(commit) => self.on_commit(now, ticket, commit, effects),
+            Request::ConsumerHeartbeat(request) => {
+                self.on_consumer_heartbeat(now, ticket, caller, &request, effects);
+            }
+            Request::Commit(commit) => self.on_commit(now, ticket, caller.version, commit, effects),
             Request::FetchOffsets(fetch) => {
                 let offsets = self.fetch_offsets(fetch);
                 effects.push(Effect::Answer(ticket, Answer::Offsets(offsets)));
@@ -266,6 +318,10 @@ impl Coordinator {
             Request::Describe { group } => {
                 let described = self.describe(group, caller.version);
                 effects.push(Effect::Answer(ticket, Answer::Describe(described)));
+            }
+            Request::ConsumerDescribe { group } => {
+                let described = self.describe_consumer(group);
+                effects.push(Effect::Answer(ticket, Answer::ConsumerDescribe(described)));
             }
             Request::List(filter) => {
                 effects.push(Effect::Answer(ticket, Answer::List(self.list(&filter))));

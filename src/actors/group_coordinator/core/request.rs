@@ -9,6 +9,8 @@ use crate::{
     wire::{
         ErrorCode, Str,
         api::{
+            consumer_group_describe,
+            consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
             describe_groups::DescribedGroup,
             heartbeat::{HeartbeatRequest, HeartbeatResponse},
             join_group::{JoinGroupRequest, JoinGroupResponse},
@@ -78,6 +80,8 @@ pub type PerPartition<T> = Vec<(Str, Vec<(PartitionIndex, T)>)>;
 pub struct FetchOffsets {
     /// The group.
     pub group: Str,
+    /// The member that asks and its epoch, where a client says so (KIP-848).
+    pub member: Option<(Str, i32)>,
     /// Where they are wanted of; `None`: all that the group has.
     pub topics: Option<Vec<Partitions>>,
 }
@@ -100,6 +104,8 @@ pub enum Request {
     Sync(SyncGroupRequest),
     /// A sign of life.
     Heartbeat(HeartbeatRequest),
+    /// All that a member of a group says whose partitions the coordinator assigns.
+    ConsumerHeartbeat(ConsumerGroupHeartbeatRequest),
     /// Leave.
     Leave(LeaveGroupRequest),
     /// Keep offsets.
@@ -115,6 +121,11 @@ pub enum Request {
     },
     /// Show a group.
     Describe {
+        /// The group.
+        group: Str,
+    },
+    /// Show a group whose partitions the coordinator assigns.
+    ConsumerDescribe {
         /// The group.
         group: Str,
     },
@@ -136,16 +147,20 @@ pub enum Answer {
     Sync(SyncGroupResponse),
     /// To [`Request::Heartbeat`].
     Heartbeat(HeartbeatResponse),
+    /// To [`Request::ConsumerHeartbeat`].
+    ConsumerHeartbeat(ConsumerGroupHeartbeatResponse),
     /// To [`Request::Leave`].
     Leave(LeaveGroupResponse),
     /// To [`Request::Commit`].
     Commit(PerPartition<ErrorCode>),
-    /// To [`Request::FetchOffsets`].
-    Offsets(PerPartition<Option<Committed>>),
+    /// To [`Request::FetchOffsets`]: the whole was refused, or what there is of each.
+    Offsets(Result<PerPartition<Option<Committed>>, ErrorCode>),
     /// To [`Request::DeleteOffsets`]: the whole was refused, or what came of each.
     DeleteOffsets(Result<PerPartition<ErrorCode>, ErrorCode>),
     /// To [`Request::Describe`].
     Describe(DescribedGroup),
+    /// To [`Request::ConsumerDescribe`].
+    ConsumerDescribe(consumer_group_describe::DescribedGroup),
     /// To [`Request::List`].
     List(Vec<ListedGroup>),
     /// To [`Request::Delete`].

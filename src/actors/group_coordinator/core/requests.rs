@@ -1,19 +1,24 @@
-//! What members of the classic protocol ask of a group.
+//! What members ask of a group.
 
 use super::{
     Coordinator, Cx, Effect, Now, Ticket,
     classic::{heartbeat_answer, join_refused, sync_refused},
-    group::Protocol,
+    consumer::{self, Refused},
+    group::{Group, Protocol},
     member::duration,
     request::{Answer, Caller},
 };
-use crate::wire::{
-    ErrorCode,
-    api::{
-        heartbeat::HeartbeatRequest,
-        join_group::JoinGroupRequest,
-        leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse},
-        sync_group::SyncGroupRequest,
+use crate::{
+    actors::group_coordinator::assignor::Assignor,
+    wire::{
+        ErrorCode,
+        api::{
+            consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
+            heartbeat::HeartbeatRequest,
+            join_group::JoinGroupRequest,
+            leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse},
+            sync_group::SyncGroupRequest,
+        },
     },
 };
 
@@ -43,8 +48,12 @@ impl Coordinator {
             self.found(&request.group_id, now.wall);
         }
         self.with_group(&request.group_id, now, effects, |group, cx| {
-            let Protocol::Classic(classic) = &mut group.protocol;
-            classic.join(cx, ticket, caller, request);
+            if let Some(classic) = group.classic(cx) {
+                classic.join(cx, ticket, caller, request);
+            } else if let Protocol::Consumer(consumer) = &mut group.protocol {
+                consumer.join(cx, ticket, caller, request);
+                group.settle(cx);
+            }
         });
     }
 
@@ -59,9 +68,9 @@ impl Coordinator {
             effects.push(Effect::Answer(ticket, sync_refused(ErrorCode::UnknownMemberId)));
             return;
         }
-        self.with_group(&request.group_id, now, effects, |group, cx| {
-            let Protocol::Classic(classic) = &mut group.protocol;
-            classic.sync(cx, ticket, request);
+        self.with_group(&request.group_id, now, effects, |group, cx| match &mut group.protocol {
+            Protocol::Classic(classic) => classic.sync(cx, ticket, request),
+            Protocol::Consumer(consumer) => consumer.sync(cx, ticket, request),
         });
     }
 
@@ -72,16 +81,51 @@ impl Coordinator {
         request: &HeartbeatRequest,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(group) = self.groups.get_mut(&request.group_id) else {
+        if !self.groups.contains_key(&request.group_id) {
             effects.push(Effect::Answer(ticket, heartbeat_answer(ErrorCode::UnknownMemberId)));
             return;
+        }
+        self.with_group(&request.group_id, now, effects, |group, cx| {
+            let (member, instance) = (&request.member_id, request.group_instance_id.as_ref());
+            let code = match &mut group.protocol {
+                Protocol::Classic(classic) => classic.heartbeat(cx, member, instance, request.generation_id),
+                Protocol::Consumer(consumer) => {
+                    let outcome = consumer.classic_heartbeat(cx, member, instance, request.generation_id);
+                    outcome.err().unwrap_or(ErrorCode::None)
+                }
+            };
+            cx.answer(ticket, heartbeat_answer(code));
+        });
+    }
+
+    pub(super) fn on_consumer_heartbeat(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        caller: &Caller,
+        request: &ConsumerGroupHeartbeatRequest,
+        effects: &mut Vec<Effect>,
+    ) {
+        let valid = consumer::validate(request, caller.version, &Assignor::ALL);
+        let known = self.groups.contains_key(&request.group_id);
+        let refused = match valid {
+            Err(refused) => Some(refused),
+            // It joins again, which makes the group.
+            Ok(()) if !known && request.member_epoch != consumer::JOINS => {
+                Some(Refused::from(ErrorCode::UnknownMemberId))
+            }
+            Ok(()) => None,
         };
-        let (settings, image) = (&self.settings, &*self.image);
-        let cx = Cx { now, settings, image, effects, rebalances: 0, lost: 0 };
-        let instance = request.group_instance_id.as_ref();
-        let Protocol::Classic(classic) = &mut group.protocol;
-        let code = classic.heartbeat(&cx, &request.member_id, instance, request.generation_id);
-        effects.push(Effect::Answer(ticket, heartbeat_answer(code)));
+        if let Some(refused) = refused {
+            effects.push(Effect::Answer(ticket, Answer::ConsumerHeartbeat(refused.answer())));
+            return;
+        }
+        self.found(&request.group_id, now.wall);
+        self.with_group(&request.group_id, now, effects, |group, cx| {
+            let outcome = consumer_heartbeat(group, cx, caller, request);
+            group.settle(cx);
+            cx.answer(ticket, Answer::ConsumerHeartbeat(outcome.unwrap_or_else(Refused::answer)));
+        });
     }
 
     pub(super) fn on_leave(
@@ -97,8 +141,13 @@ impl Coordinator {
             let one = MemberIdentity { member_id: request.member_id, ..MemberIdentity::default() };
             let leaving = if caller.version < 3 { vec![one] } else { request.members };
             self.with_group(&request.group_id, now, effects, |group, cx| {
-                let Protocol::Classic(classic) = &mut group.protocol;
-                answer.members = leaving.into_iter().map(|leaving| classic.leave(cx, leaving)).collect();
+                answer.members = match &mut group.protocol {
+                    Protocol::Classic(classic) => {
+                        leaving.into_iter().map(|leaving| classic.leave(cx, leaving)).collect()
+                    }
+                    Protocol::Consumer(consumer) => consumer.leave_all(cx, leaving),
+                };
+                group.settle(cx);
             });
         } else if caller.version < 3 {
             answer.error_code = ErrorCode::UnknownMemberId;
@@ -116,5 +165,23 @@ impl Coordinator {
             answer.error_code = only.error_code;
         }
         effects.push(Effect::Answer(ticket, Answer::Leave(answer)));
+    }
+}
+
+fn consumer_heartbeat(
+    group: &mut Group,
+    cx: &mut Cx<'_>,
+    caller: &Caller,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> Result<ConsumerGroupHeartbeatResponse, Refused> {
+    if request.member_epoch != consumer::JOINS && matches!(group.protocol, Protocol::Classic(_)) {
+        return Err(ErrorCode::UnknownMemberId.into());
+    }
+    match group.consumer(cx) {
+        Some(consumer) => consumer.heartbeat(cx, caller, request),
+        None => Err(Refused {
+            code: ErrorCode::GroupIdNotFound,
+            why: format!("group {} has members that are no consumers", request.group_id),
+        }),
     }
 }

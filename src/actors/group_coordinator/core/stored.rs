@@ -7,6 +7,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::consumer::stored::Fact;
 use crate::{
     model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId},
     wire::{DecodeError, EncodeError, Field, Layout, Reader, Str, Writer, schema::wire_structs},
@@ -112,6 +113,8 @@ pub enum Stored {
         /// What.
         value: Option<ClassicGroupValue>,
     },
+    /// Something about a group whose partitions the coordinator assigns.
+    Consumer(Fact),
 }
 
 /// Why a record is not one of ours.
@@ -160,6 +163,7 @@ impl Stored {
                     value: value.as_ref().map(write).transpose()?,
                 })
             }
+            Self::Consumer(fact) => fact.write(),
         }
     }
 
@@ -175,7 +179,7 @@ impl Stored {
                 let read = |value| versioned(value, CLASSIC_GROUP, CLASSIC_VALUE_MAX, CLASSIC_VALUE_FLEXIBLE);
                 Ok(Self::ClassicGroup { key: whole(key)?, value: value.map(read).transpose()? })
             }
-            kind => Err(StoredError::UnknownKind(kind)),
+            kind => Fact::read(kind, key, value).map(Self::Consumer),
         }
     }
 }
@@ -195,7 +199,7 @@ impl OffsetValue {
 
 const KEYS: Layout = Layout { version: 0, flexible: false };
 
-fn keyed(kind: i16, key: &impl Field) -> Result<Bytes, EncodeError> {
+pub(super) fn keyed(kind: i16, key: &impl Field) -> Result<Bytes, EncodeError> {
     let mut out = BytesMut::new();
     let mut writer = Writer::new(&mut out);
     writer.put(&kind.to_be_bytes());
@@ -203,7 +207,7 @@ fn keyed(kind: i16, key: &impl Field) -> Result<Bytes, EncodeError> {
     Ok(out.freeze())
 }
 
-fn valued(version: i16, flexible_from: i16, value: &impl Field) -> Result<Bytes, EncodeError> {
+pub(super) fn valued(version: i16, flexible_from: i16, value: &impl Field) -> Result<Bytes, EncodeError> {
     let mut out = BytesMut::new();
     let mut writer = Writer::new(&mut out);
     writer.put(&version.to_be_bytes());
@@ -211,13 +215,18 @@ fn valued(version: i16, flexible_from: i16, value: &impl Field) -> Result<Bytes,
     Ok(out.freeze())
 }
 
-fn whole<K: Field>(mut key: Reader) -> Result<K, StoredError> {
+pub(super) fn whole<K: Field>(mut key: Reader) -> Result<K, StoredError> {
     let read = K::read(&mut key, KEYS)?;
     key.finish()?;
     Ok(read)
 }
 
-fn versioned<V: Field>(value: Bytes, kind: i16, max: i16, flexible_from: i16) -> Result<V, StoredError> {
+pub(super) fn versioned<V: Field>(
+    value: Bytes,
+    kind: i16,
+    max: i16,
+    flexible_from: i16,
+) -> Result<V, StoredError> {
     let mut reader = Reader::new(value);
     let version = reader.i16()?;
     if !(0..=max).contains(&version) {

@@ -1,3 +1,6 @@
+mod consumer;
+mod migration;
+mod random_consumers;
 mod world;
 
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! A coordinator with a log and a clock that stands still unless it is moved.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::super::{
-    Answer, Caller, Commit, CommitTopic, Committed, Coordinator, Effect, FetchOffsets, Now, Partitions,
-    Request, Ticket, stored::Stored,
+    Answer, Caller, Commit, CommitTopic, Committed, Coordinator, Effect, FetchOffsets, Image, Now,
+    Partitions, Request, Ticket, TopicImage, stored::Stored,
 };
 use crate::{
     config::node::GroupSettings,
@@ -15,6 +15,8 @@ use crate::{
     wire::{
         ErrorCode, Str,
         api::{
+            consumer_group_describe,
+            consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
             heartbeat::HeartbeatRequest,
             join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse},
             leave_group::{LeaveGroupRequest, MemberIdentity},
@@ -30,6 +32,7 @@ pub(super) const REBALANCE: Duration = Duration::from_secs(30);
 /// A coordinator whose clock stands still unless it is moved, with a log that holds what it wrote.
 pub(super) struct World {
     pub(super) coordinator: Coordinator,
+    pub(super) image: Arc<Image>,
     settings: GroupSettings,
     pub(super) now: Duration,
     next: u64,
@@ -70,6 +73,7 @@ impl World {
     pub(super) fn with(settings: GroupSettings) -> Self {
         Self {
             coordinator: Coordinator::new(settings.clone()),
+            image: Arc::default(),
             settings,
             now: Duration::from_secs(1000),
             next: 0,
@@ -137,6 +141,42 @@ impl World {
             self.coordinator.load(stored);
         }
         self.coordinator.loaded(self.now());
+        self.look();
+    }
+
+    /// These topics there are from now on, each with so many partitions.
+    pub(super) fn set_topics(&mut self, topics: &[(&'static str, i32)]) {
+        let topic = |(name, partitions): &(&'static str, i32)| {
+            (Str::from(*name), TopicImage { id: topic_named(name), partitions: *partitions })
+        };
+        self.image = Arc::new(Image::new(topics.iter().map(topic).collect()));
+        self.look();
+    }
+
+    fn look(&mut self) {
+        let mut effects = Vec::new();
+        self.coordinator.set_image(self.now(), Arc::clone(&self.image), &mut effects);
+        self.carry_out(effects);
+    }
+
+    /// A heartbeat of a member whose partitions the coordinator assigns.
+    #[track_caller]
+    pub(super) fn beat(&mut self, request: ConsumerGroupHeartbeatRequest) -> ConsumerGroupHeartbeatResponse {
+        let request = ConsumerGroupHeartbeatRequest { group_id: "g".into(), ..request };
+        let ticket = self.ask(Request::ConsumerHeartbeat(request));
+        match self.answers.remove(&ticket) {
+            Some(Answer::ConsumerHeartbeat(answer)) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn describe_consumer(&mut self) -> consumer_group_describe::DescribedGroup {
+        let ticket = self.ask(Request::ConsumerDescribe { group: "g".into() });
+        match self.answers.remove(&ticket) {
+            Some(Answer::ConsumerDescribe(described)) => described,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(super) fn join(&mut self, joining: Joining) -> Ticket {
@@ -173,16 +213,26 @@ impl World {
         answer.member_id
     }
 
+    #[track_caller]
+    pub(super) fn invite_with(&mut self, joining: Joining) -> Str {
+        let ticket = self.join(joining);
+        self.joined(ticket).member_id
+    }
+
     pub(super) fn sync(&mut self, member: &Str, generation: i32, shares: &[(&Str, &'static str)]) -> Ticket {
-        let share = |(member, share): &(&Str, &'static str)| SyncGroupRequestAssignment {
-            member_id: (*member).clone(),
-            assignment: Bytes::from_static(share.as_bytes()),
+        let share = |(member, share): &(&Str, &'static str)| {
+            ((*member).clone(), Bytes::from_static(share.as_bytes()))
         };
+        self.sync_with(member, generation, shares.iter().map(share).collect())
+    }
+
+    pub(super) fn sync_with(&mut self, member: &Str, generation: i32, shares: Vec<(Str, Bytes)>) -> Ticket {
+        let share = |(member_id, assignment)| SyncGroupRequestAssignment { member_id, assignment };
         self.ask(Request::Sync(SyncGroupRequest {
             group_id: "g".into(),
             generation_id: generation,
             member_id: member.clone(),
-            assignments: shares.iter().map(share).collect(),
+            assignments: shares.into_iter().map(share).collect(),
             ..SyncGroupRequest::default()
         }))
     }
@@ -258,9 +308,10 @@ impl World {
 
     pub(super) fn committed_whole(&mut self) -> Option<Committed> {
         let topics = Some(vec![Partitions { topic: "t".into(), indexes: vec![PartitionIndex::new(0)] }]);
-        let ticket = self.ask(Request::FetchOffsets(FetchOffsets { group: "g".into(), topics }));
+        let ticket =
+            self.ask(Request::FetchOffsets(FetchOffsets { group: "g".into(), member: None, topics }));
         match self.answers.remove(&ticket) {
-            Some(Answer::Offsets(mut offsets)) => offsets[0].1.remove(0).1,
+            Some(Answer::Offsets(Ok(mut offsets))) => offsets[0].1.remove(0).1,
             other => panic!("{other:?}"),
         }
     }
@@ -309,4 +360,11 @@ impl World {
 
 pub(super) fn topic() -> TopicId {
     TopicId::from_bytes([7; 16])
+}
+
+/// The id of a topic in these tests.
+pub(super) fn topic_named(name: &str) -> TopicId {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+    TopicId::from_bytes(bytes)
 }
