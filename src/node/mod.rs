@@ -239,7 +239,7 @@ impl Parts<'_> {
         let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
         listeners.add(admin).await?;
         self.wait_for_leaders(&image, agreed).await;
-        self.start_groups(&image).await?;
+        self.start_groups(membership.clone(), &image).await?;
         let told: Vec<_> = doors.iter().map(Door::to_string).collect();
         let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
         let broker = Arc::new(self.broker(&doors, membership.clone()));
@@ -285,6 +285,7 @@ impl Parts<'_> {
             default_partitions: self.config.default_partitions,
             partitions_max: self.config.limits.partitions as usize,
             topic_defaults: self.config.topic_defaults.clone(),
+            group_defaults: self.config.groups.consumer.clone(),
         };
         let args = MembershipArgs {
             fs: Arc::clone(&self.fs),
@@ -345,7 +346,11 @@ impl Parts<'_> {
     }
 
     /// Starts who keeps the coordinators of groups at work.
-    async fn start_groups(&self, image: &MetadataImage) -> Result<(), NodeError> {
+    async fn start_groups(
+        &self,
+        membership: MembershipHandle,
+        image: &MetadataImage,
+    ) -> Result<(), NodeError> {
         let control = || Placement::on(self.runtimes.control().clone());
         let supervisor = SupervisorHandle::new(SupervisorOptions::default());
         self.root.add(supervisor.child_spec("coordinators", control())).await?;
@@ -353,6 +358,7 @@ impl Parts<'_> {
             supervisor,
             groups: self.groups.clone(),
             topics: self.topics.clone(),
+            membership,
             data: self.runtimes.data().clone(),
             io: self.runtimes.io().clone(),
             clock: Arc::clone(&self.clock),

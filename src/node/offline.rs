@@ -16,7 +16,10 @@ use crate::{
         partition::log_options,
     },
     clock::{Clock, SystemClock},
-    config::topic::{TopicConfig, TopicConfigError, TopicDefaults, checked},
+    config::{
+        node::ConsumerGroupSettings,
+        topic::{TopicConfig, TopicConfigError, TopicDefaults, checked},
+    },
     model::{NodeId, PartitionId, PartitionIndex, TimestampMs, TopicName},
     storage::{
         fs::{Fs, Lock, folder_of, real::RealFs},
@@ -398,6 +401,7 @@ impl Importing<'_> {
             // A node checks its own limit when partitions are made there.
             partitions_max: usize::MAX,
             topic_defaults: TopicDefaults::default(),
+            group_defaults: ConsumerGroupSettings::default(),
         };
         Ok(OfflineRegistry::open(Arc::clone(&self.fs), data_dir, rules)?)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use polylogue::{
-    config::{node::SETTINGS, topic},
+    config::{group, node::SETTINGS, topic},
     metrics::{Metrics, PROCESS_TABLE, TABLE},
     model::TimestampMs,
 };
@@ -50,6 +50,16 @@ fn every_topic_config_is_documented_with_its_default_and_no_other() {
         .collect();
     let known: BTreeMap<_, _> =
         topic::TABLE.iter().map(|key| (key.name.to_owned(), (key.default.to_owned(), key.ours))).collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn every_group_config_is_documented_and_no_other() {
+    let documented: BTreeMap<_, _> = table("Group configs")
+        .into_keys()
+        .map(|name| (name.trim_end_matches(" (ours)").to_owned(), name.ends_with(" (ours)")))
+        .collect();
+    let known: BTreeMap<_, _> = group::TABLE.iter().map(|key| (key.name.to_owned(), key.ours)).collect();
     assert_eq!(documented, known);
 }
 

@@ -1,9 +1,15 @@
 //! Keeps a coordinator at work for each partition of `__consumer_offsets` that this node leads.
 //!
 //! Level-triggered, as the reconciler of partitions: it compares the table of topics with the coordinators that it
-//! has started. It also tells them which topics are gone, since their offsets mean nothing any more.
+//! has started. It also tells them what their groups depend on: which topics there are, with how many
+//! partitions, and what is configured of groups; and which topics are gone, since their offsets mean nothing any
+//! more.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{runtime::Handle, sync::watch};
 
@@ -14,6 +20,7 @@ use super::{
 };
 use crate::{
     actors::{
+        membership::{MembershipHandle, MetadataImage},
         partition::table::{Topic, TopicTable},
         supervise::{
             Actor, ActorProcessingErr, ActorRef, ChildSpec, Placement, RestartPolicy, Slot, SupervisorError,
@@ -21,7 +28,7 @@ use crate::{
         },
     },
     clock::Clock,
-    config::node::GroupSettings,
+    config::{group::GroupConfig, node::GroupSettings},
     metrics::Metrics,
     model::TopicId,
     wire::Str,
@@ -39,6 +46,8 @@ pub struct RouterArgs {
     pub groups: Groups,
     /// The partitions.
     pub topics: TopicTable,
+    /// Where configs of groups are kept.
+    pub membership: MembershipHandle,
     /// Where coordinators run.
     pub data: Handle,
     /// Where blocking work runs.
@@ -54,7 +63,7 @@ pub struct RouterArgs {
 /// The protocol of [`GroupRouter`].
 #[derive(Debug)]
 pub enum RouterMessage {
-    /// The watch on the table of topics, or the timer: look again.
+    /// The watch on the table of topics or on the registry, or the timer: look again.
     Look,
 }
 
@@ -92,6 +101,7 @@ impl Actor for GroupRouter {
                 changes.next().await;
             }
         });
+        tokio::spawn(look_at_configs(args.membership.watch(), me.clone()));
         me.send_interval(LOOK_EVERY, || RouterMessage::Look);
         let (topic, children, known) = (None, Vec::new(), BTreeSet::new());
         let image = watch::Sender::new(Arc::default());
@@ -115,9 +125,24 @@ impl Actor for GroupRouter {
     }
 }
 
+/// Of all that the registry tells, only configs of groups are for the router.
+async fn look_at_configs(mut images: watch::Receiver<Arc<MetadataImage>>, router: ActorRef<RouterMessage>) {
+    let mut known = Arc::clone(images.borrow_and_update().group_configs());
+    while images.changed().await.is_ok() {
+        let configs = Arc::clone(images.borrow_and_update().group_configs());
+        if Arc::ptr_eq(&configs, &known) {
+            continue;
+        }
+        known = configs;
+        if router.cast(RouterMessage::Look).is_err() {
+            return;
+        }
+    }
+}
+
 impl RouterState {
     async fn on_look(&mut self) -> Result<(), SupervisorError> {
-        self.tell_of_topics();
+        self.tell_of_image();
         let topic = self.args.topics.by_name(OFFSETS_TOPIC);
         if topic.as_ref().map(|topic| topic.id) != self.topic {
             self.stop_all().await?;
@@ -176,13 +201,22 @@ impl RouterState {
         Ok(())
     }
 
-    fn tell_of_topics(&self) {
+    /// Topics and configs of groups, as coordinators see them.
+    fn tell_of_image(&self) {
         let topics = self.args.topics.all();
         let seen = |topic: &Arc<Topic>| {
             let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
             (Str::from(topic.name.as_str()), TopicImage { id: topic.id, partitions })
         };
-        let image = Image::new(topics.iter().map(seen).collect());
+        let settings = &self.args.settings.consumer;
+        let configured = self.args.membership.image();
+        let configured = configured
+            .group_configs()
+            .iter()
+            .map(|(group, overrides)| (Str::from(group.as_str()), GroupConfig::resolve(settings, overrides)));
+        let of_others = GroupConfig::resolve(settings, &BTreeMap::new());
+        let image =
+            Image::new(topics.iter().map(seen).collect()).with_groups(configured.collect(), of_others);
         let changed = self.image.send_if_modified(|known| {
             let changed = **known != image;
             if changed {

@@ -32,9 +32,9 @@ use std::{
 use tokio::sync::watch;
 
 pub use self::core::{
-    ApplyError, Assignment, BrokerImage, ConfigOwner, CreatedTopic, DeletedTopic, Endpoint, MetadataImage,
-    MetadataRecord, NewTopic, PARTITIONS_MAX, PRODUCER_ID_BLOCK, PartitionImage, Refusal, Rules, TopicImage,
-    TopicRef,
+    ApplyError, Assignment, BrokerImage, ConfigOwner, CreatedTopic, DeletedTopic, Endpoint, GroupConfigs,
+    MetadataImage, MetadataRecord, NewTopic, PARTITIONS_MAX, PRODUCER_ID_BLOCK, PartitionImage, Refusal,
+    Rules, TopicImage, TopicRef,
 };
 use self::{
     core::{ProposeError, Registry},

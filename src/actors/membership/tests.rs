@@ -14,7 +14,10 @@ use super::*;
 use crate::{
     actors::supervise::{Ended, Exit, Fault as Crash, SupervisorHandle, SupervisorOptions, Tree},
     clock::SystemClock,
-    config::topic::{ConfigChange, TopicDefaults},
+    config::{
+        node::ConsumerGroupSettings,
+        topic::{ConfigChange, TopicDefaults},
+    },
     model::{BootId, LeaderEpoch, NodeId, PartitionId, PartitionIndex},
     storage::fs::faulty::{AfterFailedSync, Fault as DiskFault, SimulatedDisk},
 };
@@ -46,6 +49,7 @@ fn args(fs: Arc<dyn Fs>, node: i32) -> MembershipArgs {
             default_partitions: 4,
             partitions_max: 20_000,
             topic_defaults: TopicDefaults::default(),
+            group_defaults: ConsumerGroupSettings::default(),
         },
     }
 }

@@ -5,6 +5,7 @@
 //! where it was given, before any file is touched or any port opened.
 
 mod address;
+mod consumer_groups;
 mod error;
 mod listeners;
 mod raw;
@@ -20,6 +21,7 @@ use std::{
 };
 
 pub use address::HostPort;
+pub use consumer_groups::{ASSIGNORS, BoundedSpan, ConsumerGroupSettings};
 pub use error::NodeConfigError;
 pub use listeners::{KAFKA, KafkaListener};
 pub use shown::InForce;
@@ -150,6 +152,8 @@ pub struct GroupSettings {
     /// `groups.offset-metadata-max-bytes`: what a client may keep with an offset; 0 to 1 MiB, default 4 KiB as in
     /// Kafka.
     pub offset_metadata_max_bytes: u64,
+    /// `groups.consumer-*`: for groups of the server-side protocol.
+    pub consumer: ConsumerGroupSettings,
 }
 
 impl Default for GroupSettings {
@@ -162,6 +166,7 @@ impl Default for GroupSettings {
             max_size: 100_000,
             offsets_retention: Duration::from_hours(7 * 24),
             offset_metadata_max_bytes: 4096,
+            consumer: ConsumerGroupSettings::default(),
         }
     }
 }

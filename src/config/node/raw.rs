@@ -70,6 +70,15 @@ pub(super) struct RawGroups {
     pub(super) max_size: Option<u32>,
     pub(super) offsets_retention: Option<Span>,
     pub(super) offset_metadata_max_bytes: Option<ByteSize>,
+    pub(super) consumer_heartbeat_interval: Option<Span>,
+    pub(super) consumer_min_heartbeat_interval: Option<Span>,
+    pub(super) consumer_max_heartbeat_interval: Option<Span>,
+    pub(super) consumer_session_timeout: Option<Span>,
+    pub(super) consumer_min_session_timeout: Option<Span>,
+    pub(super) consumer_max_session_timeout: Option<Span>,
+    pub(super) consumer_max_size: Option<u32>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(super) consumer_assignors: Vec<String>,
 }
 
 /// What the names of topic configs stand behind.

@@ -282,7 +282,8 @@ fn every_listed_setting_is_one_that_the_raw_form_takes() {
             | "limits.connections-per-address"
             | "limits.partitions"
             | "groups.offsets-partitions"
-            | "groups.max-size" => "5",
+            | "groups.max-size"
+            | "groups.consumer-max-size" => "5",
             "auto-create-topics" => "true",
             key if key.ends_with("bytes") || key.ends_with("second") => "128 MiB",
             key if ["timeout", "interval", "grace", "delay", "retention"]
@@ -300,4 +301,37 @@ fn every_listed_setting_is_one_that_the_raw_form_takes() {
         let raw: Result<Raw, _> = settings.raw();
         assert!(raw.is_ok(), "{key}: {raw:?}");
     }
+}
+
+#[test]
+fn settings_of_server_side_groups_are_read_from_every_source() {
+    let file = from_file("[groups]\nconsumer-assignors = [\"range\", \"uniform\"]\n").unwrap();
+    assert_eq!(file.groups.consumer.assignors, ["range", "uniform"]);
+    let flag = from_flags(&with("groups.consumer-assignors", "exclusive, range")).unwrap();
+    assert_eq!(flag.groups.consumer.assignors, ["exclusive", "range"]);
+    let environment = around(&[("POLYLOGUE_GROUPS_CONSUMER_SESSION_TIMEOUT", "10s")]);
+    let variable = NodeConfig::load(&NodeFlags::default(), None, &environment).unwrap();
+    assert_eq!(variable.groups.consumer.session_timeout.default, Duration::from_secs(10));
+}
+
+#[test]
+fn settings_of_server_side_groups_that_do_not_fit_are_refused_with_the_one_that_was_given() {
+    for (key, value) in [
+        ("groups.consumer-heartbeat-interval", "500ms"),
+        ("groups.consumer-heartbeat-interval", "16s"),
+        ("groups.consumer-min-heartbeat-interval", "6s"),
+        ("groups.consumer-max-heartbeat-interval", "900ms"),
+        ("groups.consumer-session-timeout", "61s"),
+        ("groups.consumer-max-size", "0"),
+        ("groups.consumer-assignors", "sticky"),
+        ("groups.consumer-assignors", "range,range"),
+        ("groups.consumer-assignors", ""),
+    ] {
+        let text = from_flags(&with(key, value)).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("setting {key} (command line): ")), "{text}");
+    }
+    let text =
+        from_file("[groups]\nconsumer-heartbeat-interval = \"10s\"\nconsumer-session-timeout = \"9s\"\n");
+    let text = text.unwrap_err().to_string();
+    assert!(text.contains("groups.consumer-session-timeout") && text.contains("is not above"), "{text}");
 }

@@ -3,7 +3,8 @@
 use std::{fmt::Display, path::PathBuf, time::Duration};
 
 use super::{
-    GroupSettings, HostPort, Limits, NodeConfig, NodeConfigError, StorageSettings, Surroundings, listeners,
+    ConsumerGroupSettings, GroupSettings, HostPort, Limits, NodeConfig, NodeConfigError, StorageSettings,
+    Surroundings, listeners,
     raw::{Raw, RawGroups, RawLimits, RawStorage},
     sources::Settings,
 };
@@ -257,6 +258,7 @@ fn groups(given: &Settings, raw: &RawGroups) -> Result<GroupSettings, NodeConfig
             0,
             MIB,
         )?,
+        consumer: ConsumerGroupSettings::validate(given, raw)?,
     })
 }
 
@@ -306,7 +308,7 @@ fn bytes(
 }
 
 /// From a millisecond to a year: less is none, and more was meant to be never.
-fn span(
+pub(super) fn span(
     given: &Settings,
     key: &str,
     value: Option<Span>,

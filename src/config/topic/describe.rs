@@ -22,12 +22,14 @@ pub enum ConfigSource {
     Default,
     /// An administrator or the log filter, for a target's log lines.
     Logger,
+    /// The group itself.
+    Group,
 }
 
 impl ConfigSource {
     /// The number in `DescribeConfigs` answers: `DYNAMIC_TOPIC_CONFIG`, `DYNAMIC_BROKER_CONFIG`,
     /// `DYNAMIC_DEFAULT_BROKER_CONFIG`, `STATIC_BROKER_CONFIG`, `DEFAULT_CONFIG`,
-    /// `DYNAMIC_BROKER_LOGGER_CONFIG`.
+    /// `DYNAMIC_BROKER_LOGGER_CONFIG`, `DYNAMIC_GROUP_CONFIG`.
     pub const fn code(self) -> i8 {
         match self {
             Self::Topic => 1,
@@ -36,6 +38,7 @@ impl ConfigSource {
             Self::Node => 4,
             Self::Default => 5,
             Self::Logger => 6,
+            Self::Group => 8,
         }
     }
 }

@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn log_levels_cannot_be_replaced_and_what_has_no_configs_takes_none() {
         assert_eq!(code(of(resource::BROKER_LOGGER, "1", &[])), Err(42));
-        assert_eq!(code(of(resource::GROUP, "g", &[("a.key", Some("1"))])), Err(40));
+        assert_eq!(code(of(resource::CLIENT_METRICS, "m", &[("a.key", Some("1"))])), Err(40));
         assert_eq!(code(of(resource::CLIENT_METRICS, "m", &[])), Ok(None));
     }
 

@@ -1,8 +1,8 @@
 //! Who a request's configs belong to, for the requests that change them.
 //!
 //! Each resource is changed on its own, all of its changes or none; one that a request names twice is
-//! refused, as in Kafka. There is nothing to configure of a group or of a client's metrics here, so each
-//! of their keys is one that is not known.
+//! refused, as in Kafka. There is nothing to configure of a client's metrics here, so each of their keys is one
+//! that is not known.
 
 use crate::{
     actors::membership::ConfigOwner,
@@ -42,7 +42,7 @@ impl Owner {
             resource::GROUP | resource::CLIENT_METRICS if name.is_empty() => {
                 refused("the resource has no name".to_owned())
             }
-            resource::GROUP => Ok(Self::Keyless("group")),
+            resource::GROUP => Ok(Self::Registry(ConfigOwner::Group(name.to_owned()))),
             resource::CLIENT_METRICS => Ok(Self::Keyless("client metrics")),
             other => refused(format!("unknown resource type {other}")),
         }
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(of(resource::BROKER, ""), registry(ConfigOwner::AllBrokers));
         assert_eq!(of(resource::BROKER, "3"), registry(ConfigOwner::Broker(NodeId::new(3))));
         assert_eq!(of(resource::BROKER_LOGGER, "3"), Ok(Owner::Loggers));
-        assert_eq!(of(resource::GROUP, "g"), Ok(Owner::Keyless("group")));
+        assert_eq!(of(resource::GROUP, "g"), registry(ConfigOwner::Group("g".to_owned())));
         assert_eq!(of(resource::CLIENT_METRICS, "m"), Ok(Owner::Keyless("client metrics")));
         for unknown in [0, 1, 3, 99, -1] {
             assert_eq!(of(unknown, "x"), Err(ErrorCode::InvalidRequest));

@@ -1,4 +1,4 @@
-//! `DescribeConfigs`: configs of topics, a node's settings under Kafka's names, log levels (KIP-133, KIP-226,
+//! `DescribeConfigs`: configs of topics and groups, a node's settings under Kafka's names, log levels (KIP-133, KIP-226,
 //! KIP-412, KIP-569).
 
 use tracing::level_filters::LevelFilter;
@@ -7,6 +7,7 @@ use crate::{
     actors::membership::ConfigOwner,
     config::{
         broker::DynamicConfigs,
+        group,
         node::NodeConfig,
         topic::{ConfigEntry, ConfigKind, ConfigSource},
     },
@@ -61,6 +62,9 @@ fn entries(broker: &Broker, asked: &DescribeConfigsResource) -> Result<Vec<Confi
         }
         Owner::Registry(ConfigOwner::AllBrokers) => {
             Ok(of_all_brokers(&broker.settings, image.dynamic_configs(broker.node_id)))
+        }
+        Owner::Registry(ConfigOwner::Group(id)) => {
+            Ok(group::describe(&broker.settings.groups.consumer, image.configs_of_group(&id)))
         }
         Owner::Loggers => Ok(broker.levels.all().into_iter().map(of_logger).collect()),
         Owner::Keyless(_) => Ok(Vec::new()),

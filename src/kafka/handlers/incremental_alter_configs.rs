@@ -1,4 +1,4 @@
-//! `IncrementalAlterConfigs`: changes single configs of topics, of brokers, and log levels (KIP-339, KIP-412).
+//! `IncrementalAlterConfigs`: changes single configs of topics, groups and brokers, and log levels (KIP-339, KIP-412).
 
 use crate::{
     actors::membership::{ConfigOwner, MembershipHandle},
@@ -174,10 +174,10 @@ mod tests {
 
     #[test]
     fn a_key_of_what_has_no_configs_is_named_and_refused_with_40() {
-        let refused = prepare(US, of(resource::GROUP, "g", &[operation::SET]), true).unwrap_err();
+        let refused = prepare(US, of(resource::CLIENT_METRICS, "g", &[operation::SET]), true).unwrap_err();
         assert_eq!(refused.code, ErrorCode::InvalidConfig);
         assert!(refused.text.contains("cleanup.policy"), "{}", refused.text);
-        assert!(matches!(prepare(US, of(resource::GROUP, "g", &[]), true), Ok(Prepared::Nothing)));
+        assert!(matches!(prepare(US, of(resource::CLIENT_METRICS, "g", &[]), true), Ok(Prepared::Nothing)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     actors::membership::{MembershipError, Refusal},
-    config::{broker::BrokerConfigError, topic::TopicConfigError},
+    config::{broker::BrokerConfigError, group::GroupConfigError, topic::TopicConfigError},
     telemetry::LevelError,
     wire::{ErrorCode, Str},
 };
@@ -66,7 +66,7 @@ pub(crate) fn of_membership(error: &MembershipError) -> ErrorCode {
 
 fn of_refusal(refusal: &Refusal) -> ErrorCode {
     match refusal {
-        Refusal::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
+        Refusal::TooManyPartitions { .. } | Refusal::TooManyGroups => ErrorCode::PolicyViolation,
         Refusal::InvalidName(_) => ErrorCode::InvalidTopic,
         Refusal::TopicExists(_) => ErrorCode::TopicAlreadyExists,
         Refusal::UnknownTopic(_) | Refusal::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
@@ -76,6 +76,7 @@ fn of_refusal(refusal: &Refusal) -> ErrorCode {
         Refusal::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
         Refusal::InvalidConfig(error) => of_topic_config(error),
         Refusal::InvalidBrokerConfig(error) => of_broker_config(error),
+        Refusal::InvalidGroupConfig(error) => of_group_config(error),
         Refusal::InvalidRequest(_) => ErrorCode::InvalidRequest,
         Refusal::NotReplica { .. } => ErrorCode::NotLeaderOrFollower,
         Refusal::EpochsUsedUp(_) => ErrorCode::KafkaStorageError,
@@ -86,6 +87,15 @@ fn of_broker_config(error: &BrokerConfigError) -> ErrorCode {
     match error {
         BrokerConfigError::UnknownKey { .. } | BrokerConfigError::ReadOnly { .. } => ErrorCode::InvalidConfig,
         BrokerConfigError::Value(error) => of_topic_config(error),
+    }
+}
+
+fn of_group_config(error: &GroupConfigError) -> ErrorCode {
+    match error {
+        GroupConfigError::UnknownKey { .. }
+        | GroupConfigError::Unserved { .. }
+        | GroupConfigError::Bound { .. } => ErrorCode::InvalidConfig,
+        GroupConfigError::Value(error) => of_topic_config(error),
     }
 }
 

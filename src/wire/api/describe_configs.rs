@@ -28,6 +28,8 @@ pub mod source {
     pub const STATIC_BROKER: i8 = 4;
     /// The default of the program.
     pub const DEFAULT: i8 = 5;
+    /// Set for this group.
+    pub const DYNAMIC_GROUP: i8 = 8;
 }
 
 /// What a value is: `config_type`.

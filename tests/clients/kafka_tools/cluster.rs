@@ -48,6 +48,6 @@ fn what_one_node_cannot_do_is_said_to_be_unsupported_at_once() {
     let moves = tools.run(REASSIGN, &["--list"]);
     assert!(moves.says("does not support LIST_PARTITION_REASSIGNMENTS"), "{moves:#?}");
     let group = ["--entity-type", "groups", "--entity-name", "g", "--alter"];
-    let group = [&group[..], &["--add-config", "consumer.session.timeout.ms=45000"]].concat();
-    tools.refused(CONFIGS, &group, "unknown group config");
+    let group = [&group[..], &["--add-config", "share.session.timeout.ms=45000"]].concat();
+    tools.refused(CONFIGS, &group, "share groups are not served");
 }

@@ -1,4 +1,4 @@
-//! `kafka-configs`: topics, brokers, log levels.
+//! `kafka-configs`: topics, groups, brokers, log levels.
 
 use super::{
     Tools,
@@ -49,6 +49,26 @@ fn configs_of_topics_are_described_and_altered() {
     assert!(compacted.contains("min.cleanable.dirty.ratio=0.25"), "{compacted}");
     topic.refused(&["--add-config", "cleanup.policy=keep"], "InvalidConfigurationException");
     topic.refused(&["--add-config", "retention.ms=soon"], "InvalidConfigurationException");
+}
+
+#[test]
+fn configs_of_groups_are_described_and_altered_whether_they_exist_or_not() {
+    let Some(tools) = Tools::find("configs_of_groups_are_described_and_altered_whether_they_exist_or_not")
+    else {
+        return;
+    };
+    let group = Entity { tools: &tools, entity: &["--entity-type", "groups", "--entity-name", "g"] };
+    group.alter(&["--add-config", "consumer.session.timeout.ms=10000,assignor=exclusive"]);
+    let set = group.describe(&[]);
+    let synonyms = "consumer.session.timeout.ms=10000 sensitive=false \
+                    synonyms={DYNAMIC_GROUP_CONFIG:consumer.session.timeout.ms=10000";
+    assert!(set.contains(synonyms) && set.contains("assignor=exclusive"), "{set}");
+    let all = group.describe(&["--all"]);
+    assert!(all.contains("consumer.heartbeat.interval.ms=5000"), "{all}");
+    group.alter(&["--delete-config", "assignor"]);
+    assert!(!group.describe(&[]).contains("assignor"), "its default is not the group's");
+    group.refused(&["--add-config", "consumer.session.timeout.ms=5"], "InvalidConfigurationException");
+    group.refused(&["--add-config", "no.such.key=1"], "unknown group config");
 }
 
 #[test]

@@ -12,6 +12,11 @@ use fastrand::Rng;
 use self::random::{GROUPS, garbled, group, settled};
 use super::*;
 
+#[test]
+fn settings_name_the_assignors_that_there_are() {
+    assert_eq!(Assignor::ALL.map(Assignor::name), crate::config::node::ASSIGNORS);
+}
+
 fn topic(number: u8) -> TopicId {
     TopicId::from_bytes([number; 16])
 }

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::{model::TopicId, wire::Str};
+use crate::{config::group::GroupConfig, model::TopicId, wire::Str};
 
-/// The topics that there are. A coordinator is given another when something of it changes.
+/// The topics that there are, and what is configured of groups. A coordinator is given another when something of
+/// it changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// By name.
     pub topics: BTreeMap<Str, TopicImage>,
     names: BTreeMap<TopicId, Str>,
+    /// Of those that set something themselves, by id.
+    groups: BTreeMap<Str, GroupConfig>,
+    /// Of all others.
+    of_others: GroupConfig,
 }
 
 /// A topic as groups see it.
@@ -25,7 +30,13 @@ impl Image {
     /// Of these topics.
     pub fn new(topics: BTreeMap<Str, TopicImage>) -> Self {
         let names = topics.iter().map(|(name, topic)| (topic.id, name.clone())).collect();
-        Self { topics, names }
+        Self { topics, names, ..Self::default() }
+    }
+
+    /// The same with these configs of single groups, and of all others.
+    #[must_use]
+    pub fn with_groups(self, groups: BTreeMap<Str, GroupConfig>, of_others: GroupConfig) -> Self {
+        Self { groups, of_others, ..self }
     }
 
     /// How many partitions a topic has; none if there is no such topic.
@@ -37,5 +48,10 @@ impl Image {
     /// The name of a topic that there is.
     pub fn name_of(&self, id: TopicId) -> Option<&Str> {
         self.names.get(&id)
+    }
+
+    /// What is configured of a group, whether it exists or not.
+    pub fn group(&self, id: &Str) -> GroupConfig {
+        self.groups.get(id).copied().unwrap_or(self.of_others)
     }
 }

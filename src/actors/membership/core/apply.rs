@@ -87,6 +87,15 @@ impl MetadataImage {
                 }
                 Ok(())
             }
+            MetadataRecord::GroupConfigsReplaced { group, configs } => {
+                let all = Arc::make_mut(&mut self.group_configs);
+                if configs.is_empty() {
+                    all.remove(group);
+                } else {
+                    all.insert(group.clone(), configs.clone());
+                }
+                Ok(())
+            }
             MetadataRecord::TopicDeleted { topic } => self.delete(*topic),
             MetadataRecord::TopicPurged { topic } => {
                 self.deleted.remove(topic).map(|_| ()).ok_or(ApplyError::NoTopic(*topic))

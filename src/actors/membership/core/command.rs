@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::{
         broker::{self, BrokerConfigError, DynamicConfigs},
+        group::{self, GroupConfigError},
         topic::{self, ConfigChange, TopicConfigError},
     },
     model::{LeaderEpoch, NodeId, PartitionId, PartitionIndex, TopicId, TopicName, TopicNameError},
@@ -17,6 +18,9 @@ use crate::{
 
 /// The most partitions of one topic.
 pub const PARTITIONS_MAX: i32 = 10_000;
+
+/// The most groups with configs of their own: each is kept in memory, and nothing says that there is such a group.
+const CONFIGURED_GROUPS_MAX: usize = 100_000;
 
 /// An expected refusal; nothing has changed. The number is Kafka's code for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +75,12 @@ pub enum Refusal {
     /// 40
     #[error(transparent)]
     InvalidBrokerConfig(#[from] BrokerConfigError),
+    /// 40
+    #[error(transparent)]
+    InvalidGroupConfig(#[from] GroupConfigError),
+    /// 44
+    #[error("{max} groups have configs of their own, and no more may", max = CONFIGURED_GROUPS_MAX)]
+    TooManyGroups,
     /// 42
     #[error("{0}")]
     InvalidRequest(&'static str),
@@ -135,6 +145,8 @@ pub enum ConfigOwner {
     Broker(NodeId),
     /// Those of all brokers that set nothing themselves.
     AllBrokers,
+    /// A group's, by its id. It need not exist.
+    Group(String),
 }
 
 /// The record that creates the topic under `id`.
@@ -225,12 +237,17 @@ pub(super) fn alter_configs(
         ConfigOwner::AllBrokers => {
             replaced_for(image, None, broker::alter(dynamic.of_all, &rules.topic_defaults, changes)?)
         }
+        ConfigOwner::Group(id) => {
+            let after = group::alter(&rules.group_defaults, image.configs_of_group(id), changes)?;
+            replaced_of_group(image, id, after)
+        }
     }
 }
 
 /// `None` where nothing would change.
 pub(super) fn replace_configs(
     image: &MetadataImage,
+    rules: &Rules,
     owner: &ConfigOwner,
     configs: &BTreeMap<String, String>,
 ) -> Result<Option<MetadataRecord>, Refusal> {
@@ -238,6 +255,9 @@ pub(super) fn replace_configs(
         ConfigOwner::Topic(name) => Ok(replaced(named(image, name)?, topic::checked(configs)?)),
         ConfigOwner::Broker(node) => replaced_for(image, Some(*node), broker::checked(configs)?),
         ConfigOwner::AllBrokers => replaced_for(image, None, broker::checked(configs)?),
+        ConfigOwner::Group(id) => {
+            replaced_of_group(image, id, group::checked(&rules.group_defaults, configs)?)
+        }
     }
 }
 
@@ -276,6 +296,19 @@ fn replaced_for(
     let none = BTreeMap::new();
     let changed = *image.broker_configs.get(&broker).unwrap_or(&none) != configs;
     Ok(changed.then_some(MetadataRecord::BrokerConfigsReplaced { broker, configs }))
+}
+
+fn replaced_of_group(
+    image: &MetadataImage,
+    id: &str,
+    configs: BTreeMap<String, String>,
+) -> Result<Option<MetadataRecord>, Refusal> {
+    let before = image.configs_of_group(id);
+    if before.is_empty() && !configs.is_empty() && image.group_configs.len() >= CONFIGURED_GROUPS_MAX {
+        return Err(Refusal::TooManyGroups);
+    }
+    let changed = *before != configs;
+    Ok(changed.then(|| MetadataRecord::GroupConfigsReplaced { group: id.to_owned(), configs }))
 }
 
 /// One broker carries one replica; more than one broker there is not yet.

@@ -27,10 +27,16 @@ pub struct MetadataImage {
     /// Beside the image in a snapshot, whose first version knew nothing of it.
     #[serde(skip)]
     pub(super) broker_configs: BrokerConfigs,
+    /// Beside the image too, since the third version.
+    #[serde(skip)]
+    pub(super) group_configs: Arc<GroupConfigs>,
 }
 
 /// What was set while brokers run: for each, and under none for all.
 pub(super) type BrokerConfigs = BTreeMap<Option<NodeId>, BTreeMap<String, String>>;
+
+/// What groups set themselves, by their ids.
+pub type GroupConfigs = BTreeMap<String, BTreeMap<String, String>>;
 
 /// An image as the metadata log keeps it. Like a record it has no names in it: another shape of the image
 /// is another variant.
@@ -40,12 +46,18 @@ pub(crate) enum Snapshot {
     V1(MetadataImage),
     /// With them.
     V2(MetadataImage, BTreeMap<Option<NodeId>, BTreeMap<String, String>>),
+    /// With those of groups too.
+    V3(
+        MetadataImage,
+        BTreeMap<Option<NodeId>, BTreeMap<String, String>>,
+        BTreeMap<String, BTreeMap<String, String>>,
+    ),
 }
 
 impl Snapshot {
     /// What is kept of an image.
     pub(crate) fn of(image: &MetadataImage) -> Self {
-        Self::V2(image.clone(), image.broker_configs.clone())
+        Self::V3(image.clone(), image.broker_configs.clone(), GroupConfigs::clone(&image.group_configs))
     }
 
     /// The image that was kept.
@@ -53,6 +65,9 @@ impl Snapshot {
         match self {
             Self::V1(image) => image,
             Self::V2(image, broker_configs) => MetadataImage { broker_configs, ..image },
+            Self::V3(image, broker_configs, group_configs) => {
+                MetadataImage { broker_configs, group_configs: Arc::new(group_configs), ..image }
+            }
         }
     }
 }
@@ -186,6 +201,16 @@ impl MetadataImage {
             of_one: of(Some(broker)).unwrap_or(DynamicConfigs::NONE.of_one),
             of_all: of(None).unwrap_or(DynamicConfigs::NONE.of_all),
         }
+    }
+
+    /// What groups set themselves. Shared by all images until one of them changes.
+    pub fn group_configs(&self) -> &Arc<GroupConfigs> {
+        &self.group_configs
+    }
+
+    /// What a group sets itself; nothing, if it does not exist.
+    pub fn configs_of_group(&self, group: &str) -> &BTreeMap<String, String> {
+        self.group_configs.get(group).unwrap_or(DynamicConfigs::NONE.of_one)
     }
 
     /// How many partitions there are in all topics.

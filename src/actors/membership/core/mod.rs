@@ -15,7 +15,7 @@ mod tests;
 pub use apply::ApplyError;
 pub use command::{ConfigOwner, CreatedTopic, NewTopic, PARTITIONS_MAX, Refusal, TopicRef};
 pub(super) use image::Snapshot;
-pub use image::{BrokerImage, DeletedTopic, MetadataImage, PartitionImage, TopicImage};
+pub use image::{BrokerImage, DeletedTopic, GroupConfigs, MetadataImage, PartitionImage, TopicImage};
 pub use record::{Assignment, Endpoint, MetadataRecord};
 pub(super) use registry::{Group, ProposeError, Registry};
 pub use registry::{PRODUCER_ID_BLOCK, Rules};

@@ -111,4 +111,11 @@ pub enum MetadataRecord {
         /// All of it, by Kafka's names.
         configs: BTreeMap<String, String>,
     },
+    /// A group's own configs are these now. The group need not exist.
+    GroupConfigsReplaced {
+        /// Which.
+        group: String,
+        /// All of them.
+        configs: BTreeMap<String, String>,
+    },
 }

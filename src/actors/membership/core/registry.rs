@@ -14,7 +14,10 @@ use super::{
     record::MetadataRecord,
 };
 use crate::{
-    config::topic::{ConfigChange, TopicDefaults},
+    config::{
+        node::ConsumerGroupSettings,
+        topic::{ConfigChange, TopicDefaults},
+    },
     model::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId},
 };
 
@@ -32,6 +35,8 @@ pub struct Rules {
     pub partitions_max: usize,
     /// Topic configs that the node sets.
     pub topic_defaults: TopicDefaults,
+    /// What the node sets for groups, and what they may set themselves.
+    pub group_defaults: ConsumerGroupSettings,
 }
 
 /// Records that are written together.
@@ -169,7 +174,7 @@ impl Registry {
         configs: &BTreeMap<String, String>,
         validate_only: bool,
     ) -> Result<(), ProposeError> {
-        let record = command::replace_configs(&self.pending, owner, configs)?;
+        let record = command::replace_configs(&self.pending, &self.rules, owner, configs)?;
         self.propose(record.and_then(|record| record_if(record, validate_only)))
     }
 

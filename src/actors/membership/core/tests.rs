@@ -8,7 +8,11 @@ use uuid::Uuid;
 
 use super::{registry::ProposeError, *};
 use crate::{
-    config::topic::{AlterOp, ConfigChange, TopicConfigError, TopicDefaults},
+    config::{
+        group::GroupConfigError,
+        node::ConsumerGroupSettings,
+        topic::{AlterOp, ConfigChange, TopicConfigError, TopicDefaults},
+    },
     model::{
         BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId, TopicId, TopicName,
     },
@@ -23,6 +27,7 @@ fn rules() -> Rules {
         default_partitions: 4,
         partitions_max: 30_000,
         topic_defaults: TopicDefaults::default(),
+        group_defaults: ConsumerGroupSettings::default(),
     }
 }
 
@@ -286,6 +291,61 @@ fn configs_of_brokers_that_cannot_be_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn configs_of_groups_are_kept_whether_there_is_such_a_group_or_not_and_taken_away_again() {
+    let mut registry = registry();
+    let group = ConfigOwner::Group("g".to_owned());
+    let session = |value: &str| [ConfigChange::set("consumer.session.timeout.ms", value)];
+    registry.alter_configs(&group, &session("10000"), true).unwrap();
+    assert_eq!(commit(&mut registry), [], "it was only checked");
+    registry.alter_configs(&group, &session("010000"), false).unwrap();
+    registry.alter_configs(&group, &session("10000"), false).unwrap();
+    assert_eq!(commit(&mut registry).len(), 1, "the second one changes nothing");
+    let kept = BTreeMap::from([("consumer.session.timeout.ms".to_owned(), "10000".to_owned())]);
+    assert_eq!(*registry.committed().configs_of_group("g"), kept);
+    assert!(registry.committed().configs_of_group("other").is_empty());
+    let exclusive = BTreeMap::from([("assignor".to_owned(), "exclusive".to_owned())]);
+    registry.replace_configs(&group, &exclusive, false).unwrap();
+    commit(&mut registry);
+    assert_eq!(*registry.committed().configs_of_group("g"), exclusive);
+    registry.alter_configs(&group, &[ConfigChange::delete("assignor")], false).unwrap();
+    commit(&mut registry);
+    assert!(registry.committed().group_configs().is_empty());
+}
+
+#[test]
+fn configs_of_groups_that_cannot_be_are_refused_and_change_nothing() {
+    let mut registry = registry();
+    let group = ConfigOwner::Group("g".to_owned());
+    let mut refuse = |key: &str, value: &str| {
+        refusal(registry.alter_configs(&group, &[ConfigChange::set(key, value)], false))
+    };
+    let unknown = GroupConfigError::UnknownKey { key: "no.such.key".to_owned() };
+    assert_eq!(refuse("no.such.key", "1"), Refusal::InvalidGroupConfig(unknown));
+    assert!(matches!(refuse("consumer.session.timeout.ms", "1"), Refusal::InvalidGroupConfig(_)));
+    let both = BTreeMap::from([
+        ("consumer.heartbeat.interval.ms".to_owned(), "7000".to_owned()),
+        ("consumer.session.timeout.ms".to_owned(), "6000".to_owned()),
+    ]);
+    assert!(matches!(
+        refusal(registry.replace_configs(&group, &both, false)),
+        Refusal::InvalidGroupConfig(_)
+    ));
+    assert_eq!(commit(&mut registry), []);
+}
+
+#[test]
+fn an_image_shares_the_configs_of_groups_with_one_before_that_had_the_same() {
+    let mut registry = registry();
+    let group = ConfigOwner::Group("g".to_owned());
+    registry.alter_configs(&group, &[ConfigChange::set("assignor", "exclusive")], false).unwrap();
+    commit(&mut registry);
+    let before = Arc::clone(registry.committed());
+    registry.create_topic(&topic("t", 1), false).unwrap();
+    commit(&mut registry);
+    assert!(Arc::ptr_eq(before.group_configs(), registry.committed().group_configs()));
+}
+
+#[test]
 fn s06_each_opening_has_a_higher_epoch_and_none_is_given_for_what_is_not_ours() {
     let mut registry = registry();
     let id = registry.create_topic(&topic("t", 1), false).unwrap().id;
@@ -429,6 +489,17 @@ fn configs_of_a_broker_are_written_behind_the_records_that_were_there_before() {
     assert_eq!(codec::encode(&of_a_broker()).unwrap(), expected);
 }
 
+fn of_a_group() -> MetadataRecord {
+    let configs = BTreeMap::from([("assignor".to_owned(), "exclusive".to_owned())]);
+    MetadataRecord::GroupConfigsReplaced { group: "g".to_owned(), configs }
+}
+
+#[test]
+fn configs_of_a_group_are_written_behind_the_records_that_were_there_before() {
+    let expected = [&[10, 1][..], b"g", &[1, 8], b"assignor", &[9], b"exclusive"].concat();
+    assert_eq!(codec::encode(&of_a_group()).unwrap(), expected);
+}
+
 #[test]
 fn records_are_written_as_version_1_wrote_them() {
     let fixture = include_bytes!("fixtures/records.v1");
@@ -438,7 +509,7 @@ fn records_are_written_as_version_1_wrote_them() {
 
 #[test]
 fn an_image_comes_back_from_a_snapshot_as_it_was() {
-    let records = [one_of_each(), vec![of_a_broker()]].concat();
+    let records = [one_of_each(), vec![of_a_broker(), of_a_group()]].concat();
     for upto in 1..=records.len() {
         let image = image_of(&records[..upto]);
         let bytes = codec::encode(&Snapshot::of(&image)).unwrap();
@@ -452,6 +523,15 @@ fn a_snapshot_of_version_1_is_still_read() {
     let image = image_of(&one_of_each()[..7]);
     let bytes = codec::encode(&Snapshot::V1(image.clone())).unwrap();
     assert_eq!(bytes, include_bytes!("fixtures/snapshot.v1"));
+    let back: Snapshot = codec::decode(&bytes).unwrap();
+    assert_eq!(back.into_image(), image);
+}
+
+#[test]
+fn a_snapshot_of_version_2_is_still_read() {
+    let image = image_of(&[one_of_each(), vec![of_a_broker()]].concat());
+    let bytes = codec::encode(&Snapshot::V2(image.clone(), image.broker_configs.clone())).unwrap();
+    assert_eq!(bytes.first(), Some(&1));
     let back: Snapshot = codec::decode(&bytes).unwrap();
     assert_eq!(back.into_image(), image);
 }

@@ -2,6 +2,9 @@
 
 use super::{Door, codes, creatable};
 use crate::wire::api::{
+    alter_configs::{
+        AlterConfigsRequest, AlterConfigsResource as WholeResource, AlterableConfig as WholeConfig,
+    },
     create_topics::{CreatableTopicConfig, CreateTopicsRequest},
     describe_configs::{
         DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResult, resource, source,
@@ -102,5 +105,60 @@ async fn topics_and_this_node_are_described_and_nothing_else() {
     let read_only = |key: &str| node.configs.iter().find(|config| config.name == key).unwrap().read_only;
     assert!(read_only("num.partitions") && !read_only("log.retention.ms"));
     assert!(node.configs.is_sorted_by(|a, b| a.name < b.name), "each name once, in order");
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_described_and_altered_whether_it_exists_or_not() {
+    let (door, mut client) = Door::open().await;
+    let describe = DescribeConfigsRequest {
+        resources: vec![described(resource::GROUP, "g", None)],
+        include_synonyms: true,
+        ..DescribeConfigsRequest::default()
+    };
+    let of_group = |key: &str, op, value| AlterConfigsResource {
+        resource_type: resource::GROUP,
+        ..alter("g", key, op, value)
+    };
+    let before = client.ask(4, &describe).await.results.remove(0);
+    let session = "consumer.session.timeout.ms";
+    assert_eq!(value(&before, session), Some(("45000".to_owned(), source::DEFAULT)));
+    assert_eq!(value(&before, "assignor"), Some((String::new(), source::DEFAULT)));
+    let resources = vec![of_group(session, operation::SET, Some("10000"))];
+    let request = IncrementalAlterConfigsRequest { resources, validate_only: false };
+    assert!(client.ask(1, &request).await.responses[0].error_code.is_none());
+    let after = client.ask(4, &describe).await.results.remove(0);
+    assert_eq!(value(&after, session), Some(("10000".to_owned(), source::DYNAMIC_GROUP)));
+
+    let config = WholeConfig { name: "assignor".into(), value: Some("exclusive".into()) };
+    let resource =
+        WholeResource { resource_type: resource::GROUP, resource_name: "g".into(), configs: vec![config] };
+    let request = AlterConfigsRequest { resources: vec![resource], validate_only: false };
+    assert!(client.ask(2, &request).await.responses[0].error_code.is_none());
+    let replaced = client.ask(4, &describe).await.results.remove(0);
+    assert_eq!(value(&replaced, "assignor"), Some(("exclusive".to_owned(), source::DYNAMIC_GROUP)));
+    assert_eq!(value(&replaced, session), Some(("45000".to_owned(), source::DEFAULT)));
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_groups_config_that_cannot_be_is_refused_with_40_and_the_reason() {
+    let (door, mut client) = Door::open().await;
+    for (key, value, reason) in [
+        ("no.such.key", "1", "unknown group config"),
+        ("share.session.timeout.ms", "45000", "share groups are not served"),
+        ("consumer.session.timeout.ms", "5", "group.consumer.min.session.timeout.ms"),
+        ("consumer.heartbeat.interval.ms", "often", "a whole number"),
+        ("assignor", "range", "exclusive"),
+    ] {
+        let resource = AlterConfigsResource {
+            resource_type: resource::GROUP,
+            ..alter("g", key, operation::SET, Some(value))
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let refused = client.ask(1, &request).await.responses.remove(0);
+        let text = refused.error_message.unwrap();
+        assert!(refused.error_code.code() == 40 && text.contains(reason), "{key}: {text}");
+    }
     door.close().await;
 }

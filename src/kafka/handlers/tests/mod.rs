@@ -21,7 +21,7 @@ use crate::{
     actors::{
         group_coordinator::{GroupRouter, Groups, RouterArgs},
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
-        membership::{Endpoint, LOGS_DIR, MembershipArgs, Registration, Rules, membership},
+        membership::{Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, Registration, Rules, membership},
         partition::{
             BackgroundFlush, Fs, RealFs,
             partitions::{PartitionsArgs, Reconciler},
@@ -32,7 +32,7 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     config::{
-        node::{HostPort, NodeConfig, NodeFlags, Surroundings},
+        node::{ConsumerGroupSettings, HostPort, NodeConfig, NodeFlags, Surroundings},
         topic::TopicDefaults,
     },
     kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, RequestMeters},
@@ -104,6 +104,7 @@ async fn groups(
     folder: &std::path::Path,
     topics: &TopicTable,
     clock: &Arc<dyn Clock>,
+    membership: &MembershipHandle,
     metrics: &Arc<Metrics>,
 ) -> Groups {
     let groups = Groups::default();
@@ -113,6 +114,7 @@ async fn groups(
         supervisor: coordinators,
         groups: groups.clone(),
         topics: topics.clone(),
+        membership: membership.clone(),
         data: Handle::current(),
         io: Handle::current(),
         clock: Arc::clone(clock),
@@ -146,6 +148,7 @@ async fn broker(
             default_partitions: DEFAULT_PARTITIONS,
             partitions_max: 1_000,
             topic_defaults: defaults.clone(),
+            group_defaults: ConsumerGroupSettings::default(),
         },
     };
     let (handle, spec) = membership("membership", Placement::here(), args);
@@ -172,7 +175,7 @@ async fn broker(
     };
     let make = move |_| (Reconciler, partitions.clone());
     root.add(ChildSpec::actor("reconciler", Placement::here(), Slot::new(), make)).await.unwrap();
-    let groups = groups(root, folder, &topics, &clock, &metrics).await;
+    let groups = groups(root, folder, &topics, &clock, &handle, &metrics).await;
     Broker {
         node_id: NODE,
         membership: handle,
