@@ -13,7 +13,7 @@ use super::core::{
     stored::{Stored, StoredError},
 };
 use crate::{
-    actors::partition::{Leader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, Waiter},
+    actors::partition::{Leader, LogReader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, Waiter},
     clock::Clock,
     config::node::GroupSettings,
     model::Offset,
@@ -37,12 +37,16 @@ pub(super) struct Source {
     pub(super) settings: GroupSettings,
 }
 
+/// Why groups could not be loaded. It is tried again.
 #[derive(Debug, thiserror::Error)]
-enum LoadError {
+pub enum LoadError {
+    /// The log.
     #[error("log cannot be read: {0}")]
     Read(#[from] ReadError),
+    /// What it holds.
     #[error("batch cannot be read: {0}")]
     Batch(#[from] BatchError),
+    /// The thread panicked or the runtime ends.
     #[error("reading thread ended: {0}")]
     Thread(#[from] tokio::task::JoinError),
 }
@@ -109,29 +113,9 @@ fn is_led_by(partition: &PartitionHandle, leader: &Arc<Leader>) -> bool {
 
 fn read_all(source: &Source, leader: &Leader) -> Result<Coordinator, LoadError> {
     let began = source.clock.monotonic();
-    let mut core = Coordinator::new(source.settings.clone());
-    let mut replay = Replay { core: &mut core, label: &source.label, records: 0, unknown: 0 };
     let end = leader.high_watermark();
-    let mut from = leader.reader.log_start_offset();
-    while from < end {
-        let mut bytes = BytesMut::new();
-        let request = ReadRequest { from, upto: end, max_bytes: READ_BYTES, ..ReadRequest::default() };
-        let next = match leader.reader.read(&request, &mut bytes)? {
-            ReadOutcome::Read { next, skipped, .. } => {
-                for batch in &skipped {
-                    tracing::error!(partition = %source.label, "offsets and groups may be lost: corrupt batch: {batch}");
-                }
-                next
-            }
-            ReadOutcome::NeedsDisk => from,
-        };
-        replay.batches(bytes.freeze(), from)?;
-        if next <= from {
-            break;
-        }
-        from = next;
-    }
-    let Replay { records, unknown, .. } = replay;
+    let Replayed { mut core, records, unknown } =
+        replay(&leader.reader, end, source.settings.clone(), &source.label)?;
     let wall = source.clock.wall();
     core.loaded(Now { monotonic: source.clock.monotonic(), wall });
     let sizes = core.sizes();
@@ -147,6 +131,49 @@ fn read_all(source: &Source, leader: &Leader) -> Result<Coordinator, LoadError> 
         );
     }
     Ok(core)
+}
+
+/// What the log up to some offset has come to.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Knows the groups; [`Coordinator::loaded`] is still to be called.
+    pub core: Coordinator,
+    /// How many records there were.
+    pub records: u64,
+    /// How many of them were passed over because this program does not know them.
+    pub unknown: u64,
+}
+
+/// Reads a log from its start to `end`. Blocks.
+pub fn replay(
+    reader: &LogReader,
+    end: Offset,
+    settings: GroupSettings,
+    label: &str,
+) -> Result<Replayed, LoadError> {
+    let mut core = Coordinator::new(settings);
+    let mut replay = Replay { core: &mut core, label, records: 0, unknown: 0 };
+    let mut from = reader.log_start_offset();
+    while from < end {
+        let mut bytes = BytesMut::new();
+        let request = ReadRequest { from, upto: end, max_bytes: READ_BYTES, ..ReadRequest::default() };
+        let next = match reader.read(&request, &mut bytes)? {
+            ReadOutcome::Read { next, skipped, .. } => {
+                for batch in &skipped {
+                    tracing::error!(partition = %label, "offsets and groups may be lost: corrupt batch: {batch}");
+                }
+                next
+            }
+            ReadOutcome::NeedsDisk => from,
+        };
+        replay.batches(bytes.freeze(), from)?;
+        if next <= from {
+            break;
+        }
+        from = next;
+    }
+    let Replay { records, unknown, .. } = replay;
+    Ok(Replayed { core, records, unknown })
 }
 
 struct Replay<'a> {

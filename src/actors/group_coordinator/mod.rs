@@ -24,16 +24,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use self::{
-    core::{Coordinator, Effect, Image, Now, Ticket},
+    core::{Answer, Coordinator, Effect, Image, Now, Ticket},
     loading::Source,
     message::{Ask, Loaded, Reply},
-    writer::{WriteError, Writer},
 };
 pub use self::{
     error::Refusal,
     handle::{Groups, Unavailable},
+    loading::{LoadError, Replayed, replay},
     message::CoordinatorMessage,
     router::{GroupRouter, RouterArgs, RouterMessage},
+    writer::{WriteError, Writer},
 };
 use super::{
     partition::{AppendRefusal, Leader, PartitionHandle},
@@ -92,7 +93,7 @@ pub struct CoordinatorState {
 struct Serving {
     leader: Arc<Leader>,
     core: Coordinator,
-    writer: Writer,
+    writer: Writer<Reply>,
     next_ticket: u64,
     replies: BTreeMap<Ticket, Reply>,
     /// The append under way. It ends with this state: what a successor has read must not be followed by it.
@@ -211,7 +212,7 @@ impl CoordinatorState {
     fn on_ask(&mut self, ask: Ask) -> Result<(), WriteError> {
         let Ask { caller, request, reply } = ask;
         let Some(serving) = &mut self.serving else {
-            writer::send(reply, Err(Refusal::Loading));
+            send(reply, Err(Refusal::Loading));
             return Ok(());
         };
         let ticket = Ticket(serving.next_ticket);
@@ -233,9 +234,9 @@ impl CoordinatorState {
             match effect {
                 Effect::Write(stored) => serving.writer.write(stored),
                 Effect::Answer(ticket, answer) => {
-                    if let Some(reply) = serving.replies.remove(&ticket) {
-                        serving.writer.answer(reply, answer);
-                    }
+                    let waits = serving.replies.remove(&ticket);
+                    let ready = waits.and_then(|reply| serving.writer.answer(reply, answer));
+                    ready.into_iter().for_each(|(reply, answer)| send(reply, Ok(answer)));
                 }
             }
         }
@@ -264,7 +265,7 @@ impl CoordinatorState {
         let Some(serving) = &mut self.serving else { return Ok(()) };
         match outcome {
             Ok(()) => {
-                serving.writer.on_written();
+                serving.writer.on_written().into_iter().for_each(|(reply, answer)| send(reply, Ok(answer)));
                 self.append_next()
             }
             Err(refusal) => {
@@ -272,7 +273,8 @@ impl CoordinatorState {
                 tracing::warn!(partition = %self.args.label, "groups are read again: not written: {refusal}");
                 let known =
                     matches!(refusal, AppendRefusal::DiskFull | AppendRefusal::NotEnoughReplicas { .. });
-                serving.writer.refuse_all(if known { Refusal::Storage } else { Refusal::OutcomeUnknown });
+                let refusal = if known { Refusal::Storage } else { Refusal::OutcomeUnknown };
+                serving.writer.refuse_all().into_iter().for_each(|reply| send(reply, Err(refusal)));
                 self.begin_loading();
                 Ok(())
             }
@@ -307,6 +309,11 @@ impl CoordinatorState {
         metrics.offsets_expired.inc_by(counts.expired_offsets);
         metrics.offset_commits.inc_by(counts.commits);
     }
+}
+
+fn send(reply: Reply, answer: Result<Answer, Refusal>) {
+    // Whoever asked may have gone away meanwhile.
+    let _ = reply.send(answer);
 }
 
 impl Drop for CoordinatorState {

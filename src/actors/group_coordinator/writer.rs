@@ -1,19 +1,16 @@
 //! One append at a time, and who waits for which.
 //!
 //! What comes while an append is under way waits for it and shares the next one, so that a thousand commits need
-//! few flushes. An answer waits for everything that was to be written before it.
+//! few flushes. An answer waits for everything that was to be written before it. It does nothing by itself, so that
+//! the simulator drives the same code; `R` is whatever names the one who waits.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{
-    core::{
-        Answer,
-        stored::{KeyValue, Stored},
-    },
-    error::Refusal,
-    message::Reply,
+use super::core::{
+    Answer,
+    stored::{KeyValue, Stored},
 };
 use crate::{
     actors::partition::{Acks, AppendRefusal, Leader, PartitionHandle},
@@ -27,38 +24,50 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// Why what was decided cannot be written down. It is not retried: the coordinator begins anew.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WriteError {
+pub enum WriteError {
+    /// A record has no bytes.
     #[error("record cannot be written: {0}")]
     Encode(#[from] EncodeError),
+    /// The records make no batch.
     #[error("batch cannot be made: {0}")]
     Batch(#[from] BatchError),
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Writer {
+/// What is to be written, and who waits for it.
+#[derive(Debug)]
+pub struct Writer<R> {
     waiting: Vec<Stored>,
     /// Numbers of appends, to tell who waits for which.
     begun: u64,
     ended: u64,
-    answers: VecDeque<(u64, Reply, Answer)>,
+    answers: VecDeque<(u64, R, Answer)>,
 }
 
-impl Writer {
-    pub(super) fn write(&mut self, stored: Stored) {
+impl<R> Default for Writer<R> {
+    fn default() -> Self {
+        Self { waiting: Vec::new(), begun: 0, ended: 0, answers: VecDeque::new() }
+    }
+}
+
+impl<R> Writer<R> {
+    /// This is to be written.
+    pub fn write(&mut self, stored: Stored) {
         self.waiting.push(stored);
     }
 
-    pub(super) fn answer(&mut self, reply: Reply, answer: Answer) {
+    /// This is to be answered when all that was to be written before is on disk: at once, if it is returned.
+    #[must_use]
+    pub fn answer(&mut self, reply: R, answer: Answer) -> Option<(R, Answer)> {
         let after = if self.waiting.is_empty() { self.begun } else { self.begun + 1 };
         if after <= self.ended {
-            send(reply, Ok(answer));
-        } else {
-            self.answers.push_back((after, reply, answer));
+            return Some((reply, answer));
         }
+        self.answers.push_back((after, reply, answer));
+        None
     }
 
     /// The batches of the next append, if there is anything to be written and none is under way.
-    pub(super) fn next(&mut self, now: TimestampMs) -> Result<Option<Vec<Bytes>>, WriteError> {
+    pub fn next(&mut self, now: TimestampMs) -> Result<Option<Vec<Bytes>>, WriteError> {
         if self.waiting.is_empty() || self.begun != self.ended {
             return Ok(None);
         }
@@ -66,29 +75,21 @@ impl Writer {
         batches(self.waiting.drain(..), now).map(Some)
     }
 
-    /// The append under way has ended well.
-    pub(super) fn on_written(&mut self) {
+    /// The append under way has ended well; these may be answered now.
+    #[must_use]
+    pub fn on_written(&mut self) -> Vec<(R, Answer)> {
         self.ended = self.begun;
-        while self.answers.front().is_some_and(|(after, ..)| *after <= self.ended) {
-            if let Some((_, reply, answer)) = self.answers.pop_front() {
-                send(reply, Ok(answer));
-            }
-        }
+        let ready = self.answers.partition_point(|(after, ..)| *after <= self.ended);
+        self.answers.drain(..ready).map(|(_, reply, answer)| (reply, answer)).collect()
     }
 
-    /// Nothing of what waits will be written.
-    pub(super) fn refuse_all(&mut self, refusal: Refusal) {
+    /// Nothing of what waits will be written; these have to be told.
+    #[must_use]
+    pub fn refuse_all(&mut self) -> Vec<R> {
         self.waiting.clear();
         self.ended = self.begun;
-        for (_, reply, _) in self.answers.drain(..) {
-            send(reply, Err(refusal));
-        }
+        self.answers.drain(..).map(|(_, reply, _)| reply).collect()
     }
-}
-
-pub(super) fn send(reply: Reply, answer: Result<Answer, Refusal>) {
-    // Whoever asked may have gone away meanwhile.
-    let _ = reply.send(answer);
 }
 
 fn batches(all: impl Iterator<Item = Stored>, now: TimestampMs) -> Result<Vec<Bytes>, WriteError> {
@@ -129,9 +130,7 @@ pub(super) async fn append(
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
-
-    use super::{BATCH_BYTES, Refusal, Writer};
+    use super::{BATCH_BYTES, Writer};
     use crate::{
         actors::group_coordinator::core::{
             Answer,
@@ -143,6 +142,7 @@ mod tests {
     };
 
     const NOW: TimestampMs = TimestampMs::new(1);
+    const ANSWER: Answer = Answer::Delete(ErrorCode::None);
 
     fn offset(metadata: usize) -> Stored {
         let key = OffsetKey { group: "g".into(), topic: "t".into(), partition: PartitionIndex::new(0) };
@@ -150,49 +150,42 @@ mod tests {
         Stored::Offset { key, value: Some(value) }
     }
 
-    fn asked(writer: &mut Writer) -> oneshot::Receiver<Result<Answer, Refusal>> {
-        let (reply, answer) = oneshot::channel();
-        writer.answer(reply, Answer::Delete(ErrorCode::None));
-        answer
+    fn names(answered: Vec<(&'static str, Answer)>) -> Vec<&'static str> {
+        answered.into_iter().map(|(name, _)| name).collect()
     }
 
     #[test]
     fn an_answer_waits_for_what_was_to_be_written_before_it_and_for_nothing_else() {
         let mut writer = Writer::default();
-        assert!(asked(&mut writer).try_recv().is_ok(), "nothing is to be written");
+        assert_eq!(writer.answer("at once", ANSWER), Some(("at once", ANSWER)), "nothing is to be written");
         writer.write(offset(0));
-        let mut first = asked(&mut writer);
+        assert_eq!(writer.answer("first", ANSWER), None);
         assert_eq!(writer.next(NOW).unwrap().unwrap().len(), 1);
-        let mut during = asked(&mut writer);
+        assert_eq!(writer.answer("during", ANSWER), None);
         writer.write(offset(0));
-        let mut second = asked(&mut writer);
+        assert_eq!(writer.answer("second", ANSWER), None);
         assert!(writer.next(NOW).unwrap().is_none(), "one append at a time");
-        assert!(first.try_recv().is_err() && during.try_recv().is_err());
-        writer.on_written();
-        assert!(first.try_recv().is_ok() && during.try_recv().is_ok());
-        assert!(second.try_recv().is_err());
+        assert_eq!(names(writer.on_written()), ["first", "during"]);
         assert!(writer.next(NOW).unwrap().is_some());
-        writer.on_written();
-        assert!(second.try_recv().is_ok());
+        assert_eq!(names(writer.on_written()), ["second"]);
     }
 
     #[test]
     fn what_could_not_be_written_is_refused_and_never_answered_well() {
         let mut writer = Writer::default();
         writer.write(offset(0));
-        let mut first = asked(&mut writer);
+        assert_eq!(writer.answer("first", ANSWER), None);
         writer.next(NOW).unwrap();
         writer.write(offset(0));
-        let mut second = asked(&mut writer);
-        writer.refuse_all(Refusal::Storage);
-        assert_eq!(first.try_recv(), Ok(Err(Refusal::Storage)));
-        assert_eq!(second.try_recv(), Ok(Err(Refusal::Storage)));
+        assert_eq!(writer.answer("second", ANSWER), None);
+        assert_eq!(writer.refuse_all(), ["first", "second"]);
         assert!(writer.next(NOW).unwrap().is_none());
+        assert_eq!(names(writer.on_written()), [""; 0]);
     }
 
     #[test]
     fn a_large_write_is_several_batches_with_every_record_once() {
-        let mut writer = Writer::default();
+        let mut writer = Writer::<()>::default();
         let many = 3 * BATCH_BYTES / 4000;
         (0..many).for_each(|_| writer.write(offset(4000)));
         let batches = writer.next(NOW).unwrap().unwrap();

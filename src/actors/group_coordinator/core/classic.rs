@@ -195,6 +195,9 @@ impl Classic {
         self.known_at(member, instance, generation)?;
         if let Some(member) = self.members.get_mut(member) {
             member.heard_of(cx.now.monotonic);
+            if !member.let_in {
+                return Err(ErrorCode::IllegalGeneration);
+            }
         }
         match self.state {
             State::Empty => Err(ErrorCode::UnknownMemberId),
@@ -278,7 +281,7 @@ impl Classic {
         for id in joined {
             let answer = self.current_for(&id, false);
             let Some(member) = self.members.get_mut(&id) else { continue };
-            member.owes_sync = true;
+            (member.owes_sync, member.let_in) = (true, true);
             member.heard_of(cx.now.monotonic);
             if let Some(ticket) = member.joining.take() {
                 cx.answer(ticket, Answer::Join(answer));

@@ -195,7 +195,7 @@ impl Classic {
             return;
         }
         if let Some(member) = self.members.get_mut(&id) {
-            member.joining = Some(ticket);
+            (member.joining, member.let_in) = (Some(ticket), false);
         }
         self.gather(cx);
     }
@@ -285,6 +285,7 @@ fn new_member(caller: &Caller, request: &JoinGroupRequest, instance_id: Option<S
         joining: None,
         syncing: None,
         owes_sync: false,
+        let_in: false,
         deadline: std::time::Duration::MAX,
     };
     renew(&mut member, caller, request, own_protocols(&request.protocols));

@@ -26,6 +26,8 @@ pub(super) struct Member {
     pub(super) syncing: Option<Ticket>,
     /// It was told of a generation whose assignment it has not asked for yet.
     pub(super) owes_sync: bool,
+    /// It was told of a generation that it is in; one that is new still waits for its first.
+    pub(super) let_in: bool,
     /// When it counts as dead, unless it waits for us.
     pub(super) deadline: Duration,
 }
@@ -80,6 +82,7 @@ impl Member {
             joining: None,
             syncing: None,
             owes_sync: false,
+            let_in: true,
             deadline: Duration::MAX,
         }
     }

@@ -111,22 +111,23 @@ impl Cx<'_> {
     }
 
     /// Without a heartbeat for so long a member whose partitions the coordinator assigns counts as dead.
-    fn consumer_session(&self, _group: &Str) -> Duration {
-        Duration::from_secs(45)
+    fn consumer_session(&self, group: &Str) -> Duration {
+        self.image.group(group).consumer_session_timeout
     }
 
     /// When such a member is to send a heartbeat again.
-    fn consumer_heartbeat_ms(&self, _group: &Str) -> i32 {
-        5000
+    fn consumer_heartbeat_ms(&self, group: &Str) -> i32 {
+        member::millis(self.image.group(group).consumer_heartbeat_interval)
     }
 
     fn consumer_max_size(&self) -> usize {
-        self.settings.max_size as usize
+        self.settings.consumer.max_size as usize
     }
 
     /// Of groups whose members want none.
     fn default_assignor(&self) -> Assignor {
-        Assignor::ALL[0]
+        let named = self.settings.consumer.assignors.first();
+        named.and_then(|name| name.parse().ok()).unwrap_or(Assignor::ALL[0])
     }
 }
 

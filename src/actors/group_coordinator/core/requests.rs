@@ -8,17 +8,14 @@ use super::{
     member::duration,
     request::{Answer, Caller},
 };
-use crate::{
-    actors::group_coordinator::assignor::Assignor,
-    wire::{
-        ErrorCode,
-        api::{
-            consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
-            heartbeat::HeartbeatRequest,
-            join_group::JoinGroupRequest,
-            leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse},
-            sync_group::SyncGroupRequest,
-        },
+use crate::wire::{
+    ErrorCode,
+    api::{
+        consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
+        heartbeat::HeartbeatRequest,
+        join_group::JoinGroupRequest,
+        leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse},
+        sync_group::SyncGroupRequest,
     },
 };
 
@@ -106,7 +103,7 @@ impl Coordinator {
         request: &ConsumerGroupHeartbeatRequest,
         effects: &mut Vec<Effect>,
     ) {
-        let valid = consumer::validate(request, caller.version, &Assignor::ALL);
+        let valid = consumer::validate(request, caller.version, &self.settings.consumer.assignors);
         let known = self.groups.contains_key(&request.group_id);
         let refused = match valid {
             Err(refused) => Some(refused),

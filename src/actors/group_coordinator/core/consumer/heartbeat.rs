@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     actors::group_coordinator::{
-        assignor::{Assignor, Partitions},
+        assignor::Partitions,
         core::{
             member::{duration, own},
             request::Caller,
@@ -61,7 +61,7 @@ impl Refused {
 pub(in super::super) fn validate(
     request: &ConsumerGroupHeartbeatRequest,
     version: i16,
-    assignors: &[Assignor],
+    assignors: &[String],
 ) -> Result<(), Refused> {
     let invalid = |why: &str| Err(Refused::new(ErrorCode::InvalidRequest, why));
     let is_blank = |text: &Option<Str>| text.as_ref().is_some_and(|text| text.is_empty());
@@ -91,10 +91,9 @@ pub(in super::super) fn validate(
         _ => {}
     }
     if let Some(wanted) = &request.server_assignor
-        && !assignors.iter().any(|assignor| assignor.name() == wanted.as_str())
+        && !assignors.iter().any(|assignor| assignor == wanted.as_str())
     {
-        let names: Vec<_> = assignors.iter().map(|assignor| assignor.name()).collect();
-        let why = format!("assignor {wanted} is not one of {}", names.join(", "));
+        let why = format!("assignor {wanted} is not one of {}", assignors.join(", "));
         return Err(Refused::new(ErrorCode::UnsupportedAssignor, why));
     }
     if let Some(expression) = request.subscribed_topic_regex.as_ref().filter(|regex| !regex.is_empty())

@@ -160,6 +160,7 @@ fn into_classic_member(member: Member, cx: &Cx<'_>) -> Option<ClassicMember> {
         joining: None,
         syncing: None,
         owes_sync: false,
+        let_in: true,
         deadline: until,
     })
 }

@@ -281,6 +281,21 @@ fn nobody_commits_for_a_group_that_has_members() {
 }
 
 #[test]
+fn s21_a_member_commits_nothing_before_it_is_let_into_a_generation() {
+    let mut world = World::new();
+    let (first, _second) = (world.invite(), world.invite());
+    world.join(as_member(&first));
+    assert_eq!(world.commit(&first, 0, 5), ErrorCode::IllegalGeneration);
+    let mut world = World::new();
+    let (a, _b, generation) = world.two_settled();
+    let late = world.invite();
+    world.join(as_member(&late));
+    assert_eq!(world.commit(&late, generation, 5), ErrorCode::IllegalGeneration);
+    assert_eq!(world.commit(&a, generation, 7), ErrorCode::None);
+    assert_eq!(world.committed(), Some(7));
+}
+
+#[test]
 fn a_commit_to_an_unknown_group_by_a_member_is_refused() {
     assert_eq!(World::new().commit("m", 1, 4), ErrorCode::IllegalGeneration);
     assert_eq!(World::new().committed(), None);
