@@ -58,3 +58,8 @@ fn franz_go_produces_consumes_and_administers() {
 fn franz_go_consumes_in_groups() {
     run("franz_go_consumes_in_groups", &["groups"], |_| {});
 }
+
+#[test]
+fn franz_go_consumes_in_groups_of_the_servers_protocol() {
+    run("franz_go_consumes_in_groups_of_the_servers_protocol", &["server-side-groups"], |_| {});
+}

@@ -61,11 +61,21 @@ fn the_java_client_produces_consumes_and_administers() {
     assert_program_stored(&node);
 }
 
-#[test]
-fn the_java_client_consumes_in_groups() {
-    let Some((kafka, folder)) = find("the_java_client_consumes_in_groups") else { return };
+#[track_caller]
+fn consumes_in_groups(test: &str, checks: &str) {
+    let Some((kafka, folder)) = find(test) else { return };
     let node = start_node();
     let mut program = kafka.java_beside(&folder, "Checks", 256);
-    program.arg(node.kafka_address()).arg("groups");
+    program.arg(node.kafka_address()).arg(checks);
     check(program, WITHIN);
+}
+
+#[test]
+fn the_java_client_consumes_in_groups() {
+    consumes_in_groups("the_java_client_consumes_in_groups", "groups");
+}
+
+#[test]
+fn the_java_client_consumes_in_groups_of_the_servers_protocol() {
+    consumes_in_groups("the_java_client_consumes_in_groups_of_the_servers_protocol", "server-side-groups");
 }

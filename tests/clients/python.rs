@@ -37,20 +37,20 @@ fn install(folder: &Path) -> Vec<Command> {
 
 /// Runs a program against a node of its own, and looks at what it has left there.
 #[track_caller]
-fn run(test: &str, program: &str, assert_stored: impl Fn(&LocalNode)) {
+fn run(test: &str, program: &str, more: &[&str], assert_stored: impl Fn(&LocalNode)) {
     let pins = &[include_str!("python/requirements.txt")];
     let Some(folder) = (Installation { name: "python", pins, steps: &install }).find(test) else { return };
     let node = start_node();
     let mut python = Command::new(folder.join("venv/bin/python"));
     // No byte code beside the sources.
-    python.arg("-B").arg(Path::new(FOLDER).join(program)).arg(node.kafka_address());
+    python.arg("-B").arg(Path::new(FOLDER).join(program)).arg(node.kafka_address()).args(more);
     check(python, WITHIN);
     assert_stored(&node);
 }
 
 #[test]
 fn confluent_kafka_produces_consumes_and_administers() {
-    run("confluent_kafka_produces_consumes_and_administers", "confluent.py", assert_program_stored);
+    run("confluent_kafka_produces_consumes_and_administers", "confluent.py", &[], assert_program_stored);
 }
 
 #[test]
@@ -58,26 +58,33 @@ fn kafka_python_produces_consumes_and_administers() {
     run(
         "kafka_python_produces_consumes_and_administers",
         "kafka_python.py",
+        &[],
         assert_program_stored_where_it_pays,
     );
 }
 
 #[test]
 fn aiokafka_produces_consumes_and_administers() {
-    run("aiokafka_produces_consumes_and_administers", "aio.py", assert_program_stored);
+    run("aiokafka_produces_consumes_and_administers", "aio.py", &[], assert_program_stored);
 }
 
 #[test]
 fn confluent_kafka_consumes_in_groups() {
-    run("confluent_kafka_consumes_in_groups", "groups_confluent.py", |_| {});
+    run("confluent_kafka_consumes_in_groups", "groups_confluent.py", &[], |_| {});
 }
 
 #[test]
 fn kafka_python_consumes_in_groups() {
-    run("kafka_python_consumes_in_groups", "groups_kafka_python.py", |_| {});
+    run("kafka_python_consumes_in_groups", "groups_kafka_python.py", &[], |_| {});
 }
 
 #[test]
 fn aiokafka_consumes_in_groups() {
-    run("aiokafka_consumes_in_groups", "groups_aio.py", |_| {});
+    run("aiokafka_consumes_in_groups", "groups_aio.py", &[], |_| {});
+}
+
+#[test]
+fn confluent_kafka_consumes_in_groups_of_the_servers_protocol() {
+    let test = "confluent_kafka_consumes_in_groups_of_the_servers_protocol";
+    run(test, "groups_confluent.py", &["server-side"], |_| {});
 }
