@@ -36,7 +36,10 @@ pub(crate) fn of_append(refusal: &AppendRefusal) -> ErrorCode {
     match refusal {
         // After a replica's death a producer asks for metadata and tries again; an idempotent one makes
         // no duplicate by that.
-        AppendRefusal::NotLeader(_) | AppendRefusal::OutcomeUnknown => ErrorCode::NotLeaderOrFollower,
+        // Only what has a fence can be fenced off, and no client's batch has one.
+        AppendRefusal::NotLeader(_) | AppendRefusal::Fenced | AppendRefusal::OutcomeUnknown => {
+            ErrorCode::NotLeaderOrFollower
+        }
         AppendRefusal::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
         AppendRefusal::Producer(error) => match error {
             ProducerError::OutOfOrderSequence { .. } | ProducerError::EpochBeginsLate { .. } => {

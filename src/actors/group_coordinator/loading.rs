@@ -55,7 +55,7 @@ pub enum LoadError {
 pub(super) async fn load(source: Source) -> (Arc<Leader>, Coordinator) {
     loop {
         let Some(leader) = source.partition.leader_within(LEADER_WAIT).await else { continue };
-        // The leader answers behind all that a predecessor has put into its queue, so its end covers that.
+        // Behind this answer nothing is appended that a predecessor has on its way: the log's end covers what was.
         if source.partition.producers().await.is_err() {
             replaced(&source.partition, &leader, RETRY_AFTER).await;
             continue;

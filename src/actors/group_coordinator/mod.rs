@@ -37,7 +37,7 @@ pub use self::{
     writer::{WriteError, Writer},
 };
 use super::{
-    partition::{AppendRefusal, Leader, PartitionHandle},
+    partition::{AppendRefusal, Fence, Fences, Leader, PartitionHandle},
     supervise::{Actor, ActorProcessingErr, ActorRef, Address, Vitals},
 };
 use crate::{clock::Clock, config::node::GroupSettings, metrics::Metrics};
@@ -65,6 +65,8 @@ pub struct CoordinatorArgs {
     pub image: watch::Receiver<Arc<Image>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What its incarnations share, so that nothing of one is written after another has read.
+    pub fences: Fences,
     /// The live figures of this incarnation.
     pub vitals: Option<Arc<Vitals>>,
 }
@@ -80,6 +82,8 @@ pub struct CoordinatorState {
     me: Address<CoordinatorMessage>,
     /// Counts loadings, so that what belongs to an earlier one is known as such.
     term: u64,
+    /// What it writes goes through; its predecessors' is closed.
+    fence: Fence,
     serving: Option<Serving>,
     /// The task of the moment: loading, or looking after the leader. It ends with this state.
     task: Option<Task>,
@@ -96,7 +100,7 @@ struct Serving {
     writer: Writer<Reply>,
     next_ticket: u64,
     replies: BTreeMap<Ticket, Reply>,
-    /// The append under way. It ends with this state: what a successor has read must not be followed by it.
+    /// The append under way. It ends with this state; what of it is on its way already is fenced off.
     appending: Option<Task>,
 }
 
@@ -124,8 +128,16 @@ impl Actor for GroupCoordinator {
         me.send_interval(SWEEP_EVERY, || CoordinatorMessage::Sweep);
         let me = Address::new(me, vitals);
         let sizes = core::Sizes::default();
-        let mut state =
-            CoordinatorState { args, me, term: 0, serving: None, task: None, rings_at: None, sizes };
+        let mut state = CoordinatorState {
+            fence: args.fences.raise(),
+            args,
+            me,
+            term: 0,
+            serving: None,
+            task: None,
+            rings_at: None,
+            sizes,
+        };
         state.begin_loading();
         Ok(state)
     }
@@ -160,6 +172,7 @@ impl Actor for GroupCoordinator {
 impl CoordinatorState {
     fn begin_loading(&mut self) {
         self.term += 1;
+        self.fence = self.args.fences.raise();
         self.serving = None;
         self.report();
         self.me.vitals().set_detail(Some("loading".to_owned()));
@@ -251,8 +264,9 @@ impl CoordinatorState {
         let Some(batches) = serving.writer.next(self.args.clock.wall())? else { return Ok(()) };
         let (me, term) = (self.me.clone(), self.term);
         let (partition, leader) = (self.args.partition.clone(), Arc::clone(&serving.leader));
+        let fence = self.fence.clone();
         serving.appending = Some(Task(tokio::spawn(async move {
-            let outcome = writer::append(partition, leader, batches).await;
+            let outcome = writer::append(partition, leader, fence, batches).await;
             let _ = me.cast(CoordinatorMessage::Appended { term, outcome });
         })));
         Ok(())

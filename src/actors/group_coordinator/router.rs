@@ -21,7 +21,10 @@ use super::{
 use crate::{
     actors::{
         membership::{MembershipHandle, MetadataImage},
-        partition::table::{Topic, TopicTable},
+        partition::{
+            Fences,
+            table::{Topic, TopicTable},
+        },
         supervise::{
             Actor, ActorProcessingErr, ActorRef, ChildSpec, Placement, RestartPolicy, Slot, SupervisorError,
             SupervisorHandle,
@@ -183,6 +186,7 @@ impl RouterState {
                 settings: self.args.settings.clone(),
                 image: self.image.subscribe(),
                 metrics: Arc::clone(&self.args.metrics),
+                fences: Fences::default(),
                 vitals: None,
             };
             let place = Placement::on(self.args.data.clone());

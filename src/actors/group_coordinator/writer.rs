@@ -13,7 +13,7 @@ use super::core::{
     stored::{KeyValue, Stored},
 };
 use crate::{
-    actors::partition::{Acks, AppendRefusal, Leader, PartitionHandle},
+    actors::partition::{Acks, AppendRefusal, Fence, Leader, PartitionHandle},
     model::TimestampMs,
     record::{BatchBuilder, BatchError, BatchHeader, Compression, NewRecord, Producer},
     wire::EncodeError,
@@ -115,12 +115,14 @@ fn batches(all: impl Iterator<Item = Stored>, now: TimestampMs) -> Result<Vec<By
 pub(super) async fn append(
     partition: PartitionHandle,
     leader: Arc<Leader>,
+    fence: Fence,
     batches: Vec<Bytes>,
 ) -> Result<(), AppendRefusal> {
     let mut answers = Vec::with_capacity(batches.len());
     for batch in batches {
         let header = BatchHeader::parse(&batch).map_err(|_| AppendRefusal::Malformed)?;
-        answers.push(partition.append_to(&leader, batch, header, Acks::All, None).await?);
+        answers
+            .push(partition.append_to(&leader, batch, header, Acks::All, None, Some(fence.clone())).await?);
     }
     for answer in answers {
         answer.await.map_err(|_| AppendRefusal::OutcomeUnknown)??;

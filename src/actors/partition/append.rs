@@ -92,7 +92,11 @@ pub(super) fn append_all(
 }
 
 fn append_one(log: &mut Log, request: AppendRequest, now: TimestampMs, outcome: &mut Outcome) {
-    let AppendRequest { batch, header, acks, reply, permits } = request;
+    let AppendRequest { batch, header, fence, acks, reply, permits } = request;
+    if fence.is_some_and(|fence| !fence.is_open()) {
+        let _ = reply.send(Err(AppendRefusal::Fenced));
+        return;
+    }
     let result = log.append(&batch, &header, now);
     drop(permits);
     match result {
@@ -134,5 +138,66 @@ fn refusal_of(error: &AppendError, bytes: usize) -> (AppendRefusal, Option<Strin
         AppendError::Malformed => (AppendRefusal::Malformed, None),
         AppendError::DiskFull => (AppendRefusal::DiskFull, None),
         AppendError::Poisoned(_) | AppendError::Io(_) => (AppendRefusal::Poisoned, Some(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, sync::Arc};
+
+    use bytes::Bytes;
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::{AppendReply, AppendRequest, Outcome, append_all};
+    use crate::{
+        actors::partition::{AppendRefusal, Fence, Fences, core::Acks, queue::Permits},
+        clock::ManualClock,
+        model::{LeaderEpoch, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId},
+        record::{BatchBuilder, BatchHeader, Compression, NewRecord, Producer},
+        storage::{
+            fs::real::RealFs,
+            log::{Log, LogOptions},
+        },
+    };
+
+    fn batch() -> Bytes {
+        let mut builder = BatchBuilder::new(1000);
+        let record = NewRecord { timestamp: TimestampMs::new(1), key: None, value: Some(b"v"), headers: &[] };
+        assert!(builder.append(&record));
+        builder.finish(Compression::None, None, Producer::NONE).unwrap()
+    }
+
+    fn request(fence: &Fence) -> (AppendRequest, oneshot::Receiver<AppendReply>) {
+        let batch = batch();
+        let header = BatchHeader::parse(&batch).unwrap();
+        let (reply, answer) = oneshot::channel();
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let permits = Permits::new(room, None);
+        let fence = Some(fence.clone());
+        (AppendRequest { batch, header, fence, acks: Acks::All, reply, permits }, answer)
+    }
+
+    /// The batch of a coordinator that died is still in the queue when its successor has read the log.
+    #[test]
+    fn s20_what_a_predecessor_had_on_its_way_is_not_appended_once_a_successor_has_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::default());
+        let id = PartitionId { topic: TopicId::random(), index: PartitionIndex::new(0) };
+        let options = LogOptions::default();
+        let (mut log, _) =
+            Log::open(RealFs::shared(), folder.path(), id, LeaderEpoch::new(1), options, clock.clone())
+                .unwrap();
+        let fences = Fences::default();
+        let former = fences.raise();
+        let mut outcome = Outcome::default();
+        let (before, _answer) = request(&former);
+        append_all(&mut log, &mut VecDeque::from([before]), &*clock, &mut outcome);
+        assert_eq!(log.reader().log_end_offset(), Offset::new(1));
+        let (late, mut refused) = request(&former);
+        let successor = fences.raise();
+        let (of_successor, _answer) = request(&successor);
+        append_all(&mut log, &mut VecDeque::from([late, of_successor]), &*clock, &mut outcome);
+        assert_eq!(refused.try_recv().unwrap(), Err(AppendRefusal::Fenced));
+        assert_eq!(log.reader().log_end_offset(), Offset::new(2), "the successor's alone");
     }
 }

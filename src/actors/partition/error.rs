@@ -11,6 +11,9 @@ pub enum AppendRefusal {
     /// No replica of this partition leads here now: it starts, restarts, or its log cannot be opened.
     #[error("partition {0} has no leader on this node")]
     NotLeader(PartitionId),
+    /// Somebody else has come in the place of whoever appends; nothing was appended.
+    #[error("another has come in the place of whoever appends")]
+    Fenced,
     /// `acks=all`, and fewer replicas are in sync than `min.insync.replicas`.
     #[error("{in_sync} replicas are in sync, {required} are required")]
     NotEnoughReplicas {

@@ -8,6 +8,7 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     core::Acks,
     error::{AppendRefusal, CommandRefusal},
+    fence::Fence,
     message::LeaderMessage,
     queue::{AppendReply, AppendRequest, InFlight, Permits, Pushed},
     view::{Leader, Slot},
@@ -78,7 +79,7 @@ impl PartitionHandle {
         in_flight: Option<InFlight>,
     ) -> Result<oneshot::Receiver<AppendReply>, AppendRefusal> {
         match self.leader() {
-            Some(leader) => self.append_to(&leader, batch, header, acks, in_flight).await,
+            Some(leader) => self.append_to(&leader, batch, header, acks, in_flight, None).await,
             None => Err(AppendRefusal::NotLeader(self.id())),
         }
     }
@@ -91,12 +92,13 @@ impl PartitionHandle {
         header: BatchHeader,
         acks: Acks,
         in_flight: Option<InFlight>,
+        fence: Option<Fence>,
     ) -> Result<oneshot::Receiver<AppendReply>, AppendRefusal> {
         let not_leader = AppendRefusal::NotLeader(self.id());
         let Some(room) = leader.queue.room_for(batch.len()).await else { return Err(not_leader) };
         let (reply, answer) = oneshot::channel();
         let permits = Permits::new(room, in_flight);
-        match leader.queue.push(AppendRequest { batch, header, acks, reply, permits }) {
+        match leader.queue.push(AppendRequest { batch, header, fence, acks, reply, permits }) {
             Pushed::Closed => Err(not_leader),
             Pushed::AlreadyRinging => Ok(answer),
             Pushed::Ring => {

@@ -13,6 +13,7 @@
 mod append;
 pub mod core;
 mod error;
+mod fence;
 mod handle;
 mod leading;
 mod message;
@@ -37,6 +38,7 @@ use self::leading::Leading;
 pub use self::{
     core::Acks,
     error::{AppendRefusal, CommandRefusal},
+    fence::{Fence, Fences},
     handle::PartitionHandle,
     message::LeaderMessage,
     options::log_options,

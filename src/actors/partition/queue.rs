@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{core::Acks, error::AppendRefusal};
+use super::{core::Acks, error::AppendRefusal, fence::Fence};
 use crate::{model::Offset, model::TimestampMs, record::BatchHeader};
 
 /// The most bytes of batches that wait for one replica. One batch may be larger: it then takes all.
@@ -44,6 +44,8 @@ pub(super) struct AppendRequest {
     pub(super) batch: Bytes,
     /// Its header, parsed.
     pub(super) header: BatchHeader,
+    /// Closed when somebody else has come in the place of whoever appends.
+    pub(super) fence: Option<Fence>,
     /// When to answer.
     pub(super) acks: Acks,
     /// Where to answer. Dropped without an answer when the replica dies: outcome unknown.
