@@ -2,12 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{
-    Cx, Now,
-    classic::{CONSUMER, Classic},
-    offsets::Offsets,
-    stored::Stored,
-};
+use super::{Cx, Now, classic::Classic, offsets::Offsets, stored::Stored};
 use crate::{
     model::TimestampMs,
     wire::{ErrorCode, Str},
@@ -48,6 +43,13 @@ impl Group {
         }
     }
 
+    /// Partitions of topics that members subscribe to and that no member owns.
+    pub(super) fn unowned(&self) -> usize {
+        match &self.protocol {
+            Protocol::Classic(classic) => classic.unowned(),
+        }
+    }
+
     /// Since when it has been empty, if it is and ever was not.
     pub(super) fn empty_since(&self) -> Option<TimestampMs> {
         match &self.protocol {
@@ -80,9 +82,7 @@ impl Group {
     /// Whether its members are consumers, as far as anybody is in it.
     pub(super) fn is_of_consumers(&self) -> bool {
         match &self.protocol {
-            Protocol::Classic(classic) => {
-                classic.protocol_type.as_ref().is_some_and(|kind| *kind == CONSUMER)
-            }
+            Protocol::Classic(classic) => classic.is_of_consumers(),
         }
     }
 
@@ -125,6 +125,7 @@ impl Group {
         match &mut self.protocol {
             Protocol::Classic(classic) => {
                 classic.members.values_mut().for_each(|member| member.heard_of(now.monotonic));
+                classic.read_holdings();
             }
         }
     }

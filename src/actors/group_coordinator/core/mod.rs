@@ -8,7 +8,9 @@
 mod administration;
 mod classic;
 mod commits;
+mod exclusive;
 mod group;
+mod holdings;
 mod image;
 mod joining;
 mod member;
@@ -86,13 +88,14 @@ pub struct Sizes {
     pub groups: usize,
     /// Their members.
     pub members: usize,
+    /// Partitions of topics that members subscribe to and that no member owns.
+    pub unowned: usize,
 }
 
 /// What a step has at hand.
 struct Cx<'a> {
     now: Now,
     settings: &'a GroupSettings,
-    #[allow(dead_code)]
     image: &'a Image,
     effects: &'a mut Vec<Effect>,
     rebalances: u64,
@@ -119,6 +122,7 @@ pub struct Coordinator {
     checks: BTreeSet<(Duration, Str)>,
     /// Of all groups together.
     members: usize,
+    unowned: usize,
     counts: Counts,
 }
 
@@ -169,7 +173,7 @@ impl Coordinator {
 
     /// How many groups and members there are.
     pub fn sizes(&self) -> Sizes {
-        Sizes { groups: self.groups.len(), members: self.members }
+        Sizes { groups: self.groups.len(), members: self.members, unowned: self.unowned }
     }
 
     /// What has been counted since this was last called.
@@ -218,8 +222,9 @@ impl Coordinator {
     }
 
     /// What holds outside of the groups from now on.
-    pub fn set_image(&mut self, _now: Now, image: Arc<Image>, _effects: &mut Vec<Effect>) {
+    pub fn set_image(&mut self, now: Now, image: Arc<Image>, effects: &mut Vec<Effect>) {
         self.image = image;
+        self.follow_image(now, effects);
     }
 
     /// Forgets offsets of topics that are gone.
@@ -295,9 +300,10 @@ impl Coordinator {
         let Some(group) = self.groups.get_mut(id) else { return };
         let (settings, image) = (&self.settings, &*self.image);
         let mut cx = Cx { now, settings, image, effects, rebalances: 0, lost: 0 };
-        let before = group.members();
+        let before = (group.members(), group.unowned());
         change(group, &mut cx);
-        self.members = (self.members + group.members()).saturating_sub(before);
+        self.members = (self.members + group.members()).saturating_sub(before.0);
+        self.unowned = (self.unowned + group.unowned()).saturating_sub(before.1);
         self.counts.rebalances += cx.rebalances;
         self.counts.lost_members += cx.lost;
         self.arm(id);

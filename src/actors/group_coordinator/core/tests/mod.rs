@@ -1,3 +1,6 @@
+mod consumers;
+mod exclusive;
+mod owners;
 mod world;
 
 use std::time::Duration;
