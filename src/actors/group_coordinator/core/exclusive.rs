@@ -14,7 +14,7 @@ use super::{
     Coordinator, Cx, Effect, Now,
     classic::{CONSUMER, Classic, State},
     group::Protocol,
-    holdings::{Seen, assigned},
+    holdings::{Seen, assigned, is_current},
     image::Image,
     request::Caller,
 };
@@ -124,9 +124,7 @@ impl Classic {
         }
         self.count_unowned(cx.image);
         let outdated = match (&self.holdings.basis, self.is_exclusive(cx)) {
-            (Some(basis), true) => {
-                basis.iter().any(|(name, topic)| cx.image.topics.get(name) != topic.as_ref())
-            }
+            (Some(basis), true) => !is_current(basis, cx.image),
             (Some(_), false) => true,
             (None, true) => !self.is_as_exclusive_says(cx.image),
             (None, false) => false,

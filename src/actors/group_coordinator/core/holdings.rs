@@ -31,8 +31,8 @@ use crate::{
 pub(super) struct Holdings {
     /// By topic and partition, the member that was assigned it. A partition that several were assigned is nobody's.
     owners: BTreeMap<Str, BTreeMap<PartitionIndex, Str>>,
-    /// Partitions of subscribed topics that nobody was assigned; `None`: not counted yet.
-    unowned: Option<usize>,
+    /// Partitions of subscribed topics that nobody was assigned, and the topics that they were counted by.
+    counted: Option<(usize, Basis)>,
     /// What the coordinator itself assigned by; `None`: the leader assigned, or that is not known.
     pub(super) basis: Option<Basis>,
     /// What nobody was assigned because another than the member that is to have it has not given it up yet.
@@ -82,19 +82,20 @@ impl Classic {
 
     /// Partitions that nobody owns, as of the last assignment; none in a group that nobody is in.
     pub(super) fn unowned(&self) -> usize {
-        self.holdings.unowned.unwrap_or_default()
+        self.holdings.counted.as_ref().map_or(0, |(unowned, _)| *unowned)
     }
 
-    /// Counts them, unless that was done since the last assignment.
+    /// Counts them, unless that was done since the last assignment and with topics as they are.
     pub(super) fn count_unowned(&mut self, image: &Image) {
-        if self.state != State::Stable || self.holdings.unowned.is_some() {
+        let holds = |(_, basis): &(usize, Basis)| is_current(basis, image);
+        if self.state != State::Stable || self.holdings.counted.as_ref().is_some_and(holds) {
             return;
         }
-        let counted = self.see(image).map(|Seen { spec, .. }| {
+        let counted = self.see(image).map(|Seen { spec, basis, .. }| {
             let owned = |(id, member): (&Str, &MemberSpec)| (id.clone(), member.owned.clone());
-            assignor::count_unowned(&spec, &spec.members.iter().map(owned).collect())
+            (assignor::count_unowned(&spec, &spec.members.iter().map(owned).collect()), basis)
         });
-        self.holdings.unowned = Some(counted.unwrap_or_default());
+        self.holdings.counted = Some(counted.unwrap_or_default());
     }
 
     /// The group as assignors see it, or the members that cannot be understood.
@@ -124,6 +125,11 @@ impl Classic {
         let topics = basis.values().flatten().map(|topic| (topic.id, topic.partitions)).collect();
         Ok(Seen { spec: GroupSpec { members, topics }, claims, basis })
     }
+}
+
+/// Whether these topics are still as they were.
+pub(super) fn is_current(basis: &Basis, image: &Image) -> bool {
+    basis.iter().all(|(name, topic)| image.topics.get(name) == topic.as_ref())
 }
 
 fn seen(member: &Member, subscription: &Subscription, image: &Image) -> MemberSpec {

@@ -101,6 +101,12 @@ impl Consumers {
         self.tell();
     }
 
+    /// The same on a node that has only just started.
+    pub(super) fn crash_before_topics_are_known(&mut self) {
+        self.topics.clear();
+        self.crash();
+    }
+
     fn tell(&mut self) {
         let config = GroupConfig { assignor: self.assignor, ..GroupConfig::default() };
         let groups = match self.assignor {

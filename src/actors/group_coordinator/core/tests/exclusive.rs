@@ -81,6 +81,17 @@ fn members_do_not_notice_when_the_coordinator_dies() {
 }
 
 #[test]
+fn a_node_that_does_not_know_its_topics_yet_leaves_its_groups_alone() {
+    let (mut group, [first, _], _) = settled();
+    group.crash_before_topics_are_known();
+    assert_eq!(group.world.heartbeat(&first.0, group.generation), ErrorCode::None);
+    group.set_partitions(2);
+    assert_eq!(group.world.heartbeat(&first.0, group.generation), ErrorCode::None);
+    group.set_partitions(3);
+    assert_eq!(group.world.heartbeat(&first.0, group.generation), ErrorCode::RebalanceInProgress);
+}
+
+#[test]
 fn when_a_topic_grows_the_coordinator_begins_a_rebalance_and_of_other_topics_it_takes_no_notice() {
     let (mut group, [first, second], idle) = settled();
     group.add_topic("another", 9);

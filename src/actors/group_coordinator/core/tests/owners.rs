@@ -129,6 +129,9 @@ fn partitions_that_nobody_owns_are_counted_with_each_assignment() {
     assert_eq!(unowned(&group), 2);
     group.crash();
     assert_eq!(unowned(&group), 2);
+    group.set_partitions(5);
+    assert_eq!(unowned(&group), 4, "the topic has grown");
+    group.set_partitions(3);
     group.round(&[&a, &b], &[(&a, share(&[0])), (&b, share(&[1, 2]))]);
     assert_eq!(unowned(&group), 0);
     group.round(&[&a, &b], &[(&a, share(&[])), (&b, share(&[]))]);
