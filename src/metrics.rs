@@ -180,6 +180,8 @@ metrics! {
         "Consumer groups that are coordinated here";
     group_members: Gauge = Gauge::default(), Gauge "polylogue_group_members",
         "Members of these groups";
+    group_partitions_unowned: Gauge = Gauge::default(), Gauge "polylogue_group_partitions_without_owner",
+        "Partitions that members of a group subscribe to and no member owns";
     group_rebalances: Counter = Counter::default(), Counter "polylogue_group_rebalances_total",
         "Rebalances that have begun";
     group_members_lost: Counter = Counter::default(), Counter "polylogue_group_members_lost_total",

@@ -143,6 +143,7 @@ pub(crate) async fn answer(
         ApiKey::DescribeConfigs => handle!(describe_configs),
         ApiKey::IncrementalAlterConfigs => handle!(incremental_alter_configs),
         ApiKey::AlterConfigs => handle!(alter_configs),
+        ApiKey::ListConfigResources => handle!(list_config_resources),
         ApiKey::DescribeCluster => handle!(describe_cluster),
         ApiKey::DescribeLogDirs => handle!(describe_log_dirs),
         ApiKey::DescribeProducers => handle!(describe_producers),

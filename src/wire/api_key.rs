@@ -121,6 +121,8 @@ apis! {
     ConsumerGroupHeartbeat = 68, flexible 0, serve 0..=1, advertise served;
     /// Shows server-side groups (KIP-848).
     ConsumerGroupDescribe = 69, flexible 0, serve 0..=1, advertise served;
+    /// Lists what has configs (KIP-1142).
+    ListConfigResources = 74, flexible 0, serve 0..=1, advertise served;
     /// Partitions page by page (KIP-966).
     DescribeTopicPartitions = 75, flexible 0, serve 0..=0, advertise served;
 }

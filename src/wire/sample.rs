@@ -136,6 +136,7 @@ macro_rules! every_message {
             init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
             join_group: JoinGroupRequest, JoinGroupResponse;
             leave_group: LeaveGroupRequest, LeaveGroupResponse;
+            list_config_resources: ListConfigResourcesRequest, ListConfigResourcesResponse;
             list_groups: ListGroupsRequest, ListGroupsResponse;
             list_offsets: ListOffsetsRequest, ListOffsetsResponse;
             metadata: MetadataRequest, MetadataResponse;

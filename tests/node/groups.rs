@@ -11,9 +11,13 @@ use polylogue::{
         ErrorCode, Str,
         api::{
             create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
+            describe_configs::resource,
             describe_groups::{DescribeGroupsRequest, DescribedGroup},
             find_coordinator::FindCoordinatorRequest,
             heartbeat::HeartbeatRequest,
+            incremental_alter_configs::{
+                AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest, operation,
+            },
             join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse},
             list_groups::ListGroupsRequest,
             offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic},
@@ -303,4 +307,36 @@ fn what_is_asked_of_a_group_that_is_not_there_is_answered_as_kafka_does() {
     assert!(peer.call(5, &ListGroupsRequest::default()).groups.is_empty());
     let unknown = commit(&mut peer, &"g".into(), &"nobody".into(), 3, 1);
     assert_eq!(unknown, ErrorCode::IllegalGeneration);
+}
+
+#[test]
+fn a_groups_config_reaches_its_coordinator_at_once_and_outlives_kill_9() {
+    let mut node = start();
+    let (mut leader, mut other) = two_settled(&node);
+    let exclusive = AlterableConfig {
+        name: "assignor".into(),
+        config_operation: operation::SET,
+        value: Some("exclusive".into()),
+    };
+    let resources = vec![AlterConfigsResource {
+        resource_type: resource::GROUP,
+        resource_name: "g".into(),
+        configs: vec![exclusive],
+    }];
+    let request = IncrementalAlterConfigsRequest { resources, validate_only: false };
+    assert!(Peer::connect(&node).call(1, &request).responses[0].error_code.is_none());
+    eventually("all are to join again", WITHIN, || {
+        (leader.heartbeat() == ErrorCode::RebalanceInProgress).then_some(())
+    });
+    // They are no consumers, so the coordinator cannot assign to them.
+    for member in [&mut leader, &mut other] {
+        let request = member.join_request();
+        assert_eq!(member.peer.call(9, &request).error_code, ErrorCode::InconsistentGroupProtocol);
+    }
+    kill_and_start(&mut node);
+    let mut peer = Peer::connect(&node);
+    find_coordinator(&mut peer, "g");
+    let request = leader.join_request();
+    assert_eq!(peer.call(9, &request).error_code, ErrorCode::InconsistentGroupProtocol);
+    assert!(node.log_tail().contains("assignor=exclusive"), "{}", node.log_tail());
 }

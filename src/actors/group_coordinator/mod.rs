@@ -317,6 +317,7 @@ impl CoordinatorState {
         let grown = |now: usize, before: usize| now as i64 - before as i64;
         metrics.groups.inc_by(grown(sizes.groups, self.sizes.groups));
         metrics.group_members.inc_by(grown(sizes.members, self.sizes.members));
+        metrics.group_partitions_unowned.inc_by(grown(sizes.unowned, self.sizes.unowned));
         self.sizes = sizes;
         metrics.group_rebalances.inc_by(counts.rebalances);
         metrics.group_members_lost.inc_by(counts.lost_members);

@@ -125,6 +125,8 @@ agree! {
     init_producer_id_response_agrees_with_the_oracle: init_producer_id::InitProducerIdResponse without "ongoing_txn_producer_id", "ongoing_txn_producer_epoch";
     find_coordinator_request_agrees_with_the_oracle: find_coordinator::FindCoordinatorRequest;
     find_coordinator_response_agrees_with_the_oracle: find_coordinator::FindCoordinatorResponse;
+    list_config_resources_request_agrees_with_the_oracle: list_config_resources::ListConfigResourcesRequest;
+    list_config_resources_response_agrees_with_the_oracle: list_config_resources::ListConfigResourcesResponse;
     describe_configs_request_agrees_with_the_oracle: describe_configs::DescribeConfigsRequest;
     describe_configs_response_agrees_with_the_oracle: describe_configs::DescribeConfigsResponse;
     incremental_alter_configs_request_agrees_with_the_oracle: incremental_alter_configs::IncrementalAlterConfigsRequest;

@@ -119,12 +119,12 @@ class Member:
 class Group:
     """A group and its topic, both of one name; watches that no partition has two owners."""
 
-    def __init__(self, client, name):
-        self.client, self.name = client, name
+    def __init__(self, client, name, partitions=PARTITIONS):
+        self.client, self.name, self.partitions = client, name, partitions
         self._owners, self._twice, self._lock = {}, [], threading.Lock()
 
     def create(self):
-        self.client.create(self.name, len(PARTITIONS))
+        self.client.create(self.name, len(self.partitions))
         eventually("its topic is known", lambda: self.client.exists(self.name))
         return self
 
@@ -144,7 +144,7 @@ class Group:
 
     def produce(self, count):
         """So many records to each partition."""
-        self.client.produce(self.name, {each: [b"%d" % at for at in range(count)] for each in PARTITIONS})
+        self.client.produce(self.name, {each: [b"%d" % at for at in range(count)] for each in self.partitions})
 
     def settled(self, what, *members):
         """Waits until these members, and no other, share all partitions as evenly as can be."""
@@ -156,6 +156,9 @@ class Group:
             return even and sum(map(len, owned)) == len(PARTITIONS) and PARTITIONS == frozenset().union(*owned)
 
         eventually(what, shared, *members)
+        self.had_one_owner()
+
+    def had_one_owner(self):
         same("partitions with two owners", [], self._twice)
 
 
@@ -196,10 +199,14 @@ def shared(group, **settings):
         member.close()
 
 
+def program_of_a_member(group):
+    arguments = [sys.executable, "-B", sys.argv[0], sys.argv[1], "member", group.name]
+    return subprocess.Popen(arguments, stdin=subprocess.PIPE)
+
+
 def crashed(group):
     survivor = group.join()
-    arguments = [sys.executable, "-B", sys.argv[0], sys.argv[1], "member", group.name]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE) as other:
+    with program_of_a_member(group) as other:
         try:
             eventually("the other has its half", lambda: len(survivor.owned) == 2, survivor)
             eventually("both are members", lambda: group.client.members(group.name) == 2, survivor)
@@ -246,6 +253,50 @@ def cooperative(group, **settings):
     same("revoked from who came", set(), two.revoked)
     for member in (one, two):
         member.close()
+
+
+def exclusive(group):
+    """Two partitions, three members: two own one each, and who has none takes over when an owner dies."""
+    client, name = group.client, group.name
+    client.make_exclusive(name)
+
+    def joined(count):
+        return client.members(name) == count and client.state(name) == "stable"
+
+    with program_of_a_member(group) as other:
+        try:
+            eventually("the other is there", lambda: joined(1))
+            members = group.join(), group.join()
+            eventually("all three are", lambda: joined(3), *members)
+            owned = lambda: sorted(len(member.owned) for member in members)
+            eventually("one owns what the other leaves, one stands by", lambda: owned() == [0, 1], *members)
+        finally:
+            other.kill()
+    eventually("who stood by takes over", lambda: owned() == [1, 1], *members)
+    same("all partitions", group.partitions, members[0].owned | members[1].owned)
+    group.had_one_owner()
+    group.produce(EACH)
+    eventually("all is read", lambda: all(len(member.records) >= EACH for member in members), *members)
+    for member in members:
+        member.commit()
+        member.close()
+
+
+def made_exclusive(group, **settings):
+    """A group that runs while it is made exclusive: what moves has one owner at a time."""
+    one, two = group.join(**settings), group.join(**settings)
+    group.settled("both share", one, two)
+    group.client.make_exclusive(group.name)
+    three = group.join(**settings)
+    members = (one, two, three)
+    eventually("each owns one", lambda: [len(member.owned) for member in members] == [1, 1, 1], *members)
+    same("partitions that are owned", 3, len(one.owned | two.owned | three.owned))
+    group.had_one_owner()
+    for member in members:
+        member.close()
+
+
+exclusive.partitions = frozenset(range(2))
 
 
 def committed(group):
@@ -301,6 +352,11 @@ def classic(client):
         ("committed", committed, {}),
         ("administered", administered, {}),
     ]
+    if "exclusive" in client.CAN:
+        yield "exclusive", exclusive, {}
+        yield "made-exclusive", made_exclusive, {}
+    if {"cooperative", "exclusive"} <= client.CAN:
+        yield "cooperative-made-exclusive", made_exclusive, {"cooperative": True}
     if "cooperative" in client.CAN:
         yield "cooperative", cooperative, {"cooperative": True}
         yield "cooperative-shared", shared, {"cooperative": True}
@@ -319,7 +375,7 @@ def stay(client, name):
 
 
 def in_a_group(client, name, check, settings):
-    check(Group(client, name).create(), **settings)
+    check(Group(client, name, getattr(check, "partitions", PARTITIONS)).create(), **settings)
 
 
 def main(kind):

@@ -8,7 +8,7 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 import groups
 from groups import HEARTBEAT_MS, SESSION_MS, WITHIN
@@ -29,7 +29,7 @@ def as_offsets(partitions):
 
 
 class Confluent:
-    CAN = {"fence", "cooperative", "epochs", "alter-offsets", "delete-groups"}
+    CAN = {"fence", "cooperative", "epochs", "alter-offsets", "delete-groups", "exclusive"}
 
     def __init__(self, bootstrap):
         self.bootstrap = bootstrap
@@ -79,6 +79,11 @@ class Confluent:
         asked = self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, partitions)])
         for each in asked[group].result(WITHIN).topic_partitions:
             groups.same("the error of an altered offset", None, each.error)
+
+    def make_exclusive(self, group):
+        set_it = ConfigEntry("assignor", "exclusive", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.GROUP, group, incremental_configs=[set_it])
+        self.admin.incremental_alter_configs([resource])[resource].result(WITHIN)
 
     def delete(self, group):
         error = self.admin.delete_consumer_groups([group])[group].exception(WITHIN)

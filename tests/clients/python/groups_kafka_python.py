@@ -10,7 +10,7 @@ from kafka import (
     OffsetAndMetadata,
     TopicPartition,
 )
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import CommitFailedError, FencedInstanceIdError, NoError, RebalanceInProgressError
 
@@ -33,7 +33,7 @@ def as_offsets(offsets):
 
 
 class KafkaPython:
-    CAN = {"fence", "cooperative", "epochs", "alter-offsets", "delete-offsets", "delete-groups"}
+    CAN = {"fence", "cooperative", "epochs", "alter-offsets", "delete-offsets", "delete-groups", "exclusive"}
 
     def __init__(self, bootstrap):
         self.bootstrap = bootstrap
@@ -83,6 +83,10 @@ class KafkaPython:
         wanted = {TopicPartition(group, each): OffsetAndMetadata(offset, "", -1) for each, offset in offsets.items()}
         altered = self.ask(lambda admin: admin.alter_group_offsets(group, wanted))
         groups.same("errors of altered offsets", {each: NoError for each in wanted}, altered)
+
+    def make_exclusive(self, group):
+        resource = ConfigResource(ConfigResourceType.GROUP, group, {"assignor": "exclusive"})
+        self.ask(lambda admin: admin.alter_configs([resource]))
 
     def delete_offset(self, group, partition):
         deleted = self.ask(lambda admin: admin.delete_group_offsets(group, [TopicPartition(group, partition)]))

@@ -118,6 +118,11 @@ pub fn unowned(group: &GroupSpec, assignment: &Assignment) -> Partitions {
     unowned
 }
 
+/// How many these are.
+pub fn count_unowned(group: &GroupSpec, assignment: &Assignment) -> usize {
+    unowned(group, assignment).values().map(BTreeSet::len).sum()
+}
+
 fn assignment(roster: &Roster<'_>, shares: &[Share]) -> Assignment {
     let members = roster.members.iter().zip(shares).map(|(member, share)| {
         let mut partitions = Partitions::new();

@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use super::{
     Cx, Ticket,
+    holdings::Holdings,
     member::{Member, own},
     request::Answer,
     stored::{ClassicGroupValue, GroupKey, Stored},
@@ -103,6 +104,8 @@ pub(super) struct Classic {
     pub(super) invited: BTreeMap<Str, Duration>,
     /// When members that owe a sync are given up.
     pub(super) sync_ends: Option<Duration>,
+    /// Who was assigned what, and what by.
+    pub(super) holdings: Holdings,
 }
 
 impl Classic {
@@ -119,6 +122,7 @@ impl Classic {
             instances: BTreeMap::new(),
             invited: BTreeMap::new(),
             sync_ends: None,
+            holdings: Holdings::default(),
         }
     }
 
@@ -292,6 +296,7 @@ impl Classic {
     fn become_empty(&mut self, cx: &mut Cx<'_>) {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         (self.protocol, self.leader, self.sync_ends) = (None, None, None);
+        self.holdings = Holdings::default();
         self.enter(State::Empty, cx);
         cx.write(self.stored());
     }
@@ -344,6 +349,8 @@ impl Classic {
             member.assignment = assignments.remove(id).unwrap_or_default();
         }
         self.enter(State::Stable, cx);
+        self.read_holdings();
+        self.count_unowned(cx.image);
         cx.write(self.stored());
         let waiting: Vec<_> =
             self.members.iter().filter(|(_, m)| m.syncing.is_some()).map(|(id, _)| id.clone()).collect();

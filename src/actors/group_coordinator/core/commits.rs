@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Coordinator, Cx, Effect, Now, Ticket,
-    group::Protocol,
+    group::{Group, Protocol},
     member::own,
     offsets::{Committed, Offsets},
     request::{Answer, Commit, CommitTopic, FetchOffsets, Partitions, PerPartition},
@@ -46,8 +46,18 @@ impl Coordinator {
         let id = own(&commit.group);
         self.found(&id, now.wall);
         let Some(group) = self.groups.get_mut(&id) else { return };
+        let member = own(&commit.member_id);
+        let Group { protocol, offsets, .. } = group;
+        let held_by_another = |topic: &Str, id, index| match &*protocol {
+            Protocol::Classic(classic) => {
+                classic.is_held_by_another(&member, topic, index).then_some(ErrorCode::IllegalGeneration)
+            }
+            Protocol::Consumer(consumer) => {
+                consumer.is_anothers(&member, id, index).then_some(ErrorCode::StaleMemberEpoch)
+            }
+        };
         let write = |stored| effects.push(Effect::Write(stored));
-        let codes = group.offsets.commit(commit, &self.settings, now.wall, write);
+        let codes = offsets.commit(commit, &self.settings, now.wall, held_by_another, write);
         let kept = codes.iter().flat_map(|(_, codes)| codes).filter(|(_, code)| *code == ErrorCode::None);
         self.counts.commits += kept.count() as u64;
         effects.push(Effect::Answer(ticket, Answer::Commit(codes)));

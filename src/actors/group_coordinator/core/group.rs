@@ -53,6 +53,14 @@ impl Group {
         }
     }
 
+    /// Partitions of topics that members subscribe to and that no member owns.
+    pub(super) fn unowned(&self) -> usize {
+        match &self.protocol {
+            Protocol::Classic(classic) => classic.unowned(),
+            Protocol::Consumer(consumer) => consumer.unowned(),
+        }
+    }
+
     /// Since when it has been empty, if it is and ever was not.
     pub(super) fn empty_since(&self) -> Option<TimestampMs> {
         match &self.protocol {
@@ -89,9 +97,7 @@ impl Group {
     /// Whether its members are consumers, as far as anybody is in it.
     pub(super) fn is_of_consumers(&self) -> bool {
         match &self.protocol {
-            Protocol::Classic(classic) => {
-                classic.protocol_type.as_ref().is_some_and(|kind| *kind == CONSUMER)
-            }
+            Protocol::Classic(classic) => classic.is_of_consumers(),
             Protocol::Consumer(_) => true,
         }
     }
@@ -141,6 +147,7 @@ impl Group {
         match &mut self.protocol {
             Protocol::Classic(classic) => {
                 classic.members.values_mut().for_each(|member| member.heard_of(now.monotonic));
+                classic.read_holdings();
             }
             Protocol::Consumer(consumer) => consumer.loaded(),
         }

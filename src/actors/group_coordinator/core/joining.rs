@@ -48,6 +48,7 @@ impl Classic {
         let id = own(&request.member_id);
         let refused = |code| (code, id.clone());
         self.fits(request).map_err(refused)?;
+        self.may_join_exclusive(cx, caller, request).map_err(refused)?;
         let instance = request.group_instance_id.as_ref();
         if id.is_empty() {
             return match instance.and_then(|instance| self.instances.get(instance)).cloned() {
@@ -181,6 +182,7 @@ impl Classic {
         let unchanged = member.metadata(&chosen) == told_before;
         self.instances.insert(instance, id.clone());
         self.members.insert(id.clone(), member);
+        self.hand_down(old, &id);
         if led {
             self.leader = Some(id.clone());
         }
@@ -213,6 +215,8 @@ impl Classic {
         replace_ticket(&mut member.syncing, ticket, cx, sync_refused);
         if self.state == State::Stable {
             self.answer_synced(cx, &id);
+        } else if self.leader.as_ref() == Some(&id) && self.is_exclusive(cx) {
+            self.assign_exclusively(cx);
         } else if self.leader.as_ref() == Some(&id) {
             let shares = request.assignments.iter();
             let shares: BTreeMap<_, _> =
@@ -220,6 +224,7 @@ impl Classic {
             self.assign(cx, shares);
         }
         self.settle_syncs();
+        self.hand_on_what_was_revoked(cx);
     }
 
     fn may_sync(&self, request: &SyncGroupRequest) -> Result<(), ErrorCode> {

@@ -9,7 +9,9 @@ mod administration;
 mod classic;
 mod commits;
 pub mod consumer;
+mod exclusive;
 mod group;
+mod holdings;
 mod image;
 mod joining;
 mod member;
@@ -89,6 +91,8 @@ pub struct Sizes {
     pub groups: usize,
     /// Their members.
     pub members: usize,
+    /// Partitions of topics that members subscribe to and that no member owns.
+    pub unowned: usize,
 }
 
 /// What a step has at hand.
@@ -141,6 +145,7 @@ pub struct Coordinator {
     checks: BTreeSet<(Duration, Str)>,
     /// Of all groups together.
     members: usize,
+    unowned: usize,
     counts: Counts,
 }
 
@@ -209,7 +214,7 @@ impl Coordinator {
 
     /// How many groups and members there are.
     pub fn sizes(&self) -> Sizes {
-        Sizes { groups: self.groups.len(), members: self.members }
+        Sizes { groups: self.groups.len(), members: self.members, unowned: self.unowned }
     }
 
     /// What has been counted since this was last called.
@@ -260,16 +265,7 @@ impl Coordinator {
     /// What holds outside of the groups from now on.
     pub fn set_image(&mut self, now: Now, image: Arc<Image>, effects: &mut Vec<Effect>) {
         self.image = image;
-        let of_consumers =
-            |(id, group): (&Str, &Group)| matches!(group.protocol, Protocol::Consumer(_)).then(|| id.clone());
-        let ids: Vec<_> = self.groups.iter().filter_map(of_consumers).collect();
-        for id in ids {
-            self.with_group(&id, now, effects, |group, cx| {
-                if let Protocol::Consumer(consumer) = &mut group.protocol {
-                    consumer.refresh(cx);
-                }
-            });
-        }
+        self.follow_image(now, effects);
     }
 
     /// Forgets offsets of topics that are gone.
@@ -352,9 +348,10 @@ impl Coordinator {
         let Some(group) = self.groups.get_mut(id) else { return };
         let (settings, image) = (&self.settings, &*self.image);
         let mut cx = Cx { now, settings, image, effects, rebalances: 0, lost: 0 };
-        let before = group.members();
+        let before = (group.members(), group.unowned());
         change(group, &mut cx);
-        self.members = (self.members + group.members()).saturating_sub(before);
+        self.members = (self.members + group.members()).saturating_sub(before.0);
+        self.unowned = (self.unowned + group.unowned()).saturating_sub(before.1);
         self.counts.rebalances += cx.rebalances;
         self.counts.lost_members += cx.lost;
         self.arm(id);

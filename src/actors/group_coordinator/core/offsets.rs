@@ -39,12 +39,14 @@ impl Offsets {
         self.topics.is_empty()
     }
 
-    /// Keeps what `commit` has, and says what is to be written of it.
+    /// Keeps what `commit` has of partitions that are the committer's to commit for, and says what is to be written
+    /// of it.
     pub(super) fn commit(
         &mut self,
         commit: Commit,
         settings: &GroupSettings,
         now: TimestampMs,
+        held_by_another: impl Fn(&Str, TopicId, PartitionIndex) -> Option<ErrorCode>,
         mut write: impl FnMut(Stored),
     ) -> PerPartition<ErrorCode> {
         let Commit { group, topics, retention_ms, .. } = commit;
@@ -54,6 +56,10 @@ impl Offsets {
         for topic in topics {
             let mut codes = Vec::with_capacity(topic.partitions.len());
             for partition in topic.partitions {
+                if let Some(code) = held_by_another(&topic.name, topic.id, partition.partition_index) {
+                    codes.push((partition.partition_index, code));
+                    continue;
+                }
                 let metadata = partition.committed_metadata.unwrap_or_default();
                 if metadata.as_bytes().len() as u64 > settings.offset_metadata_max_bytes {
                     codes.push((partition.partition_index, ErrorCode::OffsetMetadataTooLarge));

@@ -12,6 +12,7 @@ use crate::wire::api::{
     incremental_alter_configs::{
         AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest, operation,
     },
+    list_config_resources::ListConfigResourcesRequest,
 };
 
 fn described(resource_type: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResource {
@@ -159,6 +160,37 @@ async fn a_groups_config_that_cannot_be_is_refused_with_40_and_the_reason() {
         let refused = client.ask(1, &request).await.responses.remove(0);
         let text = refused.error_message.unwrap();
         assert!(refused.error_code.code() == 40 && text.contains(reason), "{key}: {text}");
+    }
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_configs_is_listed_by_type() {
+    let (door, mut client) = Door::open().await;
+    client.create(&["t"], 1).await;
+    let change = AlterConfigsResource {
+        resource_type: resource::GROUP,
+        ..alter("g", "assignor", operation::SET, Some("exclusive"))
+    };
+    let request = IncrementalAlterConfigsRequest { resources: vec![change], validate_only: false };
+    assert!(client.ask(1, &request).await.responses[0].error_code.is_none());
+    let all = [
+        (resource::TOPIC, "t".to_owned()),
+        (resource::BROKER, "3".to_owned()),
+        (resource::BROKER_LOGGER, "3".to_owned()),
+        (resource::GROUP, "g".to_owned()),
+    ];
+    for (version, resource_types, code, expected) in [
+        (1, vec![], 0, &all[..]),
+        (1, vec![resource::GROUP, resource::TOPIC], 0, &[all[0].clone(), all[3].clone()]),
+        (1, vec![3], 35, &[]),
+        (0, vec![], 0, &[]),
+    ] {
+        let answer = client.ask(version, &ListConfigResourcesRequest { resource_types }).await;
+        let listed = answer.config_resources.iter();
+        let listed: Vec<_> =
+            listed.map(|each| (each.resource_type, each.resource_name.to_string())).collect();
+        assert_eq!((answer.error_code.code(), &listed[..]), (code, expected));
     }
     door.close().await;
 }

@@ -24,6 +24,7 @@ use crate::wire::{
         init_producer_id::InitProducerIdRequest,
         join_group::JoinGroupRequest,
         leave_group::{LeaveGroupRequest, MemberIdentity},
+        list_config_resources::ListConfigResourcesRequest,
         list_groups::ListGroupsRequest,
         list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
         metadata::{MetadataRequest, MetadataRequestTopic},
@@ -154,6 +155,7 @@ async fn change_topics(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str)
         DescribeConfigsResource { resource_type: 2, resource_name: name.into(), configuration_keys: None };
     let describe = DescribeConfigsRequest { resources: vec![described], ..DescribeConfigsRequest::default() };
     in_each_version(client, asked, describe).await;
+    in_each_version(client, asked, ListConfigResourcesRequest::default()).await;
     let altered = AlterConfigsResource { resource_type: 2, resource_name: name.into(), configs: Vec::new() };
     let alter = IncrementalAlterConfigsRequest { resources: vec![altered], validate_only: true };
     in_each_version(client, asked, alter).await;

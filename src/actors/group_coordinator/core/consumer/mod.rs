@@ -242,8 +242,7 @@ impl Consumer {
         self.assignor = self.preferred(cx);
         let group = self.spec(cx.image);
         let mut assignment = self.assignor.assign(&group);
-        let unowned = assignor::unowned(&group, &assignment);
-        self.unowned = unowned.values().map(BTreeSet::len).sum();
+        self.unowned = assignor::count_unowned(&group, &assignment);
         for (id, member) in &mut self.members {
             let target = assignment.remove(id).unwrap_or_default();
             if target != member.target {

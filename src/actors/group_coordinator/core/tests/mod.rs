@@ -1,5 +1,8 @@
 mod consumer;
+mod consumers;
+mod exclusive;
 mod migration;
+mod owners;
 mod random_consumers;
 mod world;
 
