@@ -10,7 +10,6 @@
 //! - Its mailbox holds at most one request of each connection.
 
 pub mod assignor;
-pub mod consumer_protocol;
 pub mod core;
 mod error;
 mod handle;
@@ -39,6 +38,7 @@ use super::{
     partition::{AppendRefusal, Leader, PartitionHandle},
     supervise::{Actor, ActorProcessingErr, ActorRef, Address, Vitals},
 };
+pub use crate::wire::consumer_protocol;
 use crate::{clock::Clock, config::node::GroupSettings, metrics::Metrics};
 
 /// The topic that groups are kept in.

@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     model::PartitionIndex,
-    wire::{DecodeError, EncodeError, Field, Layout, Reader, Str, Writer, schema::wire_structs},
+    wire::{DecodeError, EncodeError, Field, Layout, Reader, Str, Writer},
 };
 
 /// The highest version known, of both structures.
