@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::oneshot;
 
 use super::{
-    core::{Answer, Caller, Coordinator, Request},
+    core::{Answer, Caller, Coordinator, Request, Survey},
     error::Refusal,
 };
 use crate::{
@@ -40,6 +40,13 @@ pub enum CoordinatorMessage {
     Tick,
     /// Its own timer: look for offsets whose time is up.
     Sweep,
+    /// The meter of lags: tell what is committed, `most` offsets of it. No answer while it is still reading.
+    Survey {
+        /// How many.
+        most: usize,
+        /// For the answer.
+        reply: oneshot::Sender<Survey>,
+    },
     /// Whoever watches the metadata: these topics are deleted.
     TopicsDeleted(Arc<BTreeSet<TopicId>>),
 }

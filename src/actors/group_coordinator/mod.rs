@@ -13,6 +13,7 @@ pub mod assignor;
 pub mod core;
 mod error;
 mod handle;
+mod lag;
 mod loading;
 mod message;
 mod router;
@@ -20,7 +21,7 @@ mod writer;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 
 use self::{
     core::{Coordinator, Effect, Now, Ticket},
@@ -31,6 +32,7 @@ use self::{
 pub use self::{
     error::Refusal,
     handle::{Groups, Unavailable},
+    lag::LagMeter,
     message::CoordinatorMessage,
     router::{GroupRouter, RouterArgs, RouterMessage},
 };
@@ -145,6 +147,7 @@ impl Actor for GroupCoordinator {
                 state.decide(Coordinator::tick)?;
             }
             CoordinatorMessage::Sweep => state.decide(Coordinator::sweep)?,
+            CoordinatorMessage::Survey { most, reply } => state.on_survey(most, reply),
             CoordinatorMessage::TopicsDeleted(topics) => {
                 state.decide(|core, _, effects| core.topics_deleted(&topics, effects))?;
             }
@@ -207,6 +210,13 @@ impl CoordinatorState {
         serving.next_ticket += 1;
         serving.replies.insert(ticket, reply);
         self.decide(|core, now, effects| core.step(now, ticket, &caller, request, effects))
+    }
+
+    fn on_survey(&self, most: usize, reply: oneshot::Sender<core::Survey>) {
+        if let Some(serving) = &self.serving {
+            // Who has not waited wants nothing any more.
+            let _ = reply.send(serving.core.survey(most));
+        }
     }
 
     /// Lets the core decide, and sees to what it says.

@@ -150,6 +150,8 @@ pub struct GroupSettings {
     /// `groups.offset-metadata-max-bytes`: what a client may keep with an offset; 0 to 1 MiB, default 4 KiB as in
     /// Kafka.
     pub offset_metadata_max_bytes: u64,
+    /// `groups.lag-metrics-max`: the most partitions whose lag is among the metrics; 0 to 1,000,000, default 10,000.
+    pub lag_metrics_max: u32,
 }
 
 impl Default for GroupSettings {
@@ -162,6 +164,7 @@ impl Default for GroupSettings {
             max_size: 100_000,
             offsets_retention: Duration::from_hours(7 * 24),
             offset_metadata_max_bytes: 4096,
+            lag_metrics_max: 10_000,
         }
     }
 }

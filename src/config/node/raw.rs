@@ -70,6 +70,7 @@ pub(super) struct RawGroups {
     pub(super) max_size: Option<u32>,
     pub(super) offsets_retention: Option<Span>,
     pub(super) offset_metadata_max_bytes: Option<ByteSize>,
+    pub(super) lag_metrics_max: Option<u32>,
 }
 
 /// What the names of topic configs stand behind.

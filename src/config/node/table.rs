@@ -222,4 +222,11 @@ pub const SETTINGS: &[Setting] = &[
         "what a client may keep with an offset",
         |c| bytes(c.groups.offset_metadata_max_bytes),
     ),
+    setting(
+        "groups.lag-metrics-max",
+        "0 to 1000000",
+        "10000",
+        "committed offsets whose lag is among the metrics; 0: none",
+        |c| number(c.groups.lag_metrics_max),
+    ),
 ];

@@ -11,6 +11,7 @@ mod member;
 mod offsets;
 mod request;
 pub mod stored;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub use self::{
     request::{
         Answer, Caller, Commit, CommitTopic, FetchOffsets, ListFilter, Partitions, PerPartition, Request,
     },
+    survey::{Survey, Surveyed},
 };
 use crate::{
     config::node::GroupSettings,

@@ -1,3 +1,4 @@
+mod survey;
 mod world;
 
 use std::time::Duration;
