@@ -190,6 +190,10 @@ metrics! {
         "Offsets of partitions that were committed";
     offsets_expired: Counter = Counter::default(), Counter "polylogue_offsets_expired_total",
         "Committed offsets forgotten because their group was empty for too long";
+    group_lag: GaugeBy<3> = By::new(["group", "topic", "partition"]), Gauge "polylogue_group_lag",
+        "Records between a group's committed offset and the high watermark";
+    group_lag_left_out: Gauge = Gauge::default(), Gauge "polylogue_group_lag_left_out",
+        "Committed offsets whose lag is not among these metrics because a bound was reached";
     actor_restarts: CounterBy<1> = By::new(["kind"]), Counter "polylogue_actor_restarts_total",
         "Actors started again, by kind";
 }
@@ -337,6 +341,7 @@ mod tests {
         metrics.connections_refused.of(["x", "y"]);
         metrics.connections_dropped.of(["x", "y"]);
         metrics.requests.of(["x", "y"]);
+        metrics.group_lag.of(["x", "y", "z"]);
         let text = metrics.text().unwrap();
         let scraped: BTreeSet<String> = text
             .lines()

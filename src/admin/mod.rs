@@ -29,6 +29,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     actors::{
+        group_coordinator::LagMeter,
         listener::{ConnectionContext, Serve, told_to_stop},
         supervise::{Tree, render_tree},
     },
@@ -71,6 +72,8 @@ pub struct AdminSource {
     pub ready: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// The node's metrics.
     pub metrics: Arc<Metrics>,
+    /// Asked for the lag of groups before the metrics are read.
+    pub lag: Arc<LagMeter>,
     /// The node's actors.
     pub tree: Tree,
 }
@@ -97,8 +100,8 @@ async fn serve_connection(
     mut context: ConnectionContext,
 ) {
     let service = service_fn(|request| {
-        let response = source.answer(&request);
-        async move { Ok::<_, Infallible>(response) }
+        let source = &source;
+        async move { Ok::<_, Infallible>(source.answer(&request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -139,7 +142,7 @@ struct Message<'a> {
 }
 
 impl AdminSource {
-    fn answer(&self, request: &Request<Incoming>) -> Answer {
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
         if *request.method() != Method::GET && *request.method() != Method::HEAD {
             let mut answer = failure(StatusCode::METHOD_NOT_ALLOWED, "only GET is served");
             answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
@@ -148,7 +151,7 @@ impl AdminSource {
         match request.uri().path() {
             "/health" => json(StatusCode::OK, &Message { status: Some("ok"), error: None }),
             "/ready" => self.ready(),
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics().await,
             "/tree" => self.tree(request.uri().query().unwrap_or_default()),
             _ => failure(StatusCode::NOT_FOUND, "no such path"),
         }
@@ -160,7 +163,8 @@ impl AdminSource {
         json(status, &readiness)
     }
 
-    fn metrics(&self) -> Answer {
+    async fn metrics(&self) -> Answer {
+        self.lag.measure().await;
         match self.metrics.text() {
             Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text.into()),
             Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be written"),

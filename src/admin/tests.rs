@@ -7,7 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{client::AdminError, *};
 use crate::{
     actors::{
+        group_coordinator::Groups,
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
+        partition::table::TopicTable,
         supervise::{ActorInfo, Placement, SupervisorHandle, SupervisorOptions},
     },
     clock::SystemClock,
@@ -34,11 +36,13 @@ async fn admin_within(bounds: ConnectionBounds, times: Times) -> Admin {
     });
     let port = Arc::new(BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap());
     let address = port.address().to_string();
+    let (groups, topics) = (Groups::default(), TopicTable::default());
+    let lag = Arc::new(LagMeter::new(groups, topics, metrics.clone(), SystemClock::shared(), 100));
     let options = ListenerOptions {
         port,
         bounds: bounds.into(),
         grace: Duration::from_secs(20),
-        serve: serve_within(AdminSource { ready, metrics: metrics.clone(), tree: tree.clone() }, times),
+        serve: serve_within(AdminSource { ready, metrics: metrics.clone(), lag, tree: tree.clone() }, times),
         metrics: metrics.clone(),
         clock: SystemClock::shared(),
     };

@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod consume;
 mod demo;
+mod group;
 mod log;
 mod produce;
 mod progress;
@@ -36,6 +37,9 @@ enum Command {
     /// Create, list, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(topic::Command),
+    /// List, describe and alter consumer groups, reset and delete their offsets.
+    #[command(subcommand)]
+    Group(group::Command),
     /// Write lines of standard input as records.
     Produce(produce::Flags),
     /// Read records to standard output.
@@ -62,6 +66,7 @@ pub fn run(program: Program) -> anyhow::Result<()> {
     match program.command {
         Command::Serve(flags) => serve::run(flags),
         Command::Topic(command) => connect::block_on(topic::run(command)),
+        Command::Group(command) => connect::block_on(group::run(command)),
         Command::Produce(flags) => connect::block_on(produce::run(flags)),
         Command::Consume(flags) => connect::block_on(consume::run(flags)),
         Command::Demo(flags) => connect::block_on(demo::run(flags)),

@@ -227,16 +227,17 @@ fn print_configs(out: &mut impl Write, configs: &[Config]) -> io::Result<()> {
     table::print(out, &["config", "value", "from"], &configs.iter().map(row).collect::<Vec<_>>())
 }
 
-const fn source(source: ConfigSource) -> &'static str {
+pub(super) const fn source(source: ConfigSource) -> &'static str {
     match source {
         ConfigSource::Topic => "topic",
+        ConfigSource::Group => "group",
         ConfigSource::Broker => "broker",
         ConfigSource::Default => "default",
         ConfigSource::Unknown => "unknown",
     }
 }
 
-fn config_json(config: &Config) -> Value {
+pub(super) fn config_json(config: &Config) -> Value {
     json!({
         "name": config.name,
         "value": config.value,

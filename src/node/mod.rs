@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     actors::{
-        group_coordinator::{GroupRouter, Groups, OFFSETS_TOPIC, RouterArgs},
+        group_coordinator::{GroupRouter, Groups, LagMeter, OFFSETS_TOPIC, RouterArgs},
         listener::{self, BoundPort, ConnectionBounds, CurrentBounds, ListenerOptions, Serve},
         membership::{
             Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration, Rules,
@@ -486,7 +486,22 @@ impl Parts<'_> {
             }
             Readiness::unless(reasons)
         };
-        AdminSource { ready: Arc::new(ready), metrics: Arc::clone(&self.metrics), tree: self.tree.clone() }
+        AdminSource {
+            ready: Arc::new(ready),
+            metrics: Arc::clone(&self.metrics),
+            lag: Arc::new(self.lag_meter()),
+            tree: self.tree.clone(),
+        }
+    }
+
+    fn lag_meter(&self) -> LagMeter {
+        LagMeter::new(
+            self.groups.clone(),
+            self.topics.clone(),
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.clock),
+            self.config.groups.lag_metrics_max as usize,
+        )
     }
 
     fn logs(&self) -> PathBuf {

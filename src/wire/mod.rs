@@ -13,6 +13,7 @@ pub(crate) mod schema;
 
 pub mod api;
 mod api_key;
+pub mod consumer_protocol;
 mod error_code;
 mod field;
 pub mod frame;

@@ -5,6 +5,7 @@
 mod bench;
 mod documented;
 mod files;
+mod groups;
 mod refusals;
 mod settings;
 mod shells;

@@ -15,6 +15,7 @@ fn what_a_node_refuses_ends_with_1_and_its_reason() {
         (&["topic", "delete", "nowhere"], "nowhere"),
         (&["topic", "alter", "there", "--partitions", "1"], "there"),
         (&["consume", "there", "--partition", "7", "--until-end"], "7"),
+        (&["group", "alter", "g", "--set", "no.such.config=1"], "g"),
     ] {
         let complaint = at(&node, arguments, "").failed(1);
         assert!(complaint.to_lowercase().contains(reason), "{arguments:?}: {complaint}");
@@ -29,6 +30,12 @@ fn what_is_not_understood_ends_with_2_and_names_the_word() {
         (&["consume", "t", "--from", "yesterday"], "yesterday"),
         (&["produce", "t", "--compression", "brotli"], "brotli"),
         (&["topic", "create", "bad name"], "bad name"),
+        (&["group", "reset-offsets", "g", "--to-latest"], "--topic"),
+        (&["group", "reset-offsets", "g", "--topic", "t"], "--to-earliest"),
+        (&["group", "reset-offsets", "g", "--all-topics", "--to-latest", "--to-earliest"], "--to-earliest"),
+        (&["group", "reset-offsets", "g", "--topic", "t:x", "--to-latest"], "t:x"),
+        (&["group", "delete", "g", "--topic", "t"], "--offsets"),
+        (&["group", "describe"], "<GROUP>"),
         (&["nonsense"], "nonsense"),
     ] {
         let complaint = polylogue(arguments, "").failed(2);
@@ -40,7 +47,9 @@ fn what_is_not_understood_ends_with_2_and_names_the_word() {
 fn without_a_node_a_command_says_where_it_looked_for_one() {
     // A port that was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    for arguments in [&["topic", "list"][..], &["produce", "t"], &["consume", "t", "--until-end"]] {
+    for arguments in
+        [&["topic", "list"][..], &["group", "list"], &["produce", "t"], &["consume", "t", "--until-end"]]
+    {
         let options = ["--bootstrap", &free, "--timeout", "500ms"];
         let complaint = polylogue(&[arguments, &options].concat(), "x\n").failed(1);
         assert!(complaint.contains(&free), "{arguments:?}: {complaint}");

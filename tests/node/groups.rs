@@ -125,7 +125,7 @@ impl Member {
     }
 }
 
-fn find_coordinator(peer: &mut Peer, group: &str) {
+pub(crate) fn find_coordinator(peer: &mut Peer, group: &str) {
     let request =
         FindCoordinatorRequest { coordinator_keys: vec![group.into()], ..FindCoordinatorRequest::default() };
     let found = peer.call(6, &request).coordinators.remove(0);
@@ -138,7 +138,7 @@ fn find_coordinator(peer: &mut Peer, group: &str) {
     });
 }
 
-fn commit(peer: &mut Peer, group: &Str, member: &Str, generation: i32, offset: i64) -> ErrorCode {
+pub(crate) fn commit(peer: &mut Peer, group: &Str, member: &Str, generation: i32, offset: i64) -> ErrorCode {
     let partition = OffsetCommitRequestPartition {
         partition_index: PartitionIndex::new(0),
         committed_offset: Offset::new(offset),

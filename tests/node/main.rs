@@ -11,6 +11,7 @@ mod corruption;
 mod disk_full;
 mod groups;
 mod hostile;
+mod lag;
 mod lifecycle;
 mod nodes;
 mod peer;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::oneshot;
 
 use super::{
-    core::{Answer, Caller, Coordinator, Request},
+    core::{Answer, Caller, Coordinator, Request, Survey},
     error::Refusal,
 };
 use crate::{
@@ -42,6 +42,13 @@ pub enum CoordinatorMessage {
     Sweep,
     /// The router: the image is another.
     ImageChanged,
+    /// The meter of lags: tell what is committed, `most` offsets of it. No answer while it is still reading.
+    Survey {
+        /// How many.
+        most: usize,
+        /// For the answer.
+        reply: oneshot::Sender<Survey>,
+    },
     /// The router: these topics are deleted.
     TopicsDeleted(Arc<BTreeSet<TopicId>>),
 }

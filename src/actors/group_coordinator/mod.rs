@@ -10,10 +10,10 @@
 //! - Its mailbox holds at most one request of each connection.
 
 pub mod assignor;
-pub mod consumer_protocol;
 pub mod core;
 mod error;
 mod handle;
+mod lag;
 mod loading;
 mod message;
 mod router;
@@ -21,7 +21,11 @@ mod writer;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 use self::{
     core::{Answer, Coordinator, Effect, Image, Now, Ticket},
@@ -31,6 +35,7 @@ use self::{
 pub use self::{
     error::Refusal,
     handle::{Groups, Unavailable},
+    lag::LagMeter,
     loading::{LoadError, Replayed, replay},
     message::CoordinatorMessage,
     router::{GroupRouter, RouterArgs, RouterMessage},
@@ -40,6 +45,7 @@ use super::{
     partition::{AppendRefusal, Fence, Fences, Leader, PartitionHandle},
     supervise::{Actor, ActorProcessingErr, ActorRef, Address, Vitals},
 };
+pub use crate::wire::consumer_protocol;
 use crate::{clock::Clock, config::node::GroupSettings, metrics::Metrics};
 
 /// The topic that groups are kept in.
@@ -161,6 +167,7 @@ impl Actor for GroupCoordinator {
             }
             CoordinatorMessage::Sweep => state.decide(Coordinator::sweep)?,
             CoordinatorMessage::ImageChanged => state.on_image_changed()?,
+            CoordinatorMessage::Survey { most, reply } => state.on_survey(most, reply),
             CoordinatorMessage::TopicsDeleted(topics) => {
                 state.decide(|core, _, effects| core.topics_deleted(&topics, effects))?;
             }
@@ -232,6 +239,13 @@ impl CoordinatorState {
         serving.next_ticket += 1;
         serving.replies.insert(ticket, reply);
         self.decide(|core, now, effects| core.step(now, ticket, &caller, request, effects))
+    }
+
+    fn on_survey(&self, most: usize, reply: oneshot::Sender<core::Survey>) {
+        if let Some(serving) = &self.serving {
+            // Who has not waited wants nothing any more.
+            let _ = reply.send(serving.core.survey(most));
+        }
     }
 
     /// Lets the core decide, and sees to what it says.

@@ -97,7 +97,7 @@ pub(super) fn start_at(text: &str) -> Result<StartAt, String> {
     }
 }
 
-fn parse_time(text: &str) -> Result<TimestampMs, String> {
+pub(super) fn parse_time(text: &str) -> Result<TimestampMs, String> {
     if let Some(millis) = text.parse::<i64>().ok().filter(|millis| *millis >= 0) {
         return Ok(TimestampMs::new(millis));
     }

@@ -16,11 +16,16 @@ use crate::{
     },
 };
 
+/// [`Config::source`] of a group's own value on the wire.
+const DYNAMIC_GROUP: i8 = 8;
+
 /// Where a config's value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
     /// Set for the topic.
     Topic,
+    /// Set for the group.
+    Group,
     /// Set for a broker or for all of them.
     Broker,
     /// The program's default.
@@ -79,6 +84,7 @@ impl Config {
             value: config.value.as_ref().map(text),
             source: match config.config_source {
                 source::DYNAMIC_TOPIC => ConfigSource::Topic,
+                DYNAMIC_GROUP => ConfigSource::Group,
                 source::DYNAMIC_BROKER | source::DYNAMIC_DEFAULT_BROKER | source::STATIC_BROKER => {
                     ConfigSource::Broker
                 }
@@ -94,9 +100,36 @@ impl Config {
 impl Admin {
     /// The configs of a topic, all of them, by name.
     pub async fn topic_configs(&self, topic: &TopicName) -> Result<Vec<Config>, ClientError> {
+        self.configs(resource::TOPIC, topic.as_str()).await
+    }
+
+    /// The configs of a group, all of them, by name; whether or not there is such a group.
+    pub async fn group_configs(&self, group: &str) -> Result<Vec<Config>, ClientError> {
+        self.configs(resource::GROUP, group).await
+    }
+
+    /// Changes configs of a topic, all or none; others stay as they are.
+    pub async fn alter_topic_configs(
+        &self,
+        topic: &TopicName,
+        changes: &[ConfigChange],
+    ) -> Result<(), ClientError> {
+        self.alter_configs(resource::TOPIC, topic.as_str(), changes).await
+    }
+
+    /// The same for a group.
+    pub async fn alter_group_configs(
+        &self,
+        group: &str,
+        changes: &[ConfigChange],
+    ) -> Result<(), ClientError> {
+        self.alter_configs(resource::GROUP, group, changes).await
+    }
+
+    async fn configs(&self, resource_type: i8, name: &str) -> Result<Vec<Config>, ClientError> {
         let resource = DescribeConfigsResource {
-            resource_type: resource::TOPIC,
-            resource_name: Str::from(topic.as_str()),
+            resource_type,
+            resource_name: Str::from(name),
             configuration_keys: None,
         };
         let request = DescribeConfigsRequest {
@@ -112,15 +145,15 @@ impl Admin {
         Ok(configs)
     }
 
-    /// Changes configs of a topic, all or none; others stay as they are.
-    pub async fn alter_topic_configs(
+    async fn alter_configs(
         &self,
-        topic: &TopicName,
+        resource_type: i8,
+        name: &str,
         changes: &[ConfigChange],
     ) -> Result<(), ClientError> {
         let resource = AlterConfigsResource {
-            resource_type: resource::TOPIC,
-            resource_name: Str::from(topic.as_str()),
+            resource_type,
+            resource_name: Str::from(name),
             configs: changes.iter().map(ConfigChange::message).collect(),
         };
         let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };

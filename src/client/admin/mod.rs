@@ -1,9 +1,10 @@
-//! Managing topics and their records.
+//! Managing topics, their records and consumer groups.
 //!
 //! A change is sent once. Where its answer is lost the error is [`ClientError::OutcomeUnknown`], and
 //! whether to ask again is the caller's to say: the second try of a creation that went through is refused.
 
 mod configs;
+pub mod groups;
 
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub struct NewTopic {
     pub configs: Vec<(String, String)>,
 }
 
-/// Manages topics and records. Cheap to clone.
+/// Manages topics, records and groups. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admin {
     client: Client,

@@ -3,6 +3,7 @@
 mod broker;
 mod connection;
 mod consumer;
+mod groups;
 mod producer;
 mod world;
 

@@ -154,6 +154,8 @@ pub struct GroupSettings {
     pub offset_metadata_max_bytes: u64,
     /// `groups.consumer-*`: for groups of the server-side protocol.
     pub consumer: ConsumerGroupSettings,
+    /// `groups.lag-metrics-max`: the most partitions whose lag is among the metrics; 0 to 1,000,000, default 10,000.
+    pub lag_metrics_max: u32,
 }
 
 impl Default for GroupSettings {
@@ -167,6 +169,7 @@ impl Default for GroupSettings {
             offsets_retention: Duration::from_hours(7 * 24),
             offset_metadata_max_bytes: 4096,
             consumer: ConsumerGroupSettings::default(),
+            lag_metrics_max: 10_000,
         }
     }
 }

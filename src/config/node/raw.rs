@@ -79,6 +79,7 @@ pub(super) struct RawGroups {
     pub(super) consumer_max_size: Option<u32>,
     #[serde(deserialize_with = "one_or_more")]
     pub(super) consumer_assignors: Vec<String>,
+    pub(super) lag_metrics_max: Option<u32>,
 }
 
 /// What the names of topic configs stand behind.

@@ -278,4 +278,11 @@ pub const SETTINGS: &[Setting] = &[
         "what members of the server-side protocol may name; the first is the default",
         |c| text(c.groups.consumer.assignors.join(",")),
     ),
+    setting(
+        "groups.lag-metrics-max",
+        "0 to 1000000",
+        "10000",
+        "committed offsets whose lag is among the metrics; 0: none",
+        |c| number(c.groups.lag_metrics_max),
+    ),
 ];

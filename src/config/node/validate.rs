@@ -259,6 +259,13 @@ fn groups(given: &Settings, raw: &RawGroups) -> Result<GroupSettings, NodeConfig
             MIB,
         )?,
         consumer: ConsumerGroupSettings::validate(given, raw)?,
+        lag_metrics_max: in_range(
+            given,
+            "groups.lag-metrics-max",
+            raw.lag_metrics_max.unwrap_or(default.lag_metrics_max),
+            0,
+            1_000_000,
+        )?,
     })
 }
 

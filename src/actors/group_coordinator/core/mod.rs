@@ -19,6 +19,7 @@ mod offsets;
 mod request;
 mod requests;
 pub mod stored;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,7 @@ pub use self::{
     request::{
         Answer, Caller, Commit, CommitTopic, FetchOffsets, ListFilter, Partitions, PerPartition, Request,
     },
+    survey::{Survey, Surveyed},
 };
 use crate::{
     actors::group_coordinator::assignor::Assignor,

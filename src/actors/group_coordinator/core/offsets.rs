@@ -39,6 +39,10 @@ impl Offsets {
         self.topics.is_empty()
     }
 
+    pub(super) fn by_topic(&self) -> &BTreeMap<Str, BTreeMap<PartitionIndex, Committed>> {
+        &self.topics
+    }
+
     /// Keeps what `commit` has of partitions that are the committer's to commit for, and says what is to be written
     /// of it.
     pub(super) fn commit(

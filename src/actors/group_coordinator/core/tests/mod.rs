@@ -4,6 +4,7 @@ mod exclusive;
 mod migration;
 mod owners;
 mod random_consumers;
+mod survey;
 mod world;
 
 use std::time::Duration;

@@ -21,9 +21,11 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     model::PartitionIndex,
-    wire::{DecodeError, EncodeError, Field, Layout, Reader, Str, Writer, schema::wire_structs},
+    wire::{DecodeError, EncodeError, Field, Layout, Reader, Str, Writer},
 };
 
+/// The protocol type of groups whose members speak this.
+pub const PROTOCOL_TYPE: &str = "consumer";
 /// The highest version known, of both structures.
 const HIGHEST_VERSION: i16 = 3;
 /// The version in which assignments are sent: all have the same fields, and every client reads this one.
