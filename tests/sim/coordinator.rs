@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use polylogue::{
     actors::group_coordinator::{
         Refusal, Writer,
-        core::{Answer, Caller, Coordinator, Effect, Now, Request, Ticket},
+        core::{Answer, Caller, Coordinator, Effect, Now, Request, Ticket, stored::Stored},
         replay,
     },
     model::Offset,
-    wire::Str,
+    wire::{ErrorCode, Str},
 };
 use uuid::Uuid;
 
@@ -54,11 +54,18 @@ impl World {
             Ok(read) => read.core,
             // Whoever flushes will find it as well.
             Err(_) if is_poisoned => return Ok(()),
+            Err(_) if self.node.is_dead() => {
+                self.log_failed();
+                return Ok(());
+            }
             Err(error) => return Err(Violation { rule: DURABLE, what: format!("not loaded: {error}") }),
         };
         let now = self.node.now(self.now);
         core.loaded(now);
         self.trace.say(self.now, format_args!("loaded up to {end}: {:?}", core.sizes()));
+        if self.checks.decided() > log_end.get() as usize {
+            self.note("decisions undone by a crash");
+        }
         self.checks.loaded(&mut core, log_end.get() as usize)?;
         self.node.serving = Some(Serving {
             core,
@@ -124,6 +131,9 @@ impl World {
             self.trace.say(self.now, format_args!("decided: {effect:?}"));
             match effect {
                 Effect::Write(stored) => {
+                    if matches!((cause, &stored), (Cause::Sweep, Stored::Offset { value: None, .. })) {
+                        self.note("offset expired");
+                    }
                     self.checks.write(&stored, now, cause)?;
                     if let Some(serving) = &mut self.node.serving {
                         serving.writer.write(stored);
@@ -145,6 +155,7 @@ impl World {
         let asked = serving.tickets.remove(&ticket);
         hold!(asked.is_some(), ANSWERED, "{ticket:?} is answered twice");
         let Some(asked) = asked else { return Ok(()) };
+        *self.seen.entry(outcome(&answer)).or_default() += 1;
         self.checks.answer(&asked, &answer, &mut serving.core)?;
         let heard = match (&asked.request, &answer) {
             (Request::Join(request), Answer::Join(answer)) => Some((&request.group_id, &answer.member_id)),
@@ -238,6 +249,26 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+/// What an answer is counted as.
+fn outcome(answer: &Answer) -> &'static str {
+    let is = |ok: bool, well, not| if ok { well } else { not };
+    match answer {
+        Answer::Join(answer) => is(answer.error_code == ErrorCode::None, "joined", "join refused"),
+        Answer::Sync(answer) => is(answer.error_code == ErrorCode::None, "synced", "sync refused"),
+        Answer::Heartbeat(answer) => {
+            is(answer.error_code == ErrorCode::None, "heartbeat", "heartbeat refused")
+        }
+        Answer::Leave(answer) => is(answer.error_code == ErrorCode::None, "left", "leaving refused"),
+        Answer::Commit(codes) => {
+            let ok = codes.iter().flat_map(|(_, codes)| codes).all(|(_, code)| *code == ErrorCode::None);
+            is(ok, "committed", "commit refused")
+        }
+        Answer::DeleteOffsets(outcome) => is(outcome.is_ok(), "offsets deleted", "offsets not deleted"),
+        Answer::Delete(code) => is(*code == ErrorCode::None, "group deleted", "group not deleted"),
+        _ => "looked",
     }
 }
 

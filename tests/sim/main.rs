@@ -9,6 +9,10 @@
 //! - `POLYLOGUE_SIM_STEPS=0,4,7` keeps these steps of its script alone (empty: none).
 //! - `POLYLOGUE_SIM_TRACE=1` prints everything that happens.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the core may learn requests that this world does not use"
+)]
 
 mod chance;
 mod checks;
@@ -22,11 +26,33 @@ mod script;
 mod shrink;
 mod world;
 
-use std::env;
+use std::{collections::BTreeMap, env};
 
 use crate::{plants::Plant, run::run, script::Script};
 
 const SEEDS: u64 = if cfg!(feature = "long") { 10_000 } else { 400 };
+
+/// What happens in some hundred seeds, or the world is not the one that it was meant to be.
+const HAPPENS: &[&str] = &[
+    "joined",
+    "join refused",
+    "synced",
+    "sync refused",
+    "heartbeat refused",
+    "committed",
+    "commit refused",
+    "left",
+    "offset expired",
+    "offsets deleted",
+    "group deleted",
+    "group not deleted",
+    "decisions undone by a crash",
+    "power cut",
+    "died in the middle",
+    "log opened anew",
+    "disk full",
+    "compacted",
+];
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|value| value.parse().unwrap())
@@ -48,7 +74,7 @@ fn groups_keep_what_they_promise_whatever_happens() {
     let count = number("POLYLOGUE_SIM_SEEDS").unwrap_or(if first.is_some() { 1 } else { SEEDS });
     let first = first.unwrap_or(0);
     let traced = env::var("POLYLOGUE_SIM_TRACE").is_ok();
-    let mut events = 0;
+    let (mut events, mut seen) = (0, BTreeMap::<&str, u64>::new());
     for seed in first..first + count {
         let ran = run(&script(seed), None, traced);
         ran.lines.iter().for_each(|line| println!("{line}"));
@@ -56,8 +82,13 @@ fn groups_keep_what_they_promise_whatever_happens() {
             panic!("{}", run::report(&script(seed), None, &violation));
         }
         events += ran.events;
+        ran.seen.into_iter().for_each(|(what, count)| *seen.entry(what).or_default() += count);
     }
-    println!("{count} seeds from {first} on: {events} events");
+    println!("{count} seeds from {first} on: {events} events, {seen:?}");
+    if count >= 300 {
+        let missing: Vec<_> = HAPPENS.iter().filter(|what| !seen.contains_key(*what)).collect();
+        assert!(missing.is_empty(), "a world in which this does not happen shows little: {missing:?}");
+    }
 }
 
 #[test]

@@ -154,7 +154,7 @@ impl Node {
         at
     }
 
-    fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         self.process.exists(Path::new("/")).is_err()
     }
 
@@ -181,6 +181,7 @@ impl World {
     /// The process is gone, with the power or without.
     pub(crate) fn node_dies(&mut self, power: bool, down_ms: u64) {
         if power {
+            self.note("power cut");
             self.node.disk.power_cut();
         } else if self.node.is_up {
             self.node.disk.kill();
@@ -252,11 +253,13 @@ impl World {
     }
 
     /// A write or a sync has failed: the partition is opened anew, in the same process if it lives.
-    fn log_failed(&mut self) {
+    pub(crate) fn log_failed(&mut self) {
         if self.node.is_dead() {
+            self.note("died in the middle");
             self.node_is_gone(self.node.down_ms);
             return;
         }
+        self.note("log opened anew");
         self.trace.say(self.now, format_args!("the log is opened anew"));
         self.close_log();
         let boot = self.node.boot;
@@ -312,6 +315,7 @@ impl World {
                 }
             }
             Err(AppendError::DiskFull) => {
+                self.note("disk full");
                 self.drop_coordinator(Refusal::Storage);
                 self.begin_loading();
             }
@@ -377,6 +381,9 @@ impl World {
             log.finish_compaction(done.as_ref());
         }
         let is_poisoned = log.is_poisoned();
+        if compacted.as_ref().is_some_and(|done| done.is_some_and(|done| done.segments > 0)) {
+            *self.seen.entry("compacted").or_default() += 1;
+        }
         self.trace.say(
             self.now,
             format_args!("sealed {sealed:?}, checkpointed {stored:?}, compacted {compacted:?}"),

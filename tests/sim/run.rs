@@ -1,7 +1,7 @@
 //! One script from beginning to end, and what is done with one that fails.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -20,6 +20,7 @@ use crate::{
 pub(crate) struct Ran {
     pub(crate) hash: u64,
     pub(crate) events: u64,
+    pub(crate) seen: BTreeMap<&'static str, u64>,
     pub(crate) lines: Vec<String>,
     pub(crate) violation: Option<Violation>,
 }
@@ -35,7 +36,8 @@ pub(crate) fn run(script: &Script, plant: Option<Plant>, traced: bool) -> Ran {
             Some(Violation { rule: NO_PANIC, what: text.unwrap_or_default() })
         }
     };
-    Ran { hash: world.trace.hash(), events: world.events, lines: world.trace.lines(), violation }
+    let World { trace, events, seen, .. } = world;
+    Ran { hash: trace.hash(), events, seen, lines: trace.lines(), violation }
 }
 
 /// The shortest part of a script that breaks the same rule.

@@ -25,3 +25,31 @@ pub(crate) fn shrink(whole: &Script, fails: impl Fn(&Script) -> bool) -> Script 
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::{Script, shrink};
+
+    fn kept(script: &Script) -> Vec<usize> {
+        script.steps.iter().map(|(at, _)| *at).collect()
+    }
+
+    #[test]
+    fn what_is_left_is_what_it_takes_and_not_every_part_is_tried() {
+        let whole = (0..).map(Script::of_seed).find(|script| script.steps.len() > 30).unwrap();
+        let tries = Cell::new(0);
+        let short = shrink(&whole, |script| {
+            tries.set(tries.get() + 1);
+            [3, 17, 28].iter().all(|at| kept(script).contains(at))
+        });
+        assert_eq!(kept(&short), [3, 17, 28]);
+        assert!(tries.get() < 200, "{}", tries.get());
+    }
+
+    #[test]
+    fn what_fails_without_any_step_is_left_none() {
+        assert_eq!(kept(&shrink(&Script::of_seed(1), |_| true)), [0; 0]);
+    }
+}

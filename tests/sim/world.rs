@@ -90,6 +90,8 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) topics: u8,
     pub(crate) events: u64,
+    /// What has happened how often, by name.
+    pub(crate) seen: BTreeMap<&'static str, u64>,
 }
 
 impl World {
@@ -114,6 +116,7 @@ impl World {
             network: Network::new(script.members.len() + 1),
             topics: 1,
             events: 0,
+            seen: BTreeMap::new(),
             script: script.clone(),
         };
         world.push(0, Event::Up { boot: 0 });
@@ -121,6 +124,10 @@ impl World {
             world.push(1000 * step.at_ms, Event::Step(at));
         }
         world
+    }
+
+    pub(crate) fn note(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
     }
 
     pub(crate) fn push(&mut self, at: u64, event: Event) {
