@@ -263,7 +263,9 @@ impl CoordinatorState {
                 Effect::Answer(ticket, answer) => {
                     let waits = serving.replies.remove(&ticket);
                     let ready = waits.and_then(|reply| serving.writer.answer(reply, answer));
-                    ready.into_iter().for_each(|(reply, answer)| send(reply, Ok(answer)));
+                    if let Some((reply, answer)) = ready {
+                        send(reply, Ok(answer));
+                    }
                 }
             }
         }

@@ -1,0 +1,55 @@
+//! A script that fails is made shorter for as long as what is left still fails: by halves first, then by ever smaller
+//! pieces (Zeller's ddmin), which leaves steps of which none can be missed.
+
+use crate::script::Script;
+
+/// The shortest script found for which `fails` still holds. `fails(whole)` is taken for granted.
+pub(crate) fn shrink(whole: &Script, fails: impl Fn(&Script) -> bool) -> Script {
+    let mut kept = whole.clone();
+    let mut pieces = 2;
+    while !kept.steps.is_empty() {
+        let len = kept.steps.len().div_ceil(pieces);
+        let without = (0..kept.steps.len()).step_by(len).map(|from| {
+            let kept = kept.steps.iter().enumerate();
+            kept.filter(|(at, _)| !(from..from + len).contains(at)).map(|(_, step)| step.clone()).collect()
+        });
+        let shorter = without.map(|steps| whole.with(steps)).find(&fails);
+        match shorter {
+            Some(shorter) => {
+                kept = shorter;
+                pieces = pieces.saturating_sub(1).max(2);
+            }
+            None if len == 1 => break,
+            None => pieces = (pieces * 2).min(kept.steps.len()),
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::{Script, shrink};
+
+    fn kept(script: &Script) -> Vec<usize> {
+        script.steps.iter().map(|(at, _)| *at).collect()
+    }
+
+    #[test]
+    fn what_is_left_is_what_it_takes_and_not_every_part_is_tried() {
+        let whole = (0..).map(Script::of_seed).find(|script| script.steps.len() > 30).unwrap();
+        let tries = Cell::new(0);
+        let short = shrink(&whole, |script| {
+            tries.set(tries.get() + 1);
+            [3, 17, 28].iter().all(|at| kept(script).contains(at))
+        });
+        assert_eq!(kept(&short), [3, 17, 28]);
+        assert!(tries.get() < 200, "{}", tries.get());
+    }
+
+    #[test]
+    fn what_fails_without_any_step_is_left_none() {
+        assert_eq!(kept(&shrink(&Script::of_seed(1), |_| true)), [0; 0]);
+    }
+}
