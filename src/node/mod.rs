@@ -239,7 +239,7 @@ impl Parts<'_> {
         let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
         listeners.add(admin).await?;
         self.wait_for_leaders(&image, agreed).await;
-        self.start_groups(&image).await?;
+        self.start_groups(&membership).await?;
         let told: Vec<_> = doors.iter().map(Door::to_string).collect();
         let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
         let broker = Arc::new(self.broker(&doors, membership.clone()));
@@ -345,7 +345,7 @@ impl Parts<'_> {
     }
 
     /// Starts who keeps the coordinators of groups at work.
-    async fn start_groups(&self, image: &MetadataImage) -> Result<(), NodeError> {
+    async fn start_groups(&self, membership: &MembershipHandle) -> Result<(), NodeError> {
         let control = || Placement::on(self.runtimes.control().clone());
         let supervisor = SupervisorHandle::new(SupervisorOptions::default());
         self.root.add(supervisor.child_spec("coordinators", control())).await?;
@@ -353,6 +353,7 @@ impl Parts<'_> {
             supervisor,
             groups: self.groups.clone(),
             topics: self.topics.clone(),
+            membership: membership.clone(),
             data: self.runtimes.data().clone(),
             io: self.runtimes.io().clone(),
             clock: Arc::clone(&self.clock),
@@ -362,8 +363,8 @@ impl Parts<'_> {
         let make = move |_| (GroupRouter, args.clone());
         self.root.add(ChildSpec::actor("group-router", control(), Slot::new(), make)).await?;
         // So that members of a node that comes back find their coordinators, be they loading.
-        if image.topic_named(OFFSETS_TOPIC).is_some() && self.groups.until_there(OPENING_TIME).await.is_err()
-        {
+        let there = membership.image().topic_named(OFFSETS_TOPIC).is_some();
+        if there && self.groups.until_there(OPENING_TIME).await.is_err() {
             tracing::error!("coordinators of groups were not started within {OPENING_TIME:?}");
         }
         Ok(())

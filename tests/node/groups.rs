@@ -121,7 +121,7 @@ impl Member {
     }
 }
 
-fn find_coordinator(peer: &mut Peer, group: &str) {
+pub(crate) fn find_coordinator(peer: &mut Peer, group: &str) {
     let request =
         FindCoordinatorRequest { coordinator_keys: vec![group.into()], ..FindCoordinatorRequest::default() };
     let found = peer.call(6, &request).coordinators.remove(0);

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     actors::{
+        membership::MembershipHandle,
         partition::table::{Topic, TopicTable},
         supervise::{
             Actor, ActorProcessingErr, ActorRef, ChildSpec, Placement, RestartPolicy, Slot, SupervisorError,
@@ -39,6 +40,8 @@ pub struct RouterArgs {
     pub groups: Groups,
     /// The partitions.
     pub topics: TopicTable,
+    /// Who makes topics of dead letters.
+    pub membership: MembershipHandle,
     /// Where coordinators run.
     pub data: Handle,
     /// Where blocking work runs.
@@ -157,6 +160,8 @@ impl RouterState {
                 clock: Arc::clone(&self.args.clock),
                 settings: self.args.settings.clone(),
                 image: self.image.subscribe(),
+                topics: self.args.topics.clone(),
+                membership: self.args.membership.clone(),
                 metrics: Arc::clone(&self.args.metrics),
                 vitals: None,
             };
@@ -180,7 +185,8 @@ impl RouterState {
         let topics = self.args.topics.all();
         let seen = |topic: &Arc<Topic>| {
             let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
-            (Str::from(topic.name.as_str()), TopicImage { id: topic.id, partitions })
+            let delivery = Arc::new(topic.config().delivery.clone());
+            (Str::from(topic.name.as_str()), TopicImage { id: topic.id, partitions, delivery })
         };
         let image = Image::new(topics.iter().map(seen).collect());
         let changed = self.image.send_if_modified(|known| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Coordinator, Cx, Effect, Now, Ticket,
+    Coordinator, Cx, Effect, Now, Place, Ticket,
     member::own,
     offsets::{Committed, Offsets},
     request::{Answer, Commit, CommitTopic, FetchOffsets, Partitions, PerPartition},
@@ -17,8 +17,7 @@ impl Coordinator {
     pub(super) fn on_commit(&mut self, now: Now, ticket: Ticket, commit: Commit, effects: &mut Vec<Effect>) {
         let allowed = match self.groups.get_mut(&commit.group) {
             Some(group) => {
-                let (settings, image) = (&self.settings, &*self.image);
-                let cx = Cx { now, settings, image, effects, rebalances: 0, lost: 0 };
+                let cx = Cx::new(now, &self.settings, &self.image, effects);
                 let instance = commit.instance_id.as_ref();
                 group.may_commit(&cx, &commit.member_id, instance, commit.generation)
             }
@@ -37,11 +36,13 @@ impl Coordinator {
         }
         let id = own(&commit.group);
         self.found(&id, now.wall);
+        let positions = self.positions_of(&id, &commit.topics);
         let Some(group) = self.groups.get_mut(&id) else { return };
         let write = |stored| effects.push(Effect::Write(stored));
         let codes = group.offsets.commit(commit, &self.settings, now.wall, write);
         let kept = codes.iter().flat_map(|(_, codes)| codes).filter(|(_, code)| *code == ErrorCode::None);
         self.counts.commits += kept.count() as u64;
+        self.attempts_committed(&id, &positions, &codes, effects);
         effects.push(Effect::Answer(ticket, Answer::Commit(codes)));
     }
 
@@ -71,6 +72,8 @@ impl Coordinator {
                 let wanted: BTreeSet<PartitionIndex> = indexes.iter().copied().collect();
                 let named = |name: &Str, index, _: &Committed| *name == topic && wanted.contains(&index);
                 group.offsets.forget(id, named, |stored| effects.push(Effect::Write(stored)));
+                let of_wanted = |_, (name, index): &Place, _| *name == topic && wanted.contains(index);
+                group.attempts.forget(id, of_wanted, effects);
                 ErrorCode::None
             };
             answer.push((topic, indexes.into_iter().map(|index| (index, code)).collect()));

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Cx, Now,
+    attempts::{Attempts, Share},
     classic::{CONSUMER, Classic},
     offsets::Offsets,
     stored::Stored,
@@ -25,6 +26,7 @@ pub(super) struct Group {
     pub(super) id: Str,
     pub(super) protocol: Protocol,
     pub(super) offsets: Offsets,
+    pub(super) attempts: Attempts,
     /// When it is to be looked at, as it stands in `Coordinator::checks`.
     pub(super) check: Option<Duration>,
 }
@@ -32,7 +34,8 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn new(id: Str, now: TimestampMs) -> Self {
         let protocol = Protocol::Classic(Classic::new(id.clone(), now));
-        Self { id, protocol, offsets: Offsets::default(), check: None }
+        let (offsets, attempts) = (Offsets::default(), Attempts::default());
+        Self { id, protocol, offsets, attempts, check: None }
     }
 
     /// Whether nobody is in it or on the way into it.
@@ -60,7 +63,19 @@ impl Group {
         let has_been = match &self.protocol {
             Protocol::Classic(classic) => classic.protocol_type.is_some(),
         };
-        has_been || !self.is_empty() || !self.offsets.is_empty()
+        has_been || !self.is_empty() || self.keeps_anything()
+    }
+
+    /// Whether something is kept for members that may come.
+    pub(super) fn keeps_anything(&self) -> bool {
+        !self.offsets.is_empty() || !self.attempts.is_empty()
+    }
+
+    /// What each member owns, where that can be told.
+    pub(super) fn shares(&self) -> Vec<Share> {
+        match &self.protocol {
+            Protocol::Classic(classic) => classic.shares(),
+        }
     }
 
     /// The name of its state that clients are told.

@@ -76,8 +76,7 @@ impl Coordinator {
             effects.push(Effect::Answer(ticket, heartbeat_answer(ErrorCode::UnknownMemberId)));
             return;
         };
-        let (settings, image) = (&self.settings, &*self.image);
-        let cx = Cx { now, settings, image, effects, rebalances: 0, lost: 0 };
+        let cx = Cx::new(now, &self.settings, &self.image, effects);
         let instance = request.group_instance_id.as_ref();
         let Protocol::Classic(classic) = &mut group.protocol;
         let code = classic.heartbeat(&cx, &request.member_id, instance, request.generation_id);

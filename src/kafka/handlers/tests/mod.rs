@@ -21,7 +21,7 @@ use crate::{
     actors::{
         group_coordinator::{GroupRouter, Groups, RouterArgs},
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
-        membership::{Endpoint, LOGS_DIR, MembershipArgs, Registration, Rules, membership},
+        membership::{Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, Registration, Rules, membership},
         partition::{
             BackgroundFlush, Fs, RealFs,
             partitions::{PartitionsArgs, Reconciler},
@@ -103,6 +103,7 @@ async fn groups(
     root: &SupervisorHandle,
     folder: &std::path::Path,
     topics: &TopicTable,
+    membership: &MembershipHandle,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Groups {
@@ -113,6 +114,7 @@ async fn groups(
         supervisor: coordinators,
         groups: groups.clone(),
         topics: topics.clone(),
+        membership: membership.clone(),
         data: Handle::current(),
         io: Handle::current(),
         clock: Arc::clone(clock),
@@ -172,7 +174,7 @@ async fn broker(
     };
     let make = move |_| (Reconciler, partitions.clone());
     root.add(ChildSpec::actor("reconciler", Placement::here(), Slot::new(), make)).await.unwrap();
-    let groups = groups(root, folder, &topics, &clock, &metrics).await;
+    let groups = groups(root, folder, &topics, &handle, &clock, &metrics).await;
     Broker {
         node_id: NODE,
         membership: handle,

@@ -1,3 +1,4 @@
+mod attempts;
 mod world;
 
 use std::time::Duration;
