@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod consume;
 mod demo;
+mod group_dead_letters;
 mod log;
 mod produce;
 mod progress;
@@ -40,6 +41,9 @@ enum Command {
     Produce(produce::Flags),
     /// Read records to standard output.
     Consume(consume::Flags),
+    /// Look after consumer groups.
+    #[command(subcommand)]
+    Group(group_dead_letters::Group),
     /// Start a node, write a day of a web shop, read it back and compare.
     Demo(demo::Flags),
     /// Load a cluster, ours or any other that speaks the Kafka protocol, and measure it.
@@ -64,6 +68,7 @@ pub fn run(program: Program) -> anyhow::Result<()> {
         Command::Topic(command) => connect::block_on(topic::run(command)),
         Command::Produce(flags) => connect::block_on(produce::run(flags)),
         Command::Consume(flags) => connect::block_on(consume::run(flags)),
+        Command::Group(group) => connect::block_on(group_dead_letters::run(group)),
         Command::Demo(flags) => connect::block_on(demo::run(flags)),
         Command::Bench(command) => connect::block_on(bench::run(command)),
         Command::Cluster(command) => connect::block_on(cluster::run(command)),
