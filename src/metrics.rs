@@ -194,6 +194,14 @@ metrics! {
         "Records between a group's committed offset and the high watermark";
     group_lag_left_out: Gauge = Gauge::default(), Gauge "polylogue_group_lag_left_out",
         "Committed offsets whose lag is not among these metrics because a bound was reached";
+    delivery_attempts: Counter = Counter::default(), Counter "polylogue_delivery_attempts_total",
+        "Consumers lost over a record whose failed deliveries are counted";
+    dead_letters: Counter = Counter::default(), Counter "polylogue_dead_letters_total",
+        "Records that have become dead letters";
+    dead_letter_failures: Counter = Counter::default(), Counter "polylogue_dead_letter_failures_total",
+        "Failed tries to make a dead letter of a record; its group waits meanwhile";
+    dead_letters_stopped: Gauge = Gauge::default(), Gauge "polylogue_dead_letters_stopped",
+        "Partitions in which so many records in a row have failed that their group has no more dead letters";
     actor_restarts: CounterBy<1> = By::new(["kind"]), Counter "polylogue_actor_restarts_total",
         "Actors started again, by kind";
 }

@@ -174,6 +174,8 @@ fn values_of(key: &TopicKey) -> String {
         Rule::Range { min, max } => format!("{min} to {max}"),
         Rule::Share => "0 to 1".to_owned(),
         Rule::OneOf(words) | Rule::Only { served: words, .. } => words.join(", "),
+        Rule::TopicOrNone => "a topic's name".to_owned(),
+        Rule::PerPartition => "partition:number, ...".to_owned(),
     }
 }
 

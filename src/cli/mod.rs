@@ -37,7 +37,7 @@ enum Command {
     /// Create, list, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(topic::Command),
-    /// List, describe and alter consumer groups, reset and delete their offsets.
+    /// List, describe and alter consumer groups, reset and delete their offsets, see to their dead letters.
     #[command(subcommand)]
     Group(group::Command),
     /// Write lines of standard input as records.

@@ -368,8 +368,8 @@ impl Parts<'_> {
         let make = move |_| (GroupRouter, args.clone());
         self.root.add(ChildSpec::actor("group-router", control(), Slot::new(), make)).await?;
         // So that members of a node that comes back find their coordinators, be they loading.
-        if image.topic_named(OFFSETS_TOPIC).is_some() && self.groups.until_there(OPENING_TIME).await.is_err()
-        {
+        let there = image.topic_named(OFFSETS_TOPIC).is_some();
+        if there && self.groups.until_there(OPENING_TIME).await.is_err() {
             tracing::error!("coordinators of groups were not started within {OPENING_TIME:?}");
         }
         Ok(())

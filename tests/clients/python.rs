@@ -7,6 +7,7 @@ use polylogue::local_cluster::LocalNode;
 use crate::{
     samples::{assert_program_stored, assert_program_stored_where_it_pays},
     support::{
+        eventually,
         program::{Installation, check},
         start_node,
     },
@@ -87,4 +88,60 @@ fn aiokafka_consumes_in_groups() {
 fn confluent_kafka_consumes_in_groups_of_the_servers_protocol() {
     let test = "confluent_kafka_consumes_in_groups_of_the_servers_protocol";
     run(test, "groups_confluent.py", &["server-side"], |_| {});
+}
+
+/// Lets a consumer of confluent-kafka do one thing; what it says that it has come to.
+#[track_caller]
+fn step(folder: &Path, node: &LocalNode, step: &str) -> String {
+    let mut python = Command::new(folder.join("venv/bin/python"));
+    python.arg("-B").arg(Path::new(FOLDER).join("dead_letters.py")).arg(node.kafka_address()).arg(step);
+    let said = check(python, WITHIN).into_iter().rev().find(|line| line.starts_with("ok "));
+    said.unwrap().trim_start_matches("ok ").to_owned()
+}
+
+/// A record that makes its consumer exit; `between` is done to the node after each such exit.
+fn gives_up_a_poison_record(test: &str, between: impl Fn(&mut LocalNode)) {
+    let pins = &[include_str!("python/requirements.txt")];
+    let Some(folder) = (Installation { name: "python", pins, steps: &install }).find(test) else { return };
+    let mut node = start_node();
+    let lost =
+        |node: &LocalNode| node.metric("polylogue_group_members_lost_total").unwrap().unwrap_or_default();
+    step(&folder, &node, "prepare");
+    // S22: three that exit before they have fetched anything.
+    for exited in 1..=3 {
+        assert_eq!(step(&folder, &node, "start"), "start 1");
+        eventually("the member is given up", WITHIN, || (lost(&node) >= f64::from(exited)).then_some(()));
+    }
+    assert_eq!(node.metric("polylogue_delivery_attempts_total").unwrap().unwrap_or_default(), 0.0);
+    assert_eq!(step(&folder, &node, "consume"), "died one,two,three,poison");
+    for _ in 1..3 {
+        // A coordinator that dies before it knows that the member has died cannot know what that was given.
+        let before = lost(&node);
+        eventually("the member is given up", WITHIN, || (lost(&node) > before).then_some(()));
+        between(&mut node);
+        assert_eq!(step(&folder, &node, "consume"), "died poison");
+    }
+    assert_eq!(step(&folder, &node, "consume"), "consumed five,last");
+    let letter = step(&folder, &node, "letters");
+    assert_eq!(letter, "letter 0 key of poison poison header jobs 0 3 workers 3");
+}
+
+#[test]
+fn confluent_kafka_goes_on_behind_a_record_that_makes_it_exit_three_times() {
+    gives_up_a_poison_record(
+        "confluent_kafka_goes_on_behind_a_record_that_makes_it_exit_three_times",
+        |_| {},
+    );
+}
+
+#[test]
+fn confluent_kafka_goes_on_behind_such_a_record_when_the_node_is_killed_between_the_tries() {
+    gives_up_a_poison_record(
+        "confluent_kafka_goes_on_behind_such_a_record_when_the_node_is_killed_between_the_tries",
+        |node| {
+            node.kill().unwrap();
+            node.start_again().unwrap();
+            node.wait_until_ready(WITHIN).unwrap();
+        },
+    );
 }

@@ -8,6 +8,7 @@
 mod batches;
 mod compaction;
 mod corruption;
+mod dead_letters;
 mod disk_full;
 mod groups;
 mod hostile;

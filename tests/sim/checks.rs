@@ -13,8 +13,8 @@ use std::{
 
 use polylogue::{
     actors::group_coordinator::core::{
-        Answer, Caller, Commit, Committed, Coordinator, FetchOffsets, ListFilter, Now, PerPartition, Request,
-        Ticket,
+        Answer, Caller, Commit, Committed, Coordinator, Effect, FetchOffsets, ListFilter, Now, PerPartition,
+        Request, Ticket,
         stored::{ClassicGroupValue, GroupKey, OffsetKey, OffsetValue, Stored},
     },
     config::node::GroupSettings,
@@ -103,8 +103,8 @@ pub(crate) fn ask(core: &mut Coordinator, request: Request) -> Option<Answer> {
     let mut effects = Vec::new();
     core.step(now, Ticket(u64::MAX), &caller, request, &mut effects);
     effects.into_iter().find_map(|effect| match effect {
-        polylogue::actors::group_coordinator::core::Effect::Answer(_, answer) => Some(answer),
-        polylogue::actors::group_coordinator::core::Effect::Write(_) => None,
+        Effect::Answer(_, answer) => Some(answer),
+        _ => None,
     })
 }
 
@@ -116,8 +116,9 @@ pub(crate) fn describe(core: &mut Coordinator, group: &Str) -> DescribedGroup {
 }
 
 fn offsets(core: &mut Coordinator, group: &Str) -> PerPartition<Option<Committed>> {
-    match ask(core, Request::FetchOffsets(FetchOffsets { group: group.clone(), topics: None })) {
-        Some(Answer::Offsets(offsets)) => offsets,
+    match ask(core, Request::FetchOffsets(FetchOffsets { group: group.clone(), member: None, topics: None }))
+    {
+        Some(Answer::Offsets(Ok(offsets))) => offsets,
         other => panic!("{other:?}"),
     }
 }
@@ -256,9 +257,9 @@ impl Checks {
                     self.may_commit(&commit.group, commit.generation, &commit.member_id, core)?;
                 }
             }
-            (Request::FetchOffsets(request), Answer::Offsets(found)) => {
+            (Request::FetchOffsets(request), Answer::Offsets(Ok(found))) => {
                 let expected = ask(&mut self.shadow, Request::FetchOffsets(request.clone()));
-                let Some(Answer::Offsets(expected)) = expected else { panic!("{expected:?}") };
+                let Some(Answer::Offsets(Ok(expected))) = expected else { panic!("{expected:?}") };
                 let (found, expected) = (essence(found), essence(&expected));
                 hold!(found == expected, FOUND, "{found:?} instead of {expected:?}");
             }

@@ -140,6 +140,7 @@ impl World {
                     }
                 }
                 Effect::Answer(ticket, answer) => self.on_answer(ticket, answer)?,
+                other => panic!("no deliveries are counted here: {other:?}"),
             }
         }
         self.ring_in_time();

@@ -255,7 +255,7 @@ impl Member {
     fn fetch(&self) -> Request {
         let indexes = self.assigned.iter().map(|at| PartitionIndex::new(*at as i32)).collect();
         let topics = Some(vec![Partitions { topic: Str::from_static(TOPIC), indexes }]);
-        Request::FetchOffsets(FetchOffsets { group: self.group.clone(), topics })
+        Request::FetchOffsets(FetchOffsets { group: self.group.clone(), member: None, topics })
     }
 
     fn leave(&self) -> Request {
@@ -324,7 +324,7 @@ impl Member {
             Ok(Answer::Commit(codes)) => {
                 codes.iter().flat_map(|(_, codes)| codes).for_each(|(_, code)| self.refused(now, *code));
             }
-            Ok(Answer::Offsets(found)) => {
+            Ok(Answer::Offsets(Ok(found))) => {
                 for (index, committed) in found.into_iter().flat_map(|(_, found)| found) {
                     let offset = committed.map_or(0, |committed| committed.offset.get());
                     self.positions.insert(index.get() as usize, offset);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::oneshot;
 
 use super::{
-    core::{Answer, Caller, Coordinator, Request, Survey},
+    core::{Answer, Buried, Caller, Coordinator, DeadLetter, Request, Survey},
     error::Refusal,
 };
 use crate::{
@@ -40,6 +40,15 @@ pub enum CoordinatorMessage {
     Tick,
     /// Its own timer: look for offsets whose time is up.
     Sweep,
+    /// The task that made a dead letter of a record: it is one now, or it is not there any more.
+    Buried {
+        /// The loading that the task belongs to.
+        term: u64,
+        /// Which.
+        letter: Box<DeadLetter>,
+        /// What came of it.
+        buried: Buried,
+    },
     /// The router: the image is another.
     ImageChanged,
     /// The meter of lags: tell what is committed, `most` offsets of it. No answer while it is still reading.

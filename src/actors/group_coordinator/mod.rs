@@ -11,6 +11,7 @@
 
 pub mod assignor;
 pub mod core;
+pub mod dead_letters;
 mod error;
 mod handle;
 mod lag;
@@ -19,7 +20,11 @@ mod message;
 mod router;
 mod writer;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     runtime::Handle,
@@ -28,7 +33,8 @@ use tokio::{
 };
 
 use self::{
-    core::{Answer, Coordinator, Effect, Image, Now, Ticket},
+    core::{Answer, AskServed, Coordinator, Effect, Image, Now, Place, Ticket},
+    dead_letters::Undertaker,
     loading::Source,
     message::{Ask, Loaded, Reply},
 };
@@ -42,11 +48,12 @@ pub use self::{
     writer::{WriteError, Writer},
 };
 use super::{
-    partition::{AppendRefusal, Fence, Fences, Leader, PartitionHandle},
+    membership::MembershipHandle,
+    partition::{AppendRefusal, Fence, Fences, Leader, PartitionHandle, table::TopicTable},
     supervise::{Actor, ActorProcessingErr, ActorRef, Address, Vitals},
 };
 pub use crate::wire::consumer_protocol;
-use crate::{clock::Clock, config::node::GroupSettings, metrics::Metrics};
+use crate::{clock::Clock, config::node::GroupSettings, metrics::Metrics, model::Offset, wire::Str};
 
 /// The topic that groups are kept in.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -69,6 +76,10 @@ pub struct CoordinatorArgs {
     pub settings: GroupSettings,
     /// What else there is that groups depend on.
     pub image: watch::Receiver<Arc<Image>>,
+    /// The partitions, for what was served of them and for dead letters.
+    pub topics: TopicTable,
+    /// Who makes topics of dead letters.
+    pub membership: MembershipHandle,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What its incarnations share, so that nothing of one is written after another has read.
@@ -108,6 +119,8 @@ struct Serving {
     replies: BTreeMap<Ticket, Reply>,
     /// The append under way. It ends with this state; what of it is on its way already is fenced off.
     appending: Option<Task>,
+    /// Records on their way to the dead letters, by group and partition. They end with this state.
+    burials: BTreeMap<(Str, Place), Task>,
 }
 
 /// A task that ends when it is dropped.
@@ -166,6 +179,10 @@ impl Actor for GroupCoordinator {
                 state.decide(Coordinator::tick)?;
             }
             CoordinatorMessage::Sweep => state.decide(Coordinator::sweep)?,
+            CoordinatorMessage::Buried { term, letter, buried } if term == state.term => {
+                state.decide(|core, now, effects| core.buried(now, &letter, buried, effects))?;
+            }
+            CoordinatorMessage::Buried { .. } => {}
             CoordinatorMessage::ImageChanged => state.on_image_changed()?,
             CoordinatorMessage::Survey { most, reply } => state.on_survey(most, reply),
             CoordinatorMessage::TopicsDeleted(topics) => {
@@ -211,7 +228,9 @@ impl CoordinatorState {
             let _ = me.cast(CoordinatorMessage::LeaderChanged { term });
         })));
         let (writer, replies) = (Writer::default(), BTreeMap::new());
-        self.serving = Some(Serving { leader, core, writer, next_ticket: 0, replies, appending: None });
+        let burials = BTreeMap::new();
+        let appending = None;
+        self.serving = Some(Serving { leader, core, writer, next_ticket: 0, replies, appending, burials });
         self.on_image_changed()
     }
 
@@ -257,22 +276,68 @@ impl CoordinatorState {
         let now = Now { monotonic: self.args.clock.monotonic(), wall: self.args.clock.wall() };
         let mut effects = Vec::new();
         step(&mut serving.core, now, &mut effects);
-        for effect in effects {
-            match effect {
-                Effect::Write(stored) => serving.writer.write(stored),
-                Effect::Answer(ticket, answer) => {
-                    let waits = serving.replies.remove(&ticket);
-                    let ready = waits.and_then(|reply| serving.writer.answer(reply, answer));
-                    if let Some((reply, answer)) = ready {
-                        send(reply, Ok(answer));
-                    }
-                }
-            }
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            effects.extend(self.carry_out(now, effect));
         }
         self.ring_in_time(now);
         self.append_next()?;
         self.report();
         Ok(())
+    }
+
+    /// Does one thing; what follows from it is to be done as well.
+    fn carry_out(&mut self, now: Now, effect: Effect) -> Vec<Effect> {
+        let mut more = Vec::new();
+        let Some(serving) = &mut self.serving else { return more };
+        match effect {
+            Effect::Write(stored) => serving.writer.write(stored),
+            Effect::Answer(ticket, answer) => {
+                let waits = serving.replies.remove(&ticket);
+                let ready = waits.and_then(|reply| serving.writer.answer(reply, answer));
+                if let Some((reply, answer)) = ready {
+                    send(reply, Ok(answer));
+                }
+            }
+            Effect::Refuse(ticket, refusal) => {
+                if let Some(reply) = serving.replies.remove(&ticket) {
+                    send(reply, Err(refusal));
+                }
+            }
+            Effect::AskServed(ask) => {
+                let at = attempted(&self.args.topics, &ask);
+                serving.core.served(now, &ask, at, &mut more);
+            }
+            Effect::Bury(letter) => {
+                let (me, term) = (self.me.clone(), self.term);
+                let undertaker = Undertaker {
+                    topics: self.args.topics.clone(),
+                    membership: self.args.membership.clone(),
+                    io: self.args.io.clone(),
+                    metrics: Arc::clone(&self.args.metrics),
+                };
+                let place = (letter.group.clone(), letter.place.clone());
+                let burial = Task(tokio::spawn(async move {
+                    let buried = undertaker.bury(letter.clone()).await;
+                    let letter = Box::new(letter);
+                    let _ = me.cast(CoordinatorMessage::Buried { term, letter, buried });
+                }));
+                serving.burials.retain(|_, burial| !burial.0.is_finished());
+                serving.burials.insert(place, burial);
+            }
+            Effect::Spare { group, place } => {
+                serving.burials.remove(&(group, place));
+            }
+            Effect::DeadLettersStopped { group, place: (topic, partition) } => tracing::warn!(
+                %group, %topic, %partition,
+                "too many records in a row have failed: nothing of the group becomes a dead letter until one is \
+                 consumed there"
+            ),
+            Effect::DeadLettersGoOn { group, place: (topic, partition) } => {
+                tracing::info!(%group, %topic, %partition, "records of the group become dead letters again");
+            }
+        }
+        more
     }
 
     fn append_next(&mut self) -> Result<(), WriteError> {
@@ -334,17 +399,31 @@ impl CoordinatorState {
         metrics.groups.inc_by(grown(sizes.groups, self.sizes.groups));
         metrics.group_members.inc_by(grown(sizes.members, self.sizes.members));
         metrics.group_partitions_unowned.inc_by(grown(sizes.unowned, self.sizes.unowned));
+        metrics.dead_letters_stopped.inc_by(grown(sizes.stopped, self.sizes.stopped));
+        if sizes.stopped != self.sizes.stopped && self.serving.is_some() {
+            let detail = format!("dead letters stopped by {} partition(s)", sizes.stopped);
+            self.me.vitals().set_detail((sizes.stopped > 0).then_some(detail));
+        }
         self.sizes = sizes;
         metrics.group_rebalances.inc_by(counts.rebalances);
         metrics.group_members_lost.inc_by(counts.lost_members);
         metrics.offsets_expired.inc_by(counts.expired_offsets);
         metrics.offset_commits.inc_by(counts.commits);
+        metrics.delivery_attempts.inc_by(counts.attempts);
+        metrics.dead_letters.inc_by(counts.dead_letters);
     }
 }
 
 fn send(reply: Reply, answer: Result<Answer, Refusal>) {
     // Whoever asked may have gone away meanwhile.
     let _ = reply.send(answer);
+}
+
+/// At which record the owner that is asked about was lost, if it had been given one.
+fn attempted(topics: &TopicTable, ask: &AskServed) -> Option<Offset> {
+    let topic = topics.by_id(ask.topic)?;
+    let partition = topic.partition(ask.place.1)?;
+    ask.answer(partition.served(), partition.leader()?.reader.log_start_offset())
 }
 
 impl Drop for CoordinatorState {

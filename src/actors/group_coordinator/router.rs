@@ -49,7 +49,7 @@ pub struct RouterArgs {
     pub groups: Groups,
     /// The partitions.
     pub topics: TopicTable,
-    /// Where configs of groups are kept.
+    /// Where configs of groups are kept, and who makes topics of dead letters.
     pub membership: MembershipHandle,
     /// Where coordinators run.
     pub data: Handle,
@@ -185,6 +185,8 @@ impl RouterState {
                 clock: Arc::clone(&self.args.clock),
                 settings: self.args.settings.clone(),
                 image: self.image.subscribe(),
+                topics: self.args.topics.clone(),
+                membership: self.args.membership.clone(),
                 metrics: Arc::clone(&self.args.metrics),
                 fences: Fences::default(),
                 vitals: None,
@@ -210,7 +212,8 @@ impl RouterState {
         let topics = self.args.topics.all();
         let seen = |topic: &Arc<Topic>| {
             let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
-            (Str::from(topic.name.as_str()), TopicImage { id: topic.id, partitions })
+            let delivery = Arc::new(topic.config().delivery.clone());
+            (Str::from(topic.name.as_str()), TopicImage { id: topic.id, partitions, delivery })
         };
         let settings = &self.args.settings.consumer;
         let configured = self.args.membership.image();

@@ -11,6 +11,7 @@ use super::{
     fence::Fence,
     message::LeaderMessage,
     queue::{AppendReply, AppendRequest, InFlight, Permits, Pushed},
+    served::Served,
     view::{Leader, Slot},
     waiters::{SignedIn, Waiter},
 };
@@ -38,6 +39,11 @@ impl PartitionHandle {
     /// Which partition.
     pub fn id(&self) -> PartitionId {
         self.slot.id
+    }
+
+    /// What was lately served of it, where somebody keeps that.
+    pub fn served(&self) -> &Served {
+        &self.slot.served
     }
 
     /// The replica that leads now, if there is one.

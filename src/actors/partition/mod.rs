@@ -22,6 +22,7 @@ mod options;
 pub mod partitions;
 mod queue;
 pub mod scrubber;
+mod served;
 pub mod table;
 mod view;
 mod waiters;
@@ -43,6 +44,7 @@ pub use self::{
     message::LeaderMessage,
     options::log_options,
     queue::{AppendReply, Appended, InFlight},
+    served::{ClientKey, Served, ServedQuery},
     view::Leader,
     waiters::{SignedIn, Waiter},
 };

@@ -11,6 +11,7 @@ use std::sync::{
 use super::{
     message::LeaderMessage,
     queue::AppendQueue,
+    served::Served,
     waiters::{SignedIn, Waiter, Waiters},
 };
 use crate::{
@@ -62,13 +63,14 @@ impl Leader {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) id: PartitionId,
+    pub(super) served: Served,
     leader: RwLock<Option<Arc<Leader>>>,
     waiters: Arc<Waiters>,
 }
 
 impl Slot {
     pub(super) fn new(id: PartitionId) -> Self {
-        Self { id, leader: RwLock::new(None), waiters: Arc::default() }
+        Self { id, served: Served::default(), leader: RwLock::new(None), waiters: Arc::default() }
     }
 
     pub(super) fn leader(&self) -> Option<Arc<Leader>> {

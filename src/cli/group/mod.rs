@@ -1,6 +1,7 @@
 //! `polylogue group`: lists, describes and alters consumer groups, moves and deletes their offsets.
 
 mod alter;
+mod dead_letters;
 mod delete;
 mod describe;
 mod lag;
@@ -28,6 +29,9 @@ pub(super) enum Command {
     ResetOffsets(reset_offsets::Flags),
     /// Delete groups, or their committed offsets of some topics.
     Delete(delete::Flags),
+    /// Records that have failed too often: list them, write them again.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
 }
 
 pub(super) async fn run(command: Command) -> anyhow::Result<()> {
@@ -37,6 +41,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Alter(flags) => alter::run(flags).await,
         Command::ResetOffsets(flags) => reset_offsets::run(flags).await,
         Command::Delete(flags) => delete::run(flags).await,
+        Command::DeadLetters(command) => dead_letters::run(command).await,
     }
 }
 

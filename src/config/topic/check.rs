@@ -1,9 +1,11 @@
 //! Checks one value against its entry in the table.
 
 use super::{
+    delivery,
     error::TopicConfigError,
     table::{self, ConfigKind, Rule, TopicKey},
 };
+use crate::model::TopicName;
 
 /// Finds the key and checks the value; what comes back is the value as it is to be kept.
 pub fn check(name: &str, value: &str) -> Result<String, TopicConfigError> {
@@ -62,7 +64,12 @@ fn check_word(key: &TopicKey, value: String) -> Result<String, TopicConfigError>
         Rule::Only { unserved, why, .. } if unserved.contains(&value.as_str()) => {
             Err(TopicConfigError::Unsupported { key: key.name, value, why })
         }
-        Rule::OneOf(_) | Rule::Only { .. } => Err(invalid(key, &value)),
+        Rule::TopicOrNone if value.is_empty() || TopicName::new(&value).is_ok() => Ok(value),
+        Rule::PerPartition => match delivery::per_partition(&value) {
+            Some(numbers) => Ok(delivery::written(&numbers)),
+            None => Err(invalid(key, &value)),
+        },
+        Rule::OneOf(_) | Rule::Only { .. } | Rule::TopicOrNone => Err(invalid(key, &value)),
     }
 }
 
@@ -71,6 +78,8 @@ fn invalid(key: &TopicKey, value: &str) -> TopicConfigError {
         Rule::Range { min, max } => format!("a whole number from {min} to {max}"),
         Rule::Share => "a number from 0 to 1".to_owned(),
         Rule::OneOf(words) | Rule::Only { served: words, .. } => one_of(words),
+        Rule::TopicOrNone => "a topic's name, or empty".to_owned(),
+        Rule::PerPartition => "partition:number, each partition once, separated by commas".to_owned(),
     };
     TopicConfigError::Invalid { key: key.name, value: value.to_owned(), expected }
 }

@@ -7,6 +7,7 @@
 
 mod alter;
 mod check;
+mod delivery;
 mod describe;
 mod error;
 mod table;
@@ -17,6 +18,7 @@ pub(in crate::config) use alter::alter_with;
 pub use alter::{AlterOp, ConfigChange, alter};
 pub(in crate::config) use check::check_value;
 pub use check::{check, key};
+pub use delivery::Delivery;
 pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym};
 pub use error::TopicConfigError;
 pub use table::{ConfigKind, Rule, TABLE, TopicKey, find, name};
@@ -24,6 +26,7 @@ pub use table::{ConfigKind, Rule, TABLE, TopicKey, find, name};
 use table::NO_LIMIT;
 
 use super::broker::DynamicConfigs;
+use crate::model::TopicName;
 
 /// What an acknowledgement with `acks=all` promises of each replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +102,8 @@ pub struct TopicConfig {
     pub min_compaction_lag: Duration,
     /// `max.compaction.lag.ms`; `None` sets no limit.
     pub max_compaction_lag: Option<Duration>,
+    /// How often a delivery may fail, and what becomes of the record then.
+    pub delivery: Delivery,
 }
 
 impl TopicConfig {
@@ -204,6 +209,18 @@ impl Values<'_> {
             dirty_percent: self.percent(name::MIN_CLEANABLE_DIRTY_RATIO)?,
             min_compaction_lag: self.millis(name::MIN_COMPACTION_LAG_MS)?,
             max_compaction_lag: self.limit(name::MAX_COMPACTION_LAG_MS)?.map(Duration::from_millis),
+            delivery: self.delivery()?,
+        })
+    }
+
+    fn delivery(&self) -> Result<Delivery, TopicConfigError> {
+        let overrides = self.text(name::MAX_DELIVERY_ATTEMPTS_OVERRIDES)?;
+        Ok(Delivery {
+            max_attempts: self.int(name::MAX_DELIVERY_ATTEMPTS)?,
+            overrides: delivery::per_partition(overrides).unwrap_or_default(),
+            dead_letter_topic: TopicName::new(self.text(name::DEAD_LETTER_TOPIC)?).ok(),
+            dead_letter_partitions: self.int(name::DEAD_LETTER_PARTITIONS)?,
+            max_consecutive: self.int(name::DEAD_LETTER_MAX_CONSECUTIVE)?,
         })
     }
 

@@ -58,6 +58,10 @@ pub enum Rule {
         /// Why it is not served, as the end of a sentence.
         why: &'static str,
     },
+    /// A topic's name, or nothing.
+    TopicOrNone,
+    /// Numbers of 0 or more for single partitions, `partition:number` each.
+    PerPartition,
 }
 
 /// One config of a topic.
@@ -91,12 +95,17 @@ impl TopicKey {
 pub mod name {
     pub const CLEANUP_POLICY: &str = "cleanup.policy";
     pub const COMPRESSION_TYPE: &str = "compression.type";
+    pub const DEAD_LETTER_MAX_CONSECUTIVE: &str = "dead.letter.max.consecutive";
+    pub const DEAD_LETTER_PARTITIONS: &str = "dead.letter.partitions";
+    pub const DEAD_LETTER_TOPIC: &str = "dead.letter.topic";
     pub const DELETE_RETENTION_MS: &str = "delete.retention.ms";
     pub const DURABILITY: &str = "durability";
     pub const FLUSH_MESSAGES: &str = "flush.messages";
     pub const FLUSH_MS: &str = "flush.ms";
     pub const INDEX_INTERVAL_BYTES: &str = "index.interval.bytes";
     pub const MAX_COMPACTION_LAG_MS: &str = "max.compaction.lag.ms";
+    pub const MAX_DELIVERY_ATTEMPTS: &str = "max.delivery.attempts";
+    pub const MAX_DELIVERY_ATTEMPTS_OVERRIDES: &str = "max.delivery.attempts.overrides";
     pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
     pub const TIMESTAMP_AFTER_MAX_MS: &str = "message.timestamp.after.max.ms";
     pub const TIMESTAMP_BEFORE_MAX_MS: &str = "message.timestamp.before.max.ms";
@@ -135,6 +144,10 @@ const fn ours(name: &'static str, default: &'static str, rule: Rule, doc: &'stat
     TopicKey { name, broker_name: None, kind: ConfigKind::String, default, rule, ours: true, doc }
 }
 
+const fn our_number(name: &'static str, default: &'static str, rule: Rule, doc: &'static str) -> TopicKey {
+    TopicKey { name, broker_name: None, kind: ConfigKind::Int, default, rule, ours: true, doc }
+}
+
 const fn range(min: i64, max: i64) -> Rule {
     Rule::Range { min, max }
 }
@@ -162,6 +175,27 @@ pub const TABLE: &[TopicKey] = &[
             why: "batches are stored byte for byte as the producer sent them",
         },
         "The codec of what is stored. \"producer\" keeps each batch as it came, whatever its codec.",
+    ),
+    our_number(
+        name::DEAD_LETTER_MAX_CONSECUTIVE,
+        "10",
+        range(0, INT_MAX),
+        "Records of a partition, 0 or more, that may become dead letters of a group one after the other. The next \
+         one stays, and nothing of the group becomes a dead letter, until a consumer commits past it: so many \
+         in a row are an outage. 0: no limit.",
+    ),
+    our_number(
+        name::DEAD_LETTER_PARTITIONS,
+        "0",
+        range(0, 10_000),
+        "Partitions that the topic of dead letters gets when it is made. 0: as many as this topic has.",
+    ),
+    ours(
+        name::DEAD_LETTER_TOPIC,
+        "",
+        Rule::TopicOrNone,
+        "The topic that records go to whose delivery has failed too often. Empty: the name of this topic followed \
+         by \".dead-letter\". It is made when it is first needed.",
     ),
     kafka(
         name::DELETE_RETENTION_MS,
@@ -211,6 +245,20 @@ pub const TABLE: &[TopicKey] = &[
         range(1, LONG_MAX),
         "Milliseconds, 1 or more, after which a record is compacted although min.cleanable.dirty.ratio is not \
          reached.",
+    ),
+    our_number(
+        name::MAX_DELIVERY_ATTEMPTS,
+        "0",
+        range(0, INT_MAX),
+        "Consumers of a group, 0 or more, that a record may take down with it before it goes to the topic of dead \
+         letters and the group goes on behind it. 0: no limit.",
+    ),
+    ours(
+        name::MAX_DELIVERY_ATTEMPTS_OVERRIDES,
+        "",
+        Rule::PerPartition,
+        "The same for single partitions, in place of max.delivery.attempts: partition:number, separated by commas, \
+         for instance 0:5,3:1.",
     ),
     kafka(
         name::MAX_MESSAGE_BYTES,

@@ -1,9 +1,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    ConfigChange, ConfigSource, Durability, TABLE, TopicConfig, TopicConfigError, TopicDefaults, alter,
-    alter::AlterOp, check, name,
+    ConfigChange, ConfigSource, Delivery, Durability, TABLE, TopicConfig, TopicConfigError, TopicDefaults,
+    alter, alter::AlterOp, check, name,
 };
+use crate::model::PartitionIndex;
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -72,6 +73,14 @@ fn a_value_out_of_range_or_of_another_kind_is_refused() {
         ("min.cleanable.dirty.ratio", "1.5"),
         ("min.cleanable.dirty.ratio", "NaN"),
         ("flush.ms", "9223372036854775808"),
+        ("max.delivery.attempts", "-1"),
+        ("max.delivery.attempts.overrides", "0:5,0:6"),
+        ("max.delivery.attempts.overrides", "0:-1"),
+        ("max.delivery.attempts.overrides", "-1:1"),
+        ("max.delivery.attempts.overrides", "0"),
+        ("max.delivery.attempts.overrides", "0:2147483648"),
+        ("dead.letter.topic", "no/name"),
+        ("dead.letter.topic", ".."),
     ] {
         let refused = check(key, value);
         assert!(matches!(refused, Err(TopicConfigError::Invalid { .. })), "{key}={value}: {refused:?}");
@@ -84,6 +93,8 @@ fn values_are_kept_trimmed_and_in_one_spelling() {
     assert_eq!(check("preallocate", "False").as_deref(), Ok("false"));
     assert_eq!(check("cleanup.policy", " delete , delete").as_deref(), Ok("delete"));
     assert_eq!(check("min.cleanable.dirty.ratio", " 0.50").as_deref(), Ok("0.5"));
+    assert_eq!(check("max.delivery.attempts.overrides", " 3 : 1,0:05 ").as_deref(), Ok("0:5,3:1"));
+    assert_eq!(check("max.delivery.attempts.overrides", "").as_deref(), Ok(""));
 }
 
 #[test]
@@ -137,4 +148,22 @@ fn a_description_says_who_set_each_value_and_what_else_would_apply() {
             ("log.retention.ms", "604800000", ConfigSource::Default),
         ]
     );
+}
+
+#[test]
+fn a_partition_has_the_limit_of_the_topic_unless_it_has_its_own() {
+    let delivery = |pairs: &[(&str, &str)]| TopicConfig::resolve(&map(pairs)).unwrap().delivery;
+    let limit = |delivery: &Delivery, index| delivery.limit(PartitionIndex::new(index));
+    let none = delivery(&[]);
+    assert_eq!((limit(&none, 0), none.is_limited()), (None, false));
+    assert_eq!(none.dead_letters_of("orders"), "orders.dead-letter");
+    let overridden = delivery(&[
+        ("max.delivery.attempts", "3"),
+        ("max.delivery.attempts.overrides", "0:5,3:0"),
+        ("dead.letter.topic", "graveyard"),
+    ]);
+    assert_eq!([0, 1, 3].map(|index| limit(&overridden, index)), [Some(5), Some(3), None]);
+    assert_eq!(overridden.dead_letters_of("orders"), "graveyard");
+    assert!(delivery(&[("max.delivery.attempts.overrides", "7:1")]).is_limited());
+    assert!(!delivery(&[("max.delivery.attempts.overrides", "7:0")]).is_limited());
 }

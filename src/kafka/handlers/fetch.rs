@@ -14,7 +14,8 @@ use tokio::{
 
 use crate::{
     actors::partition::{
-        Leader, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait, Waiter, table::Topic,
+        ClientKey, Leader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait,
+        Waiter, table::Topic,
     },
     config::topic::VerifyOnRead,
     kafka::{
@@ -66,6 +67,7 @@ pub(crate) async fn handle(
         session.buffer.clear();
         let pass = Pass::new(broker, session, &request).read(&wanted).await;
         if pass.failed || pass.bytes >= min_bytes || wanted.is_empty() || Instant::now() >= deadline {
+            pass.remember_served();
             return pass.into_answer(&request);
         }
         if signed_in.is_none() {
@@ -127,6 +129,15 @@ struct Pass<'a> {
     bytes: usize,
     room: usize,
     failed: bool,
+    /// What of partitions whose failed deliveries are counted goes out: from where, and to where.
+    served: Vec<(PartitionHandle, Offset, Offset)>,
+}
+
+/// A range that was read as one piece.
+struct Taken {
+    len: usize,
+    /// The offset after its last record.
+    next: Offset,
 }
 
 impl<'a> Pass<'a> {
@@ -134,7 +145,19 @@ impl<'a> Pass<'a> {
         let most = usize::try_from(request.max_bytes).unwrap_or(0).min(MOST_BYTES);
         let room = session.make_room(most, &broker.in_flight);
         let answers = Vec::with_capacity(request.topics.len());
-        Self { broker, session, request, answers, pieces: Vec::new(), bytes: 0, room, failed: false }
+        let (pieces, served) = (Vec::new(), Vec::new());
+        Self { broker, session, request, answers, pieces, bytes: 0, room, failed: false, served }
+    }
+
+    fn remember_served(&self) {
+        if self.served.is_empty() {
+            return;
+        }
+        let client = ClientKey::new(&self.session.client_id, &self.session.client_host);
+        let now = self.broker.clock.monotonic();
+        for (partition, first, next) in &self.served {
+            partition.served().record(client, *first, *next, now);
+        }
     }
 
     async fn read(mut self, wanted: &Wanted) -> Self {
@@ -181,16 +204,20 @@ impl<'a> Pass<'a> {
         let most = usize::try_from(asked.partition_max_bytes).unwrap_or(0);
         let most = most.min(self.room.saturating_sub(self.bytes));
         if asked.fetch_offset < high_watermark && (most > 0 || self.bytes == 0) {
+            let config = topic.config();
             let read = ReadRequest {
                 from: asked.fetch_offset,
                 upto: high_watermark,
                 max_bytes: most,
                 at_least_one: self.bytes == 0,
-                verify: verify(topic.config().verify_on_read),
+                verify: verify(config.verify_on_read),
                 wait: Wait::OnlyCached,
             };
-            let len = self.take(&leader, topic, read).await?;
+            let Taken { len, next } = self.take(&leader, topic, read).await?;
             if len > 0 {
+                if config.delivery.limit(asked.partition).is_some() {
+                    self.served.push((partition.clone(), asked.fetch_offset, next));
+                }
                 topic.meters.bytes_out.inc_by(len as u64);
                 data.records = Records::Elsewhere { slot: self.pieces.len() - 1, len };
             }
@@ -198,19 +225,19 @@ impl<'a> Pass<'a> {
         Ok(data)
     }
 
-    /// Reads one partition's range as one piece; how many bytes it has.
+    /// Reads one partition's range as one piece.
     async fn take(
         &mut self,
         leader: &Arc<Leader>,
         topic: &Topic,
         read: ReadRequest,
-    ) -> Result<usize, ErrorCode> {
-        let len = match read.verify {
+    ) -> Result<Taken, ErrorCode> {
+        let taken = match read.verify {
             Verify::Always => self.take_checked(leader, topic, read).await?,
             Verify::First | Verify::Never => self.take_range(leader, topic, read).await?,
         };
-        self.bytes += len;
-        Ok(len)
+        self.bytes += taken.len;
+        Ok(taken)
     }
 
     /// Into the connection's buffer, each batch checked.
@@ -219,26 +246,27 @@ impl<'a> Pass<'a> {
         leader: &Arc<Leader>,
         topic: &Topic,
         read: ReadRequest,
-    ) -> Result<usize, ErrorCode> {
+    ) -> Result<Taken, ErrorCode> {
         let start = self.session.buffer.len();
         let mut outcome = leader.reader.read(&read, &mut self.session.buffer);
         if matches!(outcome, Ok(ReadOutcome::NeedsDisk)) {
             outcome = self.read_blocking(leader, ReadRequest { wait: Wait::MayBlock, ..read }).await;
         }
-        match outcome {
-            Ok(ReadOutcome::Read { skipped, .. }) => {
+        let next = match outcome {
+            Ok(ReadOutcome::Read { skipped, next, .. }) => {
                 for batch in &skipped {
                     self.broker.report_corrupt(topic, batch);
                 }
+                next
             }
-            Ok(ReadOutcome::NeedsDisk) => {}
+            Ok(ReadOutcome::NeedsDisk) => read.from,
             Err(error) => return Err(refused(topic, &error)),
-        }
+        };
         let end = self.session.buffer.len();
         if end > start {
             self.pieces.push(Piece::Buffer(start..end));
         }
-        Ok(end - start)
+        Ok(Taken { len: end - start, next })
     }
 
     /// The same where only the disk has it: on a thread that may wait for it.
@@ -263,12 +291,12 @@ impl<'a> Pass<'a> {
         leader: &Arc<Leader>,
         topic: &Topic,
         read: ReadRequest,
-    ) -> Result<usize, ErrorCode> {
+    ) -> Result<Taken, ErrorCode> {
         match leader.reader.file_range(&read) {
             Ok(Some(range)) => {
-                let len = range.len;
+                let taken = Taken { len: range.len, next: range.next };
                 self.pieces.push(Piece::File(range));
-                Ok(len)
+                Ok(taken)
             }
             Ok(None) => self.take_checked(leader, topic, read).await,
             Err(error) => Err(refused(topic, &error)),

@@ -71,6 +71,7 @@ impl Coordinator {
             self.checks.remove(&(check, id.clone()));
         }
         group.offsets.forget(id, |_, _, _| true, |stored| effects.push(Effect::Write(stored)));
+        group.attempts.forget(id, |_, _, _| true, effects);
         effects.extend(group.tombstones().into_iter().map(Effect::Write));
         ErrorCode::None
     }

@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use super::{
     Cx, Ticket,
+    attempts::{Cause, Share},
     holdings::Holdings,
     member::{Member, own},
     request::Answer,
@@ -254,6 +255,7 @@ impl Classic {
         let late: Vec<_> = self.members.iter().filter_map(late).collect();
         for id in late {
             cx.lost += 1;
+            cx.owner_lost(&id, Cause::RebalanceMissed);
             self.forget(&id, cx, ErrorCode::UnknownMemberId);
         }
         if self.members.is_empty() {
@@ -298,6 +300,7 @@ impl Classic {
         (self.protocol, self.leader, self.sync_ends) = (None, None, None);
         self.holdings = Holdings::default();
         self.enter(State::Empty, cx);
+        cx.owners_changed = true;
         cx.write(self.stored());
     }
 
@@ -351,6 +354,7 @@ impl Classic {
         self.enter(State::Stable, cx);
         self.read_holdings();
         self.count_unowned(cx.image);
+        cx.owners_changed = true;
         cx.write(self.stored());
         let waiting: Vec<_> =
             self.members.iter().filter(|(_, m)| m.syncing.is_some()).map(|(id, _)| id.clone()).collect();
@@ -421,6 +425,7 @@ impl Classic {
         let silent: Vec<_> = self.members.iter().filter_map(silent).collect();
         for id in &silent {
             cx.lost += 1;
+            cx.owner_lost(id, Cause::SessionEnded);
             self.remove(cx, id);
         }
         if self.sync_ends.is_some_and(|ends| ends <= now) {
@@ -442,6 +447,7 @@ impl Classic {
             self.members.iter().filter(|(_, m)| m.owes_sync).map(|(id, _)| id.clone()).collect();
         for id in &owing {
             cx.lost += 1;
+            cx.owner_lost(id, Cause::SyncMissed);
             self.forget(id, cx, ErrorCode::UnknownMemberId);
         }
         if !owing.is_empty() && matches!(self.state, State::Completing | State::Stable) {
@@ -523,6 +529,23 @@ impl Classic {
             instances,
             ..Self::new(id, value.current_state_timestamp)
         }
+    }
+
+    /// What each member owns, as far as its assignment can be read.
+    pub(super) fn shares(&self) -> Vec<Share> {
+        if self.protocol_type.as_ref().is_none_or(|kind| *kind != CONSUMER) {
+            return Vec::new();
+        }
+        let share = |(id, member): (&Str, &Member)| {
+            let assignment = consumer_protocol::assignment(&member.assignment).ok()?;
+            Some(Share {
+                member: id.clone(),
+                client_id: member.client_id.clone(),
+                client_host: member.client_host.clone(),
+                partitions: assignment.partitions(),
+            })
+        };
+        self.members.iter().filter_map(share).collect()
     }
 
     /// Topics that members consume or are about to, as far as can be told; `None`: it cannot.

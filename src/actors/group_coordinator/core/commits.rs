@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Coordinator, Cx, Effect, Now, Ticket,
+    Coordinator, Cx, Effect, Now, Place, Ticket,
     group::{Group, Protocol},
     member::own,
     offsets::{Committed, Offsets},
@@ -25,8 +25,7 @@ impl Coordinator {
     ) {
         let allowed = match self.groups.get_mut(&commit.group) {
             Some(group) => {
-                let (settings, image) = (&self.settings, &*self.image);
-                let cx = Cx { now, settings, image, effects, rebalances: 0, lost: 0 };
+                let cx = Cx::new(now, &self.settings, &self.image, effects);
                 let instance = commit.instance_id.as_ref();
                 group.may_commit(&cx, &commit.member_id, instance, commit.generation, version)
             }
@@ -45,6 +44,7 @@ impl Coordinator {
         }
         let id = own(&commit.group);
         self.found(&id, now.wall);
+        let positions = self.positions_of(&id, &commit.topics);
         let Some(group) = self.groups.get_mut(&id) else { return };
         let member = own(&commit.member_id);
         let Group { protocol, offsets, .. } = group;
@@ -60,6 +60,7 @@ impl Coordinator {
         let codes = offsets.commit(commit, &self.settings, now.wall, held_by_another, write);
         let kept = codes.iter().flat_map(|(_, codes)| codes).filter(|(_, code)| *code == ErrorCode::None);
         self.counts.commits += kept.count() as u64;
+        self.attempts_committed(&id, &positions, &codes, effects);
         effects.push(Effect::Answer(ticket, Answer::Commit(codes)));
     }
 
@@ -95,6 +96,8 @@ impl Coordinator {
                 let wanted: BTreeSet<PartitionIndex> = indexes.iter().copied().collect();
                 let named = |name: &Str, index, _: &Committed| *name == topic && wanted.contains(&index);
                 group.offsets.forget(id, named, |stored| effects.push(Effect::Write(stored)));
+                let of_wanted = |_, (name, index): &Place, _| *name == topic && wanted.contains(index);
+                group.attempts.forget(id, of_wanted, effects);
                 ErrorCode::None
             };
             answer.push((topic, indexes.into_iter().map(|index| (index, code)).collect()));

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Cx, Image, Now,
+    attempts::{Attempts, Share},
     classic::{CONSUMER, Classic},
     consumer::{Consumer, can_become_consumer},
     offsets::Offsets,
@@ -28,6 +29,7 @@ pub(super) struct Group {
     pub(super) id: Str,
     pub(super) protocol: Protocol,
     pub(super) offsets: Offsets,
+    pub(super) attempts: Attempts,
     /// When it is to be looked at, as it stands in `Coordinator::checks`.
     pub(super) check: Option<Duration>,
 }
@@ -35,7 +37,8 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn new(id: Str, now: TimestampMs) -> Self {
         let protocol = Protocol::Classic(Classic::new(id.clone(), now));
-        Self { id, protocol, offsets: Offsets::default(), check: None }
+        let (offsets, attempts) = (Offsets::default(), Attempts::default());
+        Self { id, protocol, offsets, attempts, check: None }
     }
 
     /// Whether nobody is in it or on the way into it.
@@ -75,7 +78,20 @@ impl Group {
             Protocol::Classic(classic) => classic.protocol_type.is_some(),
             Protocol::Consumer(consumer) => consumer.has_been(),
         };
-        has_been || !self.is_empty() || !self.offsets.is_empty()
+        has_been || !self.is_empty() || self.keeps_anything()
+    }
+
+    /// Whether something is kept for members that may come.
+    pub(super) fn keeps_anything(&self) -> bool {
+        !self.offsets.is_empty() || !self.attempts.is_empty()
+    }
+
+    /// What each member owns, where that can be told.
+    pub(super) fn shares(&self, image: &Image) -> Vec<Share> {
+        match &self.protocol {
+            Protocol::Classic(classic) => classic.shares(),
+            Protocol::Consumer(consumer) => consumer.shares(image),
+        }
     }
 
     /// The name of its state that clients are told.

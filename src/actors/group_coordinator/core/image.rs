@@ -1,8 +1,12 @@
 //! What the rest of the cluster says that groups depend on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{config::group::GroupConfig, model::TopicId, wire::Str};
+use crate::{
+    config::{group::GroupConfig, topic::Delivery},
+    model::TopicId,
+    wire::Str,
+};
 
 /// The topics that there are, and what is configured of groups. A coordinator is given another when something of
 /// it changes.
@@ -15,6 +19,7 @@ pub struct Image {
     groups: BTreeMap<Str, GroupConfig>,
     /// Of all others.
     of_others: GroupConfig,
+    limited: bool,
 }
 
 /// A topic as groups see it.
@@ -24,13 +29,16 @@ pub struct TopicImage {
     pub id: TopicId,
     /// How many partitions it has.
     pub partitions: i32,
+    /// How often a delivery of its records may fail.
+    pub delivery: Arc<Delivery>,
 }
 
 impl Image {
     /// Of these topics.
     pub fn new(topics: BTreeMap<Str, TopicImage>) -> Self {
         let names = topics.iter().map(|(name, topic)| (topic.id, name.clone())).collect();
-        Self { topics, names, ..Self::default() }
+        let limited = topics.values().any(|topic| topic.delivery.is_limited());
+        Self { topics, names, limited, ..Self::default() }
     }
 
     /// The same with these configs of single groups, and of all others.
@@ -43,6 +51,16 @@ impl Image {
     pub fn partitions_of(&self, id: TopicId) -> i32 {
         let topic = self.name_of(id).and_then(|name| self.topics.get(name));
         topic.map_or(0, |topic| topic.partitions)
+    }
+
+    /// Whether failed deliveries are counted of any topic.
+    pub fn is_limited(&self) -> bool {
+        self.limited
+    }
+
+    /// The topics of which they are.
+    pub fn limited(&self) -> impl Iterator<Item = (&Str, &TopicImage)> {
+        self.topics.iter().filter(|(_, topic)| topic.delivery.is_limited())
     }
 
     /// The name of a topic that there is.

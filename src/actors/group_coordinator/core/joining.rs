@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Cx, Ticket,
+    attempts::Cause,
     classic::{Classic, First, Gathering, State, join_refused, replace_ticket, sync_refused},
     member::{Member, Protocols, duration, own, own_bytes, own_protocols},
     request::{Answer, Caller},
@@ -173,6 +174,8 @@ impl Classic {
         let id = new_id(&instance, caller.fresh);
         let led = self.leader.as_ref() == Some(old);
         let Some(mut member) = self.forget(old, cx, ErrorCode::FencedInstanceId) else { return };
+        cx.owner_lost(old, Cause::Replaced);
+        cx.owners_changed = true;
         let protocols = own_protocols(&request.protocols);
         let chosen = self.protocol.clone().unwrap_or_default();
         let told_before = member.metadata(&chosen);
@@ -269,6 +272,9 @@ impl Classic {
             }
         };
         self.known(&id, None)?;
+        if let Some(member) = self.members.get(&id) {
+            cx.owner_leaves(&id, leaving.reason.as_ref(), member.rebalance_timeout);
+        }
         self.remove(cx, &id);
         Ok(())
     }

@@ -6,9 +6,11 @@
 //! crash could undo. When a write fails the whole coordinator is thrown away and read from the log again.
 
 mod administration;
+mod attempts;
 mod classic;
 mod commits;
 pub mod consumer;
+mod delivery;
 mod exclusive;
 mod group;
 mod holdings;
@@ -30,6 +32,7 @@ use std::{
 };
 
 use self::{
+    attempts::Loss,
     classic::Classic,
     consumer::{Consumer, stored::Fact},
     group::{Group, Protocol},
@@ -37,6 +40,7 @@ use self::{
     stored::{GroupKey, Stored},
 };
 pub use self::{
+    attempts::{AskServed, Buried, Cause, DeadLetter, Place},
     image::{Image, TopicImage},
     offsets::Committed,
     request::{
@@ -44,6 +48,7 @@ pub use self::{
     },
     survey::{Survey, Surveyed},
 };
+use super::error::Refusal;
 use crate::{
     actors::group_coordinator::assignor::Assignor,
     config::node::GroupSettings,
@@ -71,6 +76,33 @@ pub enum Effect {
     Write(Stored),
     /// Answer, once all that is to be written before is on disk.
     Answer(Ticket, Answer),
+    /// Refuse, at once.
+    Refuse(Ticket, Refusal),
+    /// Ask the partition's leader, and tell [`Coordinator::served`] before anything else.
+    AskServed(AskServed),
+    /// Append the record to the topic of dead letters, however long that takes, and tell [`Coordinator::buried`].
+    Bury(DeadLetter),
+    /// Leave the record of that partition where it is.
+    Spare {
+        /// The group.
+        group: Str,
+        /// The partition.
+        place: Place,
+    },
+    /// Say that nothing of the group becomes a dead letter any more.
+    DeadLettersStopped {
+        /// The group.
+        group: Str,
+        /// The partition with too many in a row.
+        place: Place,
+    },
+    /// Say that the partition does not stand in the way any more.
+    DeadLettersGoOn {
+        /// The group.
+        group: Str,
+        /// The partition.
+        place: Place,
+    },
 }
 
 /// What has been counted since it was last asked for.
@@ -84,6 +116,10 @@ pub struct Counts {
     pub expired_offsets: u64,
     /// Offsets that were committed.
     pub commits: u64,
+    /// Owners that were lost over a record.
+    pub attempts: u64,
+    /// Records that have become dead letters.
+    pub dead_letters: u64,
 }
 
 /// How many groups there are.
@@ -95,6 +131,8 @@ pub struct Sizes {
     pub members: usize,
     /// Partitions of topics that members subscribe to and that no member owns.
     pub unowned: usize,
+    /// Partitions whose failures have stopped the dead letters of their group.
+    pub stopped: usize,
 }
 
 /// What a step has at hand.
@@ -105,9 +143,18 @@ struct Cx<'a> {
     effects: &'a mut Vec<Effect>,
     rebalances: u64,
     lost: u64,
+    /// Owners that are lost.
+    losses: Vec<Loss>,
+    /// Somebody owns something else than before.
+    owners_changed: bool,
 }
 
-impl Cx<'_> {
+impl<'a> Cx<'a> {
+    fn new(now: Now, settings: &'a GroupSettings, image: &'a Image, effects: &'a mut Vec<Effect>) -> Self {
+        let (rebalances, lost, losses, owners_changed) = (0, 0, Vec::new(), false);
+        Self { now, settings, image, effects, rebalances, lost, losses, owners_changed }
+    }
+
     fn answer(&mut self, ticket: Ticket, answer: Answer) {
         self.effects.push(Effect::Answer(ticket, answer));
     }
@@ -148,6 +195,10 @@ pub struct Coordinator {
     /// Of all groups together.
     members: usize,
     unowned: usize,
+    /// Of all groups together: partitions whose failures have stopped dead letters.
+    stopped: usize,
+    /// What a predecessor had given up is on its way again.
+    resumed: bool,
     counts: Counts,
 }
 
@@ -167,6 +218,14 @@ impl Coordinator {
                 self.found(&key.group, TimestampMs::NONE);
                 if let Some(group) = self.groups.get_mut(&key.group) {
                     group.offsets.load(&key.topic, key.partition, value);
+                }
+            }
+            Stored::Attempts { key, value } => {
+                if value.is_some() {
+                    self.found(&key.group, TimestampMs::NONE);
+                }
+                if let Some(group) = self.groups.get_mut(&key.group) {
+                    group.attempts.load(&(key.topic, key.partition), value);
                 }
             }
             Stored::ClassicGroup { key: GroupKey { group: id }, value } => {
@@ -216,7 +275,12 @@ impl Coordinator {
 
     /// How many groups and members there are.
     pub fn sizes(&self) -> Sizes {
-        Sizes { groups: self.groups.len(), members: self.members, unowned: self.unowned }
+        Sizes {
+            groups: self.groups.len(),
+            members: self.members,
+            unowned: self.unowned,
+            stopped: self.stopped,
+        }
     }
 
     /// What has been counted since this was last called.
@@ -261,26 +325,34 @@ impl Coordinator {
             );
         }
         self.counts.expired_offsets += expired;
+        self.sweep_attempts(now, effects);
         self.drop_those_with_nothing(effects);
     }
 
     /// What holds outside of the groups from now on.
     pub fn set_image(&mut self, now: Now, image: Arc<Image>, effects: &mut Vec<Effect>) {
+        let other_limits = !self.image.limited().eq(image.limited());
         self.image = image;
+        if other_limits {
+            self.limits_changed(now, effects);
+        }
         self.follow_image(now, effects);
+        self.resumed = true;
     }
 
     /// Forgets offsets of topics that are gone.
     pub fn topics_deleted(&mut self, gone: &BTreeSet<TopicId>, effects: &mut Vec<Effect>) {
-        for Group { id, offsets, .. } in self.groups.values_mut() {
+        for Group { id, offsets, attempts, .. } in self.groups.values_mut() {
             let of_gone = |_: &Str, _, committed: &Committed| gone.contains(&committed.topic);
             offsets.forget(id, of_gone, |stored| effects.push(Effect::Write(stored)));
+            attempts.forget(id, |topic, _, _| gone.contains(&topic), effects);
         }
+        self.count_stopped();
     }
 
     fn drop_those_with_nothing(&mut self, effects: &mut Vec<Effect>) {
         self.groups.retain(|_, group| {
-            let stays = !group.is_empty() || !group.offsets.is_empty();
+            let stays = !group.is_empty() || group.keeps_anything();
             if !stays {
                 effects.extend(group.tombstones().into_iter().map(Effect::Write));
             }
@@ -306,6 +378,9 @@ impl Coordinator {
                 self.on_consumer_heartbeat(now, ticket, caller, &request, effects);
             }
             Request::Commit(commit) => self.on_commit(now, ticket, caller.version, commit, effects),
+            Request::FetchOffsets(fetch) if self.is_held(&fetch) => {
+                effects.push(Effect::Refuse(ticket, Refusal::Loading));
+            }
             Request::FetchOffsets(fetch) => {
                 let offsets = self.fetch_offsets(fetch);
                 effects.push(Effect::Answer(ticket, Answer::Offsets(offsets)));
@@ -348,14 +423,15 @@ impl Coordinator {
         change: impl FnOnce(&mut Group, &mut Cx<'_>),
     ) {
         let Some(group) = self.groups.get_mut(id) else { return };
-        let (settings, image) = (&self.settings, &*self.image);
-        let mut cx = Cx { now, settings, image, effects, rebalances: 0, lost: 0 };
+        let mut cx = Cx::new(now, &self.settings, &self.image, effects);
         let before = (group.members(), group.unowned());
         change(group, &mut cx);
+        let Cx { effects, rebalances, lost, losses, owners_changed, .. } = cx;
+        group.settle_owners(now, &losses, owners_changed, &self.image, effects);
         self.members = (self.members + group.members()).saturating_sub(before.0);
         self.unowned = (self.unowned + group.unowned()).saturating_sub(before.1);
-        self.counts.rebalances += cx.rebalances;
-        self.counts.lost_members += cx.lost;
+        self.counts.rebalances += rebalances;
+        self.counts.lost_members += lost;
         self.arm(id);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    attempts::{DeadLetter, Place},
     request::{Commit, Partitions, PerPartition},
     stored::{OffsetKey, OffsetValue, Stored},
 };
@@ -102,6 +103,36 @@ impl Offsets {
             (topic, indexes.into_iter().map(one).collect())
         };
         topics.into_iter().map(wanted).collect()
+    }
+
+    /// How far the group has come in a partition of this very topic.
+    pub(super) fn position(&self, (topic, index): &Place, id: TopicId) -> Option<Offset> {
+        let committed = self.topics.get(topic)?.get(index)?;
+        (committed.topic.is_nil() || committed.topic == id).then_some(committed.offset)
+    }
+
+    /// Moves the group past a record that has become a dead letter; says what is to be written.
+    pub(super) fn move_to(
+        &mut self,
+        group: &Str,
+        letter: &DeadLetter,
+        next: Offset,
+        leader_epoch: LeaderEpoch,
+        now: TimestampMs,
+    ) -> Stored {
+        let (topic, index) = &letter.place;
+        let metadata = Str::default();
+        let committed = Committed {
+            offset: next,
+            leader_epoch,
+            metadata,
+            topic: letter.topic,
+            stored_at: now,
+            expires_at: None,
+        };
+        let stored = committed.stored(group, topic, *index);
+        self.set(topic, *index, committed);
+        stored
     }
 
     /// Takes back every offset that `forget` names, and says what is to be written of it.

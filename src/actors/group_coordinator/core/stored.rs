@@ -19,12 +19,17 @@ const OLD_OFFSET: i16 = 0;
 /// A group of the classic protocol.
 const CLASSIC_GROUP: i16 = 2;
 
+/// What a group has failed on. Ours, and far from the kinds that Kafka has or may get.
+const ATTEMPTS: i16 = 16_384;
+
 /// The newest version of each value that is read. What is written is chosen in `write`.
 const OFFSET_VALUE_MAX: i16 = 4;
 const OFFSET_VALUE_FLEXIBLE: i16 = 4;
 const CLASSIC_VALUE_MAX: i16 = 4;
 const CLASSIC_VALUE_WRITTEN: i16 = 3;
 const CLASSIC_VALUE_FLEXIBLE: i16 = 4;
+const ATTEMPTS_VALUE_MAX: i16 = 0;
+const ATTEMPTS_VALUE_FLEXIBLE: i16 = 0;
 
 wire_structs! {
     /// Whose offset it is.
@@ -51,6 +56,26 @@ wire_structs! {
         expire_timestamp: TimestampMs [1..=1] = TimestampMs::NONE,
         /// The topic, since a name may be used again.
         topic_id: TopicId [4..; tag 0],
+    }
+
+    /// How often a record has taken its consumer down. Its key is an [`OffsetKey`].
+    struct AttemptsValue {
+        /// The topic, since a name may be used again.
+        topic_id: TopicId [0..],
+        /// The offset of the record.
+        offset: Offset [0..],
+        /// How often; 0 where only what was given up before it counts.
+        attempts: i32 [0..],
+        /// When that was the first time.
+        first: TimestampMs [0..],
+        /// When it was the last time.
+        last: TimestampMs [0..],
+        /// What happened then, for a person.
+        cause: Str [0..],
+        /// How many records before it have become dead letters without one that was consumed in between.
+        in_a_row: i32 [0..],
+        /// Whether those were so many that nothing of the group becomes a dead letter any more.
+        stopped: bool [0..],
     }
 
     /// Which group it is.
@@ -106,6 +131,13 @@ pub enum Stored {
         /// What.
         value: Option<OffsetValue>,
     },
+    /// What a group has failed on in a partition.
+    Attempts {
+        /// Where.
+        key: OffsetKey,
+        /// What.
+        value: Option<AttemptsValue>,
+    },
     /// A group of the classic protocol.
     ClassicGroup {
         /// Which.
@@ -156,6 +188,10 @@ impl Stored {
                     .map(|value| valued(value.version(), OFFSET_VALUE_FLEXIBLE, value))
                     .transpose()?,
             }),
+            Self::Attempts { key, value } => {
+                let write = |value| valued(ATTEMPTS_VALUE_MAX, ATTEMPTS_VALUE_FLEXIBLE, value);
+                Ok(KeyValue { key: keyed(ATTEMPTS, key)?, value: value.as_ref().map(write).transpose()? })
+            }
             Self::ClassicGroup { key, value } => {
                 let write = |value| valued(CLASSIC_VALUE_WRITTEN, CLASSIC_VALUE_FLEXIBLE, value);
                 Ok(KeyValue {
@@ -174,6 +210,10 @@ impl Stored {
             kind @ (OLD_OFFSET | OFFSET) => {
                 let read = |value| versioned(value, kind, OFFSET_VALUE_MAX, OFFSET_VALUE_FLEXIBLE);
                 Ok(Self::Offset { key: whole(key)?, value: value.map(read).transpose()? })
+            }
+            ATTEMPTS => {
+                let read = |value| versioned(value, ATTEMPTS, ATTEMPTS_VALUE_MAX, ATTEMPTS_VALUE_FLEXIBLE);
+                Ok(Self::Attempts { key: whole(key)?, value: value.map(read).transpose()? })
             }
             CLASSIC_GROUP => {
                 let read = |value| versioned(value, CLASSIC_GROUP, CLASSIC_VALUE_MAX, CLASSIC_VALUE_FLEXIBLE);
@@ -242,7 +282,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::{
-        ClassicGroupValue, ClassicMemberValue, GroupKey, OffsetKey, OffsetValue, Stored, StoredError,
+        AttemptsValue, ClassicGroupValue, ClassicMemberValue, GroupKey, OffsetKey, OffsetValue, Stored,
+        StoredError,
     };
     use crate::model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 
@@ -273,6 +314,21 @@ mod tests {
         Stored::ClassicGroup { key: GroupKey { group: "g".into() }, value: Some(value) }
     }
 
+    fn attempts() -> Stored {
+        let key = OffsetKey { group: "g".into(), topic: "t".into(), partition: PartitionIndex::new(7) };
+        let value = AttemptsValue {
+            topic_id: TopicId::from_bytes([7; 16]),
+            offset: Offset::new(5),
+            attempts: 2,
+            first: TimestampMs::new(1),
+            last: TimestampMs::new(2),
+            cause: "c".into(),
+            in_a_row: 3,
+            stopped: true,
+        };
+        Stored::Attempts { key, value: Some(value) }
+    }
+
     fn read_back(stored: &Stored) -> Stored {
         let record = stored.write().unwrap();
         Stored::read(record.key, record.value).unwrap()
@@ -288,7 +344,7 @@ mod tests {
             ..OffsetValue::default()
         };
         let with_topic = OffsetValue { topic_id: TopicId::random(), ..plain.clone() };
-        for stored in [offset(plain), offset(with_topic), group()] {
+        for stored in [offset(plain), offset(with_topic), attempts(), group()] {
             assert_eq!(read_back(&stored), stored);
         }
     }
@@ -328,6 +384,19 @@ mod tests {
             &written.value.unwrap()[..],
             b"\0\x03\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\x01"
         );
+    }
+
+    /// As `docs/FORMAT.md` draws it.
+    #[test]
+    fn the_bytes_of_our_own_kind_stay_as_they_are() {
+        let written = attempts().write().unwrap();
+        assert_eq!(&written.key[..], b"\x40\0\0\x01g\0\x01t\0\0\0\x07");
+        let expected = [
+            b"\0\0".as_slice(),
+            &[7; 16],
+            b"\0\0\0\0\0\0\0\x05\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\x02c\0\0\0\x03\x01\0",
+        ];
+        assert_eq!(&written.value.unwrap()[..], expected.concat());
     }
 
     #[test]

@@ -103,8 +103,8 @@ async fn groups(
     root: &SupervisorHandle,
     folder: &std::path::Path,
     topics: &TopicTable,
-    clock: &Arc<dyn Clock>,
     membership: &MembershipHandle,
+    clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Groups {
     let groups = Groups::default();
@@ -175,7 +175,7 @@ async fn broker(
     };
     let make = move |_| (Reconciler, partitions.clone());
     root.add(ChildSpec::actor("reconciler", Placement::here(), Slot::new(), make)).await.unwrap();
-    let groups = groups(root, folder, &topics, &clock, &handle, &metrics).await;
+    let groups = groups(root, folder, &topics, &handle, &clock, &metrics).await;
     Broker {
         node_id: NODE,
         membership: handle,

@@ -16,6 +16,7 @@ use crate::{
         consumer_protocol::{self, PartitionsByName, Subscription},
         core::{
             Ticket,
+            attempts::Cause,
             classic::{CONSUMER, join_refused, sync_refused},
             image::Image,
             member::{duration, own, own_protocols},
@@ -118,6 +119,7 @@ impl Consumer {
                 return if is_it { Ok(id) } else { Err((ErrorCode::FencedInstanceId, id)) };
             }
             let id = new_id(instance.unwrap_or(&caller.client_id), caller);
+            cx.owner_lost(&former, Cause::Replaced);
             self.take_place(cx, &former, &id);
             return Ok(id);
         }
@@ -238,6 +240,8 @@ impl Consumer {
         for leaving in leaving {
             let error_code = match self.leaves(&leaving) {
                 Ok(id) => {
+                    let poll = self.members.get(&id).map(|member| member.profile.rebalance_timeout);
+                    cx.owner_leaves(&id, leaving.reason.as_ref(), poll.unwrap_or_default());
                     gone.push(id);
                     ErrorCode::None
                 }

@@ -196,6 +196,7 @@ impl Consumer {
             cx.write(Stored::Consumer(fact));
         }
         (member.standing.epoch, member.standing.previous) = (JOINS, JOINS);
+        cx.owners_changed = true;
         for partition in member.standing.owned() {
             self.owners.insert(partition, id.clone());
         }
@@ -268,7 +269,9 @@ impl Consumer {
         request: &ConsumerGroupHeartbeatRequest,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refused> {
         let id = own(&request.member_id);
-        self.known(&id, request.instance_id.as_ref())?;
+        let poll = self.known(&id, request.instance_id.as_ref())?.profile.rebalance_timeout;
+        // Nothing is said of why, here or in any version; a consumer's poll time-out is its rebalance time-out.
+        cx.owner_leaves(&id, None, poll);
         if request.member_epoch == LEAVES {
             self.remove(cx, std::slice::from_ref(&id));
         } else if let Some(member) = self.members.get_mut(&id) {

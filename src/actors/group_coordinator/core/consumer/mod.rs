@@ -32,6 +32,7 @@ use self::{
 };
 use super::{
     Cx,
+    attempts::{Cause, Share},
     image::Image,
     member::own,
     stored::{GroupKey, Stored},
@@ -292,6 +293,17 @@ impl Consumer {
         XxHash64::oneshot(0, &bytes).cast_signed()
     }
 
+    /// What each member owns.
+    pub(super) fn shares(&self, image: &Image) -> Vec<Share> {
+        let share = |(id, member): (&Str, &Member)| Share {
+            member: id.clone(),
+            client_id: member.profile.client_id.clone(),
+            client_host: member.profile.client_host.clone(),
+            partitions: classic::by_name(&member.standing.assigned, image),
+        };
+        self.members.iter().map(share).collect()
+    }
+
     /// Moves a member towards its target as far as it may go; whether what it is assigned is another thing now.
     fn reconcile(&mut self, cx: &mut Cx<'_>, id: &Str, owned: Option<&Partitions>) -> bool {
         let owners = &mut self.owners;
@@ -305,6 +317,7 @@ impl Consumer {
         member.acts_by = (next.state == State::Unrevoked)
             .then(|| cx.now.monotonic.saturating_add(member.profile.rebalance_timeout));
         let changed = next.assigned != member.standing.assigned;
+        cx.owners_changed |= changed;
         member.standing = next;
         cx.write(Stored::Consumer(standing_of(&self.id, id, &member.standing)));
         changed
@@ -314,6 +327,7 @@ impl Consumer {
     fn remove(&mut self, cx: &mut Cx<'_>, ids: &[Str]) {
         for id in ids {
             let Some(member) = self.members.remove(id) else { continue };
+            cx.owners_changed = true;
             for partition in member.standing.owned() {
                 self.owners.remove(&partition);
             }
@@ -334,8 +348,15 @@ impl Consumer {
     /// Does what time demands by now.
     pub(super) fn check(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now.monotonic;
-        let late = |(id, member): (&Str, &Member)| (member.due() <= now).then(|| id.clone());
-        let late: Vec<_> = self.members.iter().filter_map(late).collect();
+        let mut late = Vec::new();
+        for (id, member) in self.members.iter().filter(|(_, member)| member.due() <= now) {
+            let cause = if member.deadline <= now { Cause::SessionEnded } else { Cause::RebalanceMissed };
+            // One that has left for a while has done so in good order.
+            if member.standing.epoch != AWAY {
+                cx.owner_lost(id, cause);
+            }
+            late.push(id.clone());
+        }
         cx.lost += late.len() as u64;
         self.remove(cx, &late);
     }

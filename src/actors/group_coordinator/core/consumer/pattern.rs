@@ -40,7 +40,9 @@ mod tests {
     fn an_expression_is_for_whole_names_and_never_for_the_nodes_own_topics() {
         let ids: Vec<_> = (0..4).map(|id| TopicId::from_bytes([id; 16])).collect();
         let names = ["orders", "orders-eu", "__consumer_offsets", "old-orders"];
-        let topic = |(name, id): (&str, &TopicId)| (Str::from(name), TopicImage { id: *id, partitions: 1 });
+        let topic = |(name, id): (&str, &TopicId)| {
+            (Str::from(name), TopicImage { id: *id, partitions: 1, ..TopicImage::default() })
+        };
         let image = Image::new(names.into_iter().zip(&ids).map(topic).collect());
         let matched = |expression| Pattern::new(expression, &image).unwrap().topics;
         assert_eq!(matched("orders.*"), [ids[0], ids[1]].into());

@@ -80,7 +80,7 @@ impl Consumers {
     }
 
     pub(super) fn set_partitions(&mut self, partitions: i32) {
-        self.topics.insert("t".into(), TopicImage { id: topic(), partitions });
+        self.topics.insert("t".into(), TopicImage { id: topic(), partitions, ..TopicImage::default() });
         self.tell();
     }
 
@@ -91,7 +91,7 @@ impl Consumers {
 
     pub(super) fn add_topic(&mut self, name: &'static str, id: u8) {
         let id = crate::model::TopicId::from_bytes([id; 16]);
-        self.topics.insert(name.into(), TopicImage { id, partitions: 1 });
+        self.topics.insert(name.into(), TopicImage { id, partitions: 1, ..TopicImage::default() });
         self.tell();
     }
 

@@ -1,3 +1,4 @@
+mod attempts;
 mod consumer;
 mod consumers;
 mod exclusive;

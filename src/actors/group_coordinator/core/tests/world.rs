@@ -6,10 +6,11 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::super::{
-    Answer, Caller, Commit, CommitTopic, Committed, Coordinator, Effect, FetchOffsets, Image, Now,
-    Partitions, Request, Ticket, TopicImage, stored::Stored,
+    Answer, Buried, Caller, Commit, CommitTopic, Committed, Coordinator, DeadLetter, Effect, FetchOffsets,
+    Image, Now, Partitions, Request, Ticket, TopicImage, stored::Stored,
 };
 use crate::{
+    actors::partition::Served,
     config::node::GroupSettings,
     model::{Offset, PartitionIndex, TimestampMs, TopicId},
     wire::{
@@ -39,6 +40,15 @@ pub(super) struct World {
     pub(super) log: Vec<Stored>,
     pub(super) answers: BTreeMap<Ticket, Answer>,
     pub(super) version: i16,
+    /// What was served of each partition of the topic.
+    pub(super) served: BTreeMap<PartitionIndex, Served>,
+    pub(super) log_start: Offset,
+    /// Records that are to become dead letters.
+    pub(super) letters: Vec<DeadLetter>,
+    /// Requests that were told to wait.
+    pub(super) refused: Vec<Ticket>,
+    /// What was said of dead letters: whether they stop.
+    pub(super) said: Vec<bool>,
 }
 
 /// A join as a test says it.
@@ -80,6 +90,11 @@ impl World {
             log: Vec::new(),
             answers: BTreeMap::new(),
             version: 9,
+            served: BTreeMap::new(),
+            log_start: Offset::new(0),
+            letters: Vec::new(),
+            refused: Vec::new(),
+            said: Vec::new(),
         }
     }
 
@@ -88,7 +103,8 @@ impl World {
     }
 
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
+        let mut effects = std::collections::VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Write(stored) => {
                     // As it would come back from the disk.
@@ -99,6 +115,19 @@ impl World {
                 Effect::Answer(ticket, answer) => {
                     assert!(self.answers.insert(ticket, answer).is_none(), "answered twice: {ticket:?}");
                 }
+                Effect::Refuse(ticket, _) => self.refused.push(ticket),
+                Effect::AskServed(ask) => {
+                    let served = self.served.entry(ask.place.1).or_default();
+                    let (at, mut more) = (ask.answer(served, self.log_start), Vec::new());
+                    self.coordinator.served(self.now(), &ask, at, &mut more);
+                    effects.extend(more);
+                }
+                Effect::Bury(letter) => self.letters.push(letter),
+                Effect::Spare { group, place } => {
+                    self.letters.retain(|letter| letter.group != group || letter.place != place);
+                }
+                Effect::DeadLettersStopped { .. } => self.said.push(true),
+                Effect::DeadLettersGoOn { .. } => self.said.push(false),
             }
         }
     }
@@ -141,22 +170,35 @@ impl World {
             self.coordinator.load(stored);
         }
         self.coordinator.loaded(self.now());
-        self.look();
+        // What a process keeps in memory is gone.
+        (self.served, self.letters) = (BTreeMap::new(), Vec::new());
+        self.set_image(Image::clone(&self.image));
+    }
+
+    pub(super) fn set_image(&mut self, image: Image) {
+        self.image = Arc::new(image);
+        let mut effects = Vec::new();
+        self.coordinator.set_image(self.now(), Arc::clone(&self.image), &mut effects);
+        self.carry_out(effects);
     }
 
     /// These topics there are from now on, each with so many partitions.
     pub(super) fn set_topics(&mut self, topics: &[(&'static str, i32)]) {
         let topic = |(name, partitions): &(&'static str, i32)| {
-            (Str::from(*name), TopicImage { id: topic_named(name), partitions: *partitions })
+            let (id, partitions) = (topic_named(name), *partitions);
+            (Str::from(*name), TopicImage { id, partitions, ..TopicImage::default() })
         };
-        self.image = Arc::new(Image::new(topics.iter().map(topic).collect()));
-        self.look();
+        self.set_image(Image::new(topics.iter().map(topic).collect()));
     }
 
-    fn look(&mut self) {
+    /// The first of the dead letters is on disk, or its record is not there any more.
+    #[track_caller]
+    pub(super) fn buried(&mut self, buried: Buried) -> DeadLetter {
+        let letter = self.letters.remove(0);
         let mut effects = Vec::new();
-        self.coordinator.set_image(self.now(), Arc::clone(&self.image), &mut effects);
+        self.coordinator.buried(self.now(), &letter, buried, &mut effects);
         self.carry_out(effects);
+        letter
     }
 
     /// A heartbeat of a member whose partitions the coordinator assigns.
@@ -259,12 +301,21 @@ impl World {
     }
 
     pub(super) fn leave(&mut self, member: &Str, instance: Option<Str>) -> ErrorCode {
+        self.leave_because(member, instance, None)
+    }
+
+    pub(super) fn leave_because(
+        &mut self,
+        member: &Str,
+        instance: Option<Str>,
+        reason: Option<&'static str>,
+    ) -> ErrorCode {
         let ticket = self.ask(Request::Leave(LeaveGroupRequest {
             group_id: "g".into(),
             members: vec![MemberIdentity {
                 member_id: member.clone(),
                 group_instance_id: instance,
-                reason: None,
+                reason: reason.map(Str::from_static),
             }],
             ..LeaveGroupRequest::default()
         }));

@@ -1,0 +1,423 @@
+//! Which record takes its consumers down, how often it has, and when it is given up.
+//!
+//! A client that dies says nothing about it, so an attempt is inferred: an owner is lost while the record at the
+//! group's position had been served to it. The position is the committed one, or where nothing is committed the
+//! first that the owner was given. A commit that moves it clears the count; past the limit the record goes to the
+//! topic of dead letters, and only when it is there on disk the position moves behind it. Meanwhile nobody is told the
+//! position, so that no other owner begins at that record (S22).
+//!
+//! Counts are kept in the log beside the offsets, so a coordinator that dies between two attempts loses none.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Effect, Now,
+    image::Image,
+    offsets::Offsets,
+    stored::{AttemptsValue, OffsetKey, Stored},
+};
+use crate::{
+    actors::{
+        group_coordinator::consumer_protocol::PartitionsByName,
+        partition::{ClientKey, Served, ServedQuery},
+    },
+    config::topic::Delivery,
+    model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId},
+    wire::Str,
+};
+
+/// A partition by the name of its topic.
+pub type Place = (Str, PartitionIndex);
+
+/// How an owner was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It said nothing for as long as its session lasts: as a rule it died.
+    SessionEnded,
+    /// It did not come back within its rebalance time-out.
+    RebalanceMissed,
+    /// It was told of its new generation and never asked for its share.
+    SyncMissed,
+    /// It left because its application took too long.
+    PollTimedOut,
+    /// It left without saying why, long after it had been given the record.
+    LeftLate,
+    /// Another process took its place as a static member.
+    Replaced,
+}
+
+impl Cause {
+    /// As a dead letter has it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::SessionEnded => "the consumer's session timed out",
+            Self::RebalanceMissed => "the consumer did not rejoin within its rebalance timeout",
+            Self::SyncMissed => "the consumer did not ask for its assignment",
+            Self::PollTimedOut => "the consumer left after its poll timeout",
+            Self::LeftLate => "the consumer left a poll timeout or longer after it had got the record",
+            Self::Replaced => "the consumer was replaced by another with the same instance id",
+        }
+    }
+}
+
+/// An owner that is lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) member: Str,
+    pub(super) cause: Cause,
+    /// It counts only if the record had been served by then: else the member may have left in good order.
+    pub(super) until: Option<Duration>,
+}
+
+/// What a member owns.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    pub(super) member: Str,
+    pub(super) client_id: Str,
+    pub(super) client_host: Str,
+    pub(super) partitions: PartitionsByName,
+}
+
+/// A question to the partition's leader: which record had the lost owner been given?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskServed {
+    /// The group.
+    pub group: Str,
+    /// The partition.
+    pub place: Place,
+    /// Its topic's id.
+    pub topic: TopicId,
+    /// Where the group stands; `None`: where the client began.
+    pub position: Option<Offset>,
+    /// The client, and when.
+    pub query: ServedQuery,
+    /// How the owner was lost.
+    pub cause: Cause,
+}
+
+impl AskServed {
+    /// The offset at which an attempt is to be counted, by what was served of the partition.
+    pub fn answer(&self, served: &Served, log_start: Offset) -> Option<Offset> {
+        match self.position {
+            Some(position) if position >= log_start => served.has(&self.query, position).then_some(position),
+            // Nobody can begin at a position that is deleted.
+            Some(_) | None => served.first(&self.query).filter(|first| *first >= log_start),
+        }
+    }
+}
+
+/// A record that is to go to the topic of dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The group that gives it up.
+    pub group: Str,
+    /// The partition that it is in.
+    pub place: Place,
+    /// Its topic's id.
+    pub topic: TopicId,
+    /// Its offset.
+    pub offset: Offset,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The first time that it failed.
+    pub first: TimestampMs,
+    /// The last time.
+    pub last: TimestampMs,
+    /// What happened then.
+    pub cause: Str,
+}
+
+/// What became of such a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buried {
+    /// It is in the topic of dead letters, on disk.
+    There {
+        /// The offset to go on from.
+        next: Offset,
+        /// The leader epoch of the record.
+        leader_epoch: LeaderEpoch,
+    },
+    /// It is not there any more to be read.
+    Gone,
+}
+
+#[derive(Clone, Debug)]
+struct Owner {
+    member: Str,
+    client: ClientKey,
+    /// Since when it has owned the partition without a break.
+    since: Duration,
+}
+
+/// A record that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tries {
+    topic: TopicId,
+    offset: Offset,
+    count: u32,
+    first: TimestampMs,
+    last: TimestampMs,
+    cause: Str,
+    in_a_row: u32,
+    stopped: bool,
+    /// It is on its way to the dead letters.
+    moving: bool,
+}
+
+/// What one group has failed on, and who could.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attempts {
+    /// Of partitions with a limit.
+    owners: BTreeMap<Place, Owner>,
+    tries: BTreeMap<Place, Tries>,
+}
+
+impl Attempts {
+    /// Whether nothing of it is in the log.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tries.is_empty()
+    }
+
+    /// Partitions whose failures have stopped the group's dead letters.
+    pub(super) fn stopped(&self) -> usize {
+        self.tries.values().filter(|tries| tries.stopped).count()
+    }
+
+    /// Whether the group's position there is not to be told now.
+    pub(super) fn holds(&self, place: &Place) -> bool {
+        self.tries.get(place).is_some_and(|tries| tries.moving)
+    }
+
+    /// Who owns what from now on. Whoever owned a partition before has owned it since then.
+    pub(super) fn set_owners(&mut self, now: Now, image: &Image, shares: Vec<Share>) {
+        let mut before = std::mem::take(&mut self.owners);
+        for Share { member, client_id, client_host, partitions } in shares {
+            let client = ClientKey::new(&client_id, &client_host);
+            let places = partitions
+                .into_iter()
+                .flat_map(|(topic, indexes)| indexes.into_iter().map(move |index| (topic.clone(), index)));
+            for place in places.filter(|place| limit(image, place).is_some()) {
+                let same = before.remove(&place).filter(|owner| owner.member == member);
+                let since = same.map_or(now.monotonic, |owner| owner.since);
+                self.owners.insert(place, Owner { member: member.clone(), client, since });
+            }
+        }
+    }
+
+    /// An owner is lost: asks for each of its partitions whether that is an attempt on a record.
+    pub(super) fn owner_lost(
+        &mut self,
+        group: &Str,
+        loss: &Loss,
+        image: &Image,
+        offsets: &Offsets,
+    ) -> Vec<Effect> {
+        let mut asks = Vec::new();
+        self.owners.retain(|place, owner| {
+            if owner.member != loss.member {
+                return true;
+            }
+            if let Some(topic) = image.topics.get(&place.0) {
+                let query = ServedQuery { client: owner.client, since: owner.since, until: loss.until };
+                asks.push(Effect::AskServed(AskServed {
+                    group: group.clone(),
+                    place: place.clone(),
+                    topic: topic.id,
+                    position: offsets.position(place, topic.id),
+                    query,
+                    cause: loss.cause,
+                }));
+            }
+            false
+        });
+        asks
+    }
+
+    /// The lost owner had been given the record at `offset`: that is an attempt.
+    pub(super) fn count(
+        &mut self,
+        now: Now,
+        ask: &AskServed,
+        offset: Offset,
+        delivery: &Delivery,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(limit) = delivery.limit(ask.place.1) else { return };
+        let tries = self.tries.entry(ask.place.clone()).or_insert_with(|| Tries::at(ask.topic, offset));
+        if tries.moving {
+            return;
+        }
+        if tries.offset != offset || tries.topic != ask.topic {
+            *tries = Tries::at(ask.topic, offset);
+        }
+        if tries.count == 0 {
+            tries.first = now.wall;
+        }
+        tries.count = tries.count.saturating_add(1);
+        (tries.last, tries.cause) = (now.wall, Str::from_static(ask.cause.text()));
+        if tries.count >= limit {
+            self.give_up(&ask.group, &ask.place, delivery, effects);
+        }
+        if let Some(tries) = self.tries.get(&ask.place) {
+            effects.push(Effect::Write(tries.stored(&ask.group, &ask.place)));
+        }
+    }
+
+    /// The record has failed too often: it goes to the dead letters, unless it is one of too many.
+    fn give_up(&mut self, group: &Str, place: &Place, delivery: &Delivery, effects: &mut Vec<Effect>) {
+        let group_stopped = self.stopped() > 0;
+        let Some(tries) = self.tries.get_mut(place) else { return };
+        let too_many = delivery.max_consecutive > 0 && tries.in_a_row >= delivery.max_consecutive;
+        if too_many && !tries.stopped {
+            tries.stopped = true;
+            effects.push(Effect::DeadLettersStopped { group: group.clone(), place: place.clone() });
+        }
+        if too_many || group_stopped {
+            return;
+        }
+        tries.moving = true;
+        effects.push(Effect::Bury(DeadLetter {
+            group: group.clone(),
+            place: place.clone(),
+            topic: tries.topic,
+            offset: tries.offset,
+            attempts: tries.count,
+            first: tries.first,
+            last: tries.last,
+            cause: tries.cause.clone(),
+        }));
+    }
+
+    /// What the coordinator that was before had given up and not moved past.
+    pub(super) fn resume(&mut self, group: &Str, image: &Image, effects: &mut Vec<Effect>) {
+        let spent = self.tries.iter().filter(|(place, tries)| {
+            limit(image, place).is_some_and(|limit| tries.count >= limit) && !tries.moving
+        });
+        let spent: Vec<_> = spent.map(|(place, _)| place.clone()).collect();
+        for place in spent {
+            if let Some(topic) = image.topics.get(&place.0) {
+                self.give_up(group, &place, &topic.delivery, effects);
+            }
+        }
+    }
+
+    /// Whether `letter` is still on its way, so that what became of it counts.
+    pub(super) fn awaits(&self, letter: &DeadLetter) -> bool {
+        let tries = self.tries.get(&letter.place);
+        tries
+            .is_some_and(|tries| tries.moving && tries.offset == letter.offset && tries.topic == letter.topic)
+    }
+
+    /// The record is a dead letter, and the position is now `next`.
+    pub(super) fn moved_past(&mut self, group: &Str, place: &Place, next: Offset, effects: &mut Vec<Effect>) {
+        let Some(tries) = self.tries.get_mut(place) else { return };
+        let in_a_row = tries.in_a_row.saturating_add(1);
+        *tries = Tries { in_a_row, last: tries.last, ..Tries::at(tries.topic, next) };
+        effects.push(Effect::Write(tries.stored(group, place)));
+    }
+
+    /// A consumer or an administrator has committed `offset`. Whether anything is forgotten.
+    pub(super) fn committed(
+        &mut self,
+        group: &Str,
+        place: &Place,
+        offset: Offset,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let moved = self.tries.get(place).is_some_and(|tries| tries.offset != offset);
+        if moved {
+            self.forget(group, |_, other, _| other == place, effects);
+        }
+        moved
+    }
+
+    /// Limits are others: what is on its way where there is none any more, stays.
+    pub(super) fn spare_unlimited(&mut self, group: &Str, image: &Image, effects: &mut Vec<Effect>) {
+        for (place, tries) in &mut self.tries {
+            if tries.moving && limit(image, place).is_none() {
+                tries.moving = false;
+                effects.push(Effect::Spare { group: group.clone(), place: place.clone() });
+            }
+        }
+    }
+
+    /// Takes back what `goes` names: by topic, partition and when it was last tried.
+    pub(super) fn forget(
+        &mut self,
+        group: &Str,
+        goes: impl Fn(TopicId, &Place, TimestampMs) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.tries.retain(|place, tries| {
+            if !goes(tries.topic, place, tries.last) {
+                return true;
+            }
+            if tries.moving {
+                effects.push(Effect::Spare { group: group.clone(), place: place.clone() });
+            }
+            if tries.stopped {
+                effects.push(Effect::DeadLettersGoOn { group: group.clone(), place: place.clone() });
+            }
+            effects.push(Effect::Write(Stored::Attempts { key: key(group, place), value: None }));
+            false
+        });
+    }
+
+    /// What the log said.
+    pub(super) fn load(&mut self, place: &Place, value: Option<AttemptsValue>) {
+        match value {
+            Some(value) => {
+                let place = (Str::from(place.0.as_str()), place.1);
+                self.tries.insert(place, Tries::of_value(&value));
+            }
+            None => {
+                self.tries.remove(place);
+            }
+        }
+    }
+}
+
+impl Tries {
+    /// A record that has not failed yet.
+    fn at(topic: TopicId, offset: Offset) -> Self {
+        let (first, last) = (TimestampMs::NONE, TimestampMs::NONE);
+        let (count, in_a_row, stopped, moving) = (0, 0, false, false);
+        Self { topic, offset, count, first, last, cause: Str::default(), in_a_row, stopped, moving }
+    }
+
+    fn stored(&self, group: &Str, place: &Place) -> Stored {
+        let value = AttemptsValue {
+            topic_id: self.topic,
+            offset: self.offset,
+            attempts: i32::try_from(self.count).unwrap_or(i32::MAX),
+            first: self.first,
+            last: self.last,
+            cause: self.cause.clone(),
+            in_a_row: i32::try_from(self.in_a_row).unwrap_or(i32::MAX),
+            stopped: self.stopped,
+        };
+        Stored::Attempts { key: key(group, place), value: Some(value) }
+    }
+
+    fn of_value(value: &AttemptsValue) -> Self {
+        Self {
+            topic: value.topic_id,
+            offset: value.offset,
+            count: u32::try_from(value.attempts).unwrap_or(0),
+            first: value.first,
+            last: value.last,
+            cause: Str::from(value.cause.as_str()),
+            in_a_row: u32::try_from(value.in_a_row).unwrap_or(0),
+            stopped: value.stopped,
+            moving: false,
+        }
+    }
+}
+
+fn key(group: &Str, (topic, partition): &Place) -> OffsetKey {
+    OffsetKey { group: group.clone(), topic: topic.clone(), partition: *partition }
+}
+
+fn limit(image: &Image, (topic, partition): &Place) -> Option<u32> {
+    image.topics.get(topic)?.delivery.limit(*partition)
+}
