@@ -130,8 +130,11 @@ fn groups(core: &mut Coordinator) -> BTreeSet<Str> {
     }
 }
 
+/// A partition of a topic, and what is committed for it.
+type Essence = (Str, i32, Option<(i64, Str)>);
+
 /// What of an offset is kept in the log at any version of the record.
-fn essence(found: &PerPartition<Option<Committed>>) -> Vec<(Str, i32, Option<(i64, Str)>)> {
+fn essence(found: &PerPartition<Option<Committed>>) -> Vec<Essence> {
     let of_topic = |(topic, found): &(Str, Vec<_>)| {
         let one = |(index, committed): &(polylogue::model::PartitionIndex, Option<Committed>)| {
             let kept = committed.as_ref().map(|kept| (kept.offset.get(), kept.metadata.clone()));
@@ -282,9 +285,18 @@ impl Checks {
         }
         let newest = self.groups.get(group).map_or(0, |value| value.generation);
         hold!(generation >= newest, FENCED, "{group}: {member} of {generation}, {newest} is settled");
-        let was_let_in = self.joined.contains(&(group.clone(), generation, member.clone()));
+        let was_let_in = self.joined.contains(&(group.clone(), generation, member.clone()))
+            || self.was_carried(group, generation, member, core);
         hold!(was_let_in, FENCED, "{group}: {member} was never in generation {generation}");
         Ok(())
+    }
+
+    /// A static member that is away when a generation begins is in it without having been told.
+    fn was_carried(&self, group: &Str, generation: i32, member: &Str, core: &mut Coordinator) -> bool {
+        let mut members = describe(core, group).members.into_iter();
+        let is_static = members.any(|one| one.member_id == *member && one.group_instance_id.is_some());
+        let was_in = |(of, at, who): &(Str, i32, Str)| of == group && *at < generation && who == member;
+        is_static && self.joined.iter().any(was_in)
     }
 
     /// A client is told this; it rests on the first `after` records.

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(
     clippy::wildcard_enum_match_arm,
+    clippy::match_wildcard_for_single_variants,
     reason = "the core may learn requests that this world does not use"
 )]
 

@@ -350,17 +350,13 @@ impl World {
             }
             Some(Flushing::Done(done)) => {
                 let Some(log) = &mut self.node.log else { return Ok(()) };
-                match log.finish_flush(done) {
-                    Ok(flushed) => {
-                        self.trace.say(self.now, format_args!("flushed up to {flushed}"));
-                        self.flush_if_needed();
-                        self.on_flushed(flushed)
-                    }
-                    Err(_) => {
-                        self.log_failed();
-                        Ok(())
-                    }
-                }
+                let Ok(flushed) = log.finish_flush(done) else {
+                    self.log_failed();
+                    return Ok(());
+                };
+                self.trace.say(self.now, format_args!("flushed up to {flushed}"));
+                self.flush_if_needed();
+                self.on_flushed(flushed)
             }
             None => Ok(()),
         }
