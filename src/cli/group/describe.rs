@@ -46,6 +46,7 @@ pub(in crate::cli) struct Flags {
 
 #[derive(Args, Debug)]
 #[group(multiple = false)]
+#[allow(clippy::struct_excessive_bools, reason = "one flag each, of which clap lets one be given")]
 struct ViewFlags {
     /// Only partitions: committed offset, log end, lag and owner.
     #[arg(long)]
@@ -198,7 +199,9 @@ fn with_group<'a>(head: &[&'a str]) -> Vec<&'a str> {
 }
 
 fn named(group: &str, mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
-    rows.iter_mut().for_each(|row| row.insert(0, group.to_owned()));
+    for row in &mut rows {
+        row.insert(0, group.to_owned());
+    }
     rows
 }
 

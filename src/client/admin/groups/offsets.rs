@@ -104,7 +104,11 @@ impl Admin {
         let codes = response.topics.iter().flat_map(|topic| {
             topic.partitions.iter().map(|answer| (&topic.name, answer.partition_index, answer.error_code))
         });
-        outcomes(ApiKey::OffsetCommit, offsets.iter().map(|to| (&to.topic, to.partition)), codes.collect())
+        outcomes(
+            ApiKey::OffsetCommit,
+            offsets.iter().map(|to| (&to.topic, to.partition)),
+            &codes.collect::<Vec<_>>(),
+        )
     }
 
     /// Forgets offsets of partitions that no member of the group reads.
@@ -128,7 +132,11 @@ impl Admin {
         let codes = response.topics.iter().flat_map(|topic| {
             topic.partitions.iter().map(|answer| (&topic.name, answer.partition_index, answer.error_code))
         });
-        outcomes(ApiKey::OffsetDelete, partitions.iter().map(|(topic, at)| (topic, *at)), codes.collect())
+        outcomes(
+            ApiKey::OffsetDelete,
+            partitions.iter().map(|(topic, at)| (topic, *at)),
+            &codes.collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -145,7 +153,7 @@ type Code<'a> = (&'a Str, PartitionIndex, ErrorCode);
 fn outcomes<'a>(
     api: ApiKey,
     asked: impl Iterator<Item = (&'a TopicName, PartitionIndex)>,
-    codes: Vec<Code<'_>>,
+    codes: &[Code<'_>],
 ) -> Result<Vec<PartitionOutcome>, ClientError> {
     let one = |(topic, partition): (&TopicName, PartitionIndex)| {
         let answered = |(name, index, _): &&Code<'_>| name.as_str() == topic.as_str() && *index == partition;

@@ -211,6 +211,8 @@ fn by_topic(assignment: &by_server::Assignment) -> OwnedPartitions {
     for topic in &assignment.topic_partitions {
         owned.entry(text(&topic.topic_name)).or_default().extend(&topic.partitions);
     }
-    owned.values_mut().for_each(|partitions| partitions.sort());
+    for partitions in owned.values_mut() {
+        partitions.sort();
+    }
     owned
 }
