@@ -133,6 +133,18 @@ fn the_lines_are_those_of_the_documentation() {
 }
 
 #[test]
+fn every_line_of_the_documentation_is_read_and_written_alike() {
+    let lines = include_str!("../../../docs/FORMAT.md").lines().filter(|line| line.starts_with("{\"at_us\""));
+    let mut read = 0;
+    for line in lines {
+        let entry: Entry = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(serde_json::to_string(&entry).unwrap(), line);
+        read += 1;
+    }
+    assert!(read >= 20, "{read} lines");
+}
+
+#[test]
 fn lines_of_many_threads_are_whole_and_each_thread_keeps_its_order() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history");

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -45,6 +45,8 @@ use crate::workload::Topic;
 
 /// Without a word for so long a member counts as dead.
 pub(crate) const SESSION: Duration = Duration::from_secs(2);
+/// Long enough that the others have gone on in another generation when a member wakes up.
+pub(crate) const STALL: Duration = Duration::from_millis(3500);
 const HEARTBEAT: Duration = Duration::from_millis(300);
 /// How long the others may have to wait for a member that is alive.
 const REBALANCE: Duration = Duration::from_secs(10);
@@ -59,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) history: Arc<HistoryWriter>,
     /// Members are to leave.
     pub(crate) over: AtomicBool,
+    /// Commits that are not answered yet.
+    pub(crate) committing: AtomicUsize,
     /// How far each partition was consumed, by whomever.
     pub(crate) consumed: Vec<AtomicI64>,
     /// How far each partition was committed, when somebody last looked.
@@ -112,11 +116,19 @@ pub(crate) struct Member {
     settled: bool,
     held: BTreeMap<PartitionIndex, Held>,
     heartbeat_due: Instant,
+    /// It is to be of no use for a while, as a process that the machine has forgotten.
+    stalls: Arc<AtomicBool>,
 }
 
 impl Member {
-    pub(crate) fn new(shared: &Arc<Shared>, name: &str, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        name: &str,
+        random: fastrand::Rng,
+        stalls: &Arc<AtomicBool>,
+    ) -> Self {
         Self {
+            stalls: Arc::clone(stalls),
             link: Link::new(&shared.bootstrap, &shared.group, name),
             shared: Arc::clone(shared),
             name: name.to_owned(),
@@ -300,17 +312,28 @@ impl Member {
                 }
                 held.next = Offset::new(record.offset.get() + 1);
                 self.work_on(partition, &record);
+                if self.stalls.swap(false, Ordering::SeqCst) {
+                    self.stall(partition).await?;
+                }
                 if self.random.u8(0..40) == 0 {
                     // Some records are more work.
                     sleep(Duration::from_millis(self.random.u64(1..10))).await;
                 }
-                if self.random.u8(0..8) == 0 {
+                if self.random.u8(0..4) == 0 {
                     self.commit(partition).await?;
                 }
                 self.heartbeat().await?;
             }
         }
         Ok(())
+    }
+
+    /// Does nothing for longer than the others wait, and then goes on as if nothing had been.
+    async fn stall(&mut self, partition: PartitionIndex) -> Result<(), Trouble> {
+        self.shared.record(&Event::Note(format!("{} stalls", self.name)));
+        sleep(STALL).await;
+        self.shared.record(&Event::Note(format!("{} goes on", self.name)));
+        self.commit(partition).await
     }
 
     fn work_on(&self, partition: PartitionIndex, record: &RecordRef<'_>) {
@@ -357,7 +380,10 @@ impl Member {
             ..OffsetCommitRequest::default()
         };
         self.shared.record(&Event::CommitAsked(commit.clone()));
-        let answer = match self.link.ask(&request, Duration::ZERO).await {
+        self.shared.committing.fetch_add(1, Ordering::SeqCst);
+        let answer = self.link.ask(&request, Duration::ZERO).await;
+        self.shared.committing.fetch_sub(1, Ordering::SeqCst);
+        let answer = match answer {
             Ok(mut answer) => answer.topics.remove(0).partitions.remove(0).error_code,
             Err(trouble) => {
                 // What found no coordinator to go to has not left at all.
