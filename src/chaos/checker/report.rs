@@ -155,7 +155,7 @@ pub struct GroupCounts {
     pub commits: u64,
     /// Commits that were refused for certain.
     pub commits_refused: u64,
-    /// Commits of which nobody knows.
+    /// Commits of which nobody knows whether they hold.
     pub commits_unknown: u64,
     /// Positions told.
     pub positions: u64,

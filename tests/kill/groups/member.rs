@@ -61,12 +61,30 @@ pub(crate) struct Shared {
     pub(crate) history: Arc<HistoryWriter>,
     /// Members are to leave.
     pub(crate) over: AtomicBool,
-    /// Commits that are not answered yet.
+    /// They have left.
+    pub(crate) left: AtomicBool,
+    /// Commits that somebody waits for the answer of.
     pub(crate) committing: AtomicUsize,
     /// How far each partition was consumed, by whomever.
     pub(crate) consumed: Vec<AtomicI64>,
     /// How far each partition was committed, when somebody last looked.
     pub(crate) committed: Vec<AtomicI64>,
+}
+
+/// One of those that are under way, until it is dropped: also with the task that waits for it.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn one_of(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Ordering::SeqCst);
+        Self(all)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Shared {
@@ -380,9 +398,9 @@ impl Member {
             ..OffsetCommitRequest::default()
         };
         self.shared.record(&Event::CommitAsked(commit.clone()));
-        self.shared.committing.fetch_add(1, Ordering::SeqCst);
+        let under_way = UnderWay::one_of(&self.shared.committing);
         let answer = self.link.ask(&request, Duration::ZERO).await;
-        self.shared.committing.fetch_sub(1, Ordering::SeqCst);
+        drop(under_way);
         let answer = match answer {
             Ok(mut answer) => answer.topics.remove(0).partitions.remove(0).error_code,
             Err(trouble) => {

@@ -35,7 +35,7 @@ use polylogue::{
     model::{NodeId, PartitionIndex, TopicName},
 };
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::{Builder, Handle, Runtime},
     task::JoinHandle,
     time::sleep,
 };
@@ -87,7 +87,7 @@ fn history_path(seed: u64) -> PathBuf {
 /// The group's members, of which there are always as many.
 struct Members {
     shared: Arc<Shared>,
-    runtime: Runtime,
+    runtime: Handle,
     random: fastrand::Rng,
     alive: Vec<Living>,
     came: usize,
@@ -101,9 +101,9 @@ struct Living {
 }
 
 impl Members {
-    fn start(shared: &Arc<Shared>, random: fastrand::Rng) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut members = Self { shared: Arc::clone(shared), runtime, random, alive: Vec::new(), came: 0 };
+    fn start(runtime: &Runtime, shared: &Arc<Shared>, random: fastrand::Rng) -> Self {
+        let (shared, runtime) = (Arc::clone(shared), runtime.handle().clone());
+        let mut members = Self { shared, runtime, random, alive: Vec::new(), came: 0 };
         (0..MEMBERS).for_each(|_| members.come(Duration::ZERO));
         members
     }
@@ -146,19 +146,24 @@ impl Members {
         for Living { name, task, .. } in self.alive {
             self.runtime.block_on(task).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
+        self.shared.left.store(true, Ordering::SeqCst);
     }
 }
 
-/// Looks at the positions until the members leave.
+/// Looks at the positions until the members leave, and once more after everything that was acknowledged to them.
 async fn look_on(shared: Arc<Shared>) {
     let mut link = Link::new(&shared.bootstrap, &shared.group, "onlooker");
     let partitions: Vec<_> = (0..shared.topic.partitions).map(PartitionIndex::new).collect();
-    while !shared.over.load(Ordering::SeqCst) {
+    loop {
+        let last = shared.left.load(Ordering::SeqCst);
         match shared.positions(&mut link, "onlooker", &partitions).await {
             Ok(told) => {
                 for (partition, offset) in told {
                     let offset = offset.map_or(0, polylogue::model::Offset::get);
                     shared.committed[partition.get() as usize].store(offset, Ordering::SeqCst);
+                }
+                if last {
+                    return;
                 }
             }
             Err(_) => link.hang_up(),
@@ -278,14 +283,16 @@ fn run(seed: u64, path: &Path) -> Report {
         topic: TOPIC,
         history: Arc::clone(&history),
         over: AtomicBool::new(false),
+        left: AtomicBool::new(false),
         committing: AtomicUsize::new(0),
         consumed: marks(),
         committed: marks(),
     });
     let enough = Arc::new(AtomicBool::new(false));
     let sending = idempotent(TOPIC, &bootstrap, "sender", &history).start(PACE, &enough);
-    let mut members = Members::start(&shared, random.fork());
-    let looking = members.runtime.spawn(look_on(Arc::clone(&shared)));
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut members = Members::start(&runtime, &shared, random.fork());
+    let looking = runtime.spawn(look_on(Arc::clone(&shared)));
     let began = goes_on(&shared);
 
     strike_at_random(&mut node, &mut members, &mut random);
@@ -295,9 +302,8 @@ fn run(seed: u64, path: &Path) -> Report {
     let given_up = sending.join().unwrap();
     let ends = ends(&bootstrap);
     let all_committed = wait_for(WITHIN, || now(&shared.committed) == ends);
-    let (looked_on, runtime) = (looking, members.runtime.handle().clone());
     members.leave();
-    runtime.block_on(looked_on).unwrap();
+    runtime.block_on(looking).unwrap();
     scan(TOPIC, &bootstrap, &history, "at-the-end");
     history.flush().unwrap();
 

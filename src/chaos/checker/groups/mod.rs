@@ -9,7 +9,7 @@ mod progress;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map::Entry};
 
 use self::{
     position::{Fate, Position, Wrong},
@@ -133,8 +133,8 @@ impl Groups {
         if group.killed.contains(&by.member) {
             return unsound(report, None, format!("{} joins after it was killed", by.member));
         }
-        if !group.began.contains_key(&by.generation) {
-            group.began.insert(by.generation, now.line);
+        if let Entry::Vacant(begins) = group.began.entry(by.generation) {
+            begins.insert(now.line);
             report.counts.groups.generations += 1;
             for consumption in group.partitions.values_mut() {
                 consumption.position.generation_began(by.generation, now);
@@ -273,7 +273,7 @@ impl Groups {
         fate: Fate,
         now: Now,
         report: &mut Report,
-    ) -> Option<position::Asked> {
+    ) -> Option<position::Attempt> {
         let group = self.group(&commit.by.group, report)?;
         let asked = group.at(&commit.partition).position.commit_ended(commit, fate, now);
         if asked.is_none() {
@@ -355,6 +355,7 @@ impl Consumption {
 
     fn count(&self, counts: &mut GroupCounts) {
         counts.put_back += self.position.put_back;
+        counts.commits_unknown += self.position.unanswered();
         counts.progress_checked += self.progress.checked;
         counts.slowest_progress_us = counts.slowest_progress_us.max(self.progress.slowest_us);
     }

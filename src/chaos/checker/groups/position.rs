@@ -20,7 +20,7 @@ pub(super) enum Fate {
 
 /// A commit, by the lines of the history.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct Attempt {
     pub(super) generation: i32,
     pub(super) offset: Offset,
     pub(super) asked_at: u32,
@@ -74,7 +74,7 @@ pub(super) enum Wrong {
 
 #[derive(Debug, Default)]
 pub(super) struct Position {
-    commits: Vec<Asked>,
+    commits: Vec<Attempt>,
     by_offset: HashMap<Offset, Vec<usize>>,
     /// Commits that may still take effect.
     open: Vec<usize>,
@@ -95,7 +95,7 @@ pub(super) struct Position {
 impl Position {
     pub(super) fn commit_asked(&mut self, commit: &Commit, now: Now) {
         let number = self.commits.len();
-        self.commits.push(Asked {
+        self.commits.push(Attempt {
             generation: commit.by.generation,
             offset: commit.offset,
             asked_at: now.line,
@@ -108,7 +108,7 @@ impl Position {
     }
 
     /// Takes the outcome of a commit; `None` where none like it waits for one.
-    pub(super) fn commit_ended(&mut self, commit: &Commit, fate: Fate, now: Now) -> Option<Asked> {
+    pub(super) fn commit_ended(&mut self, commit: &Commit, fate: Fate, now: Now) -> Option<Attempt> {
         let waits = |number: &usize| {
             let asked = &self.commits[*number];
             asked.fate == Fate::Open && asked.generation == commit.by.generation
@@ -124,7 +124,7 @@ impl Position {
     }
 
     /// A commit was acknowledged: the position was there, and had not been further before it was asked for.
-    pub(super) fn acknowledged(&mut self, asked: &Asked, now: Now) -> Result<(), Wrong> {
+    pub(super) fn acknowledged(&mut self, asked: &Attempt, now: Now) -> Result<(), Wrong> {
         self.last_acknowledged_at = now.line;
         let further = self.furthest_beyond(asked.offset, asked.known);
         if further.is_some() {
@@ -138,6 +138,11 @@ impl Position {
         )))
     }
 
+    /// How many commits have no outcome: whoever asked did not live to hear of it.
+    pub(super) fn unanswered(&self) -> u64 {
+        self.commits.iter().filter(|asked| asked.fate == Fate::Open).count() as u64
+    }
+
     /// What no longer can take effect: commits of a generation before this one, which has begun.
     pub(super) fn generation_began(&mut self, generation: i32, now: Now) {
         self.end_where(now, |asked| asked.generation < generation);
@@ -148,7 +153,7 @@ impl Position {
         self.end_where(now, |asked| asked.asked_at < killed_at);
     }
 
-    fn end_where(&mut self, now: Now, over: impl Fn(&Asked) -> bool) {
+    fn end_where(&mut self, now: Now, over: impl Fn(&Attempt) -> bool) {
         let commits = &mut self.commits;
         self.open.retain(|number| {
             let asked = &mut commits[*number];
@@ -172,7 +177,7 @@ impl Position {
         };
         self.last_read_at = question.asked_at;
         let Some(offset) = offset else { return self.told_nothing(question, now) };
-        let by: Vec<&Asked> = self.not_refused(offset).collect();
+        let by: Vec<&Attempt> = self.not_refused(offset).collect();
         let Some(first_asked_at) = by.iter().map(|asked| asked.asked_at).min() else {
             let text = format!("{offset} is told to {reader} (line {}), nobody has committed that", now.line);
             return Err(Wrong::FromNowhere(text));
@@ -195,7 +200,7 @@ impl Position {
     }
 
     /// The commits that can have put the position there.
-    fn not_refused(&self, offset: Offset) -> impl Iterator<Item = &Asked> {
+    fn not_refused(&self, offset: Offset) -> impl Iterator<Item = &Attempt> {
         let numbers = self.by_offset.get(&offset).into_iter().flatten();
         numbers.map(|number| &self.commits[*number]).filter(|asked| asked.fate != Fate::Refused)
     }
