@@ -8,6 +8,7 @@
 //! 20 rounds; 200 with the feature `long`. `POLYLOGUE_SEED` repeats a run's delays.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod groups;
 #[path = "../support/mod.rs"]
 mod support;
 mod workload;
@@ -23,7 +24,7 @@ use polylogue::{
     local_cluster::LocalNode,
 };
 use support::{WITHIN, rdkafka::create_topic, start_node, stored_bytes};
-use workload::{PARTITIONS, TOPIC, Workload, fill, scan};
+use workload::{LOG, Workload, fill, scan};
 
 const ROUNDS: usize = if cfg!(feature = "long") { 200 } else { 20 };
 /// Between a start and the kill that follows it. The shortest hits recovery's own aftermath, the
@@ -38,8 +39,13 @@ const FILLED_BYTES: usize = 20 * SNAPSHOT_BYTES as usize;
 /// How many bytes this process's recoveries read.
 const RECOVERY_BYTES: &str = "polylogue_recovery_bytes_total";
 
+/// What a run's random choices come from.
+fn seed() -> u64 {
+    env::var("POLYLOGUE_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap())
+}
+
 fn stored(node: &LocalNode) -> u64 {
-    (0..PARTITIONS).map(|partition| stored_bytes(node, TOPIC, partition)).sum()
+    (0..LOG.partitions).map(|partition| stored_bytes(node, LOG.name, partition)).sum()
 }
 
 fn note_node(history: &HistoryWriter, node: &LocalNode, change: NodeChange) {
@@ -79,7 +85,7 @@ fn recovered(node: &LocalNode) -> u64 {
 fn assert_recovery_does_not_grow(lives: &[Life], stored: u64) {
     let most_appended = lives.iter().map(|life| life.appended).max().unwrap_or_default();
     let most_recovered = lives.iter().map(|life| life.recovered).max().unwrap_or_default();
-    let snapshots = PARTITIONS as u64 * SNAPSHOT_BYTES;
+    let snapshots = LOG.partitions as u64 * SNAPSHOT_BYTES;
     let allowed = snapshots + 3 * most_appended + (1 << 20);
     println!(
         "stored {stored} bytes, appended in a round {most_appended}, recovered at most {most_recovered}"
@@ -91,7 +97,7 @@ fn assert_recovery_does_not_grow(lives: &[Life], stored: u64) {
 
 #[test]
 fn s14_kill_9_under_load_loses_and_changes_nothing_that_was_acknowledged() {
-    let seed = env::var("POLYLOGUE_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kill-history.jsonl");
     println!("seed {seed}, history {}", path.display());
@@ -100,7 +106,7 @@ fn s14_kill_9_under_load_loses_and_changes_nothing_that_was_acknowledged() {
     let history = Arc::new(HistoryWriter::create(&path, move || clock.monotonic()).unwrap());
     let mut node = start_node();
     note_node(&history, &node, NodeChange::Started);
-    create_topic(&node.kafka_address(), TOPIC, PARTITIONS, &[]);
+    create_topic(&node.kafka_address(), LOG.name, LOG.partitions, &[]);
     fill(&node.kafka_address(), &history, FILLED_BYTES);
     // Closed in order, so that what was stored before is behind a snapshot: the recovery point follows the log by
     // up to a second, and a kill within it would read all of this again.
@@ -114,11 +120,11 @@ fn s14_kill_9_under_load_loses_and_changes_nothing_that_was_acknowledged() {
         let lasting = Duration::from_millis(random.u64(DELAY_MS));
         lives.push(live_and_die(&mut node, &history, lasting));
         if round == ROUNDS / 2 {
-            scan(&node.kafka_address(), &history, "halfway");
+            scan(LOG, &node.kafka_address(), &history, "halfway");
         }
     }
     let given_up = workload.stop();
-    scan(&node.kafka_address(), &history, "at-the-end");
+    scan(LOG, &node.kafka_address(), &history, "at-the-end");
     history.flush().unwrap();
 
     let report = check(HistoryReader::open(&path).unwrap(), Expectations::default()).unwrap();

@@ -3,12 +3,13 @@
 use super::{
     Checker, Report, Rule, Violation,
     paged::Paged,
-    state::{Outcome, RecordRef},
+    state::{Outcome, RecordRef, Slot},
 };
 
 impl Checker {
     /// Judges what can only be judged at the end, and gives the report.
     pub fn finish(mut self) -> Report {
+        self.judge_groups();
         for number in 0..self.partitions.len() {
             self.judge_places(number);
             self.judge_read_back(number);
@@ -17,6 +18,20 @@ impl Checker {
             self.judge_outcomes(number);
         }
         self.report
+    }
+
+    /// What groups owe to the records that are known.
+    fn judge_groups(&mut self) {
+        let now = self.line();
+        let streams = &self.streams;
+        let acknowledged = |slot: &Slot| {
+            let outcome = |record: RecordRef| {
+                streams[record.stream as usize].records.get(record.sequence.into()).outcome
+            };
+            slot.acknowledged.is_some() || slot.record.map(outcome) == Some(Outcome::Acknowledged)
+        };
+        let all = !self.expectations.log_start_may_move;
+        self.groups.judge(&self.partitions, acknowledged, all, now, &mut self.report);
     }
 
     /// Duplicates and order, along the offsets of one partition.

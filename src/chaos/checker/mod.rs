@@ -12,13 +12,16 @@
 //! - Order and duplicates are judged over everything that any reader saw, by offset.
 //! - A producer that may send again without being idempotent may leave a record twice; the first
 //!   place counts for its order.
+//! - What a member of a group consumes is a read like any other, and judged by the group's rules besides.
 //!
 //! # Memory
 //!
 //! About 65 bytes for each record that is sent and read back, whatever the length of its value: 0.2 GB
-//! for a history of ten million events. Events are counted in 32 bits: those of a history behind the
+//! for a history of ten million events. For each group 4 bytes more for a record, and about 100 for each
+//! commit and each position that is told. Events are counted in 32 bits: those of a history behind the
 //! first four billion are judged as if they came all at once.
 
+mod groups;
 mod judge;
 mod paged;
 #[cfg(test)]
@@ -30,8 +33,11 @@ mod tests;
 
 use std::{collections::HashMap, io::BufRead};
 
-pub use self::report::{Counts, Report, Rule, Violation};
-use self::state::{Outcome, Partition, RecordRef, Scan, Stream};
+pub use self::report::{Counts, GroupCounts, Report, Rule, Violation};
+use self::{
+    groups::{Groups, Now},
+    state::{Outcome, Partition, RecordRef, Scan, Stream},
+};
 use crate::{
     chaos::history::{
         Acknowledged, Entry, Event, HistoryError, HistoryReader, NodeChange, NodeEvent, ProducerName,
@@ -85,6 +91,7 @@ pub struct Checker {
     streams: Vec<Stream>,
     stream_numbers: HashMap<(usize, ProducerName), u32>,
     scans: HashMap<(String, usize), Scan>,
+    groups: Groups,
 }
 
 impl Checker {
@@ -102,6 +109,7 @@ impl Checker {
             streams: Vec::new(),
             stream_numbers: HashMap::new(),
             scans: HashMap::new(),
+            groups: Groups::default(),
         }
     }
 
@@ -117,18 +125,59 @@ impl Checker {
             Event::Producer(profile) => self.on_producer(profile),
             Event::Sent(sent) => self.on_sent(sent),
             Event::Acknowledged(acknowledged) => self.on_acknowledged(acknowledged),
-            Event::Failed(refused) => {
-                self.on_outcome(&refused.record, Outcome::Failed);
-            }
-            Event::Unknown(refused) => {
-                self.on_outcome(&refused.record, Outcome::Unknown);
-            }
+            Event::Failed(refused) => self.on_refused(&refused.record, Outcome::Failed),
+            Event::Unknown(refused) => self.on_refused(&refused.record, Outcome::Unknown),
             Event::Read(read) => self.on_read(read),
             Event::ScanBegan(began) => self.on_scan_began(began),
             Event::ScanEnded(ended) => self.on_scan_ended(ended),
             Event::Node(event) => self.on_node(*event),
             Event::Note(_) => {}
+            Event::Consumed(consumed) => {
+                self.on_read(&consumed.read);
+                self.groups.on_consumed(consumed, self.line(), &mut self.report);
+            }
+            Event::Group(_)
+            | Event::Joined(_)
+            | Event::Parted(_)
+            | Event::CommitAsked(_)
+            | Event::CommitAcknowledged(_)
+            | Event::CommitRefused(_)
+            | Event::CommitUnknown(_)
+            | Event::PositionAsked(_)
+            | Event::PositionTold(_) => self.observe_group(&entry.event),
         }
+    }
+
+    /// Takes what concerns nothing but a group.
+    fn observe_group(&mut self, event: &Event) {
+        let (now, groups, report) = (self.line(), &mut self.groups, &mut self.report);
+        match event {
+            Event::Group(profile) => groups.on_group(profile, report),
+            Event::Joined(joined) => groups.on_joined(joined, now, report),
+            Event::Parted(parted) => groups.on_parted(parted, now, report),
+            Event::CommitAsked(commit) => groups.on_commit_asked(commit, now, report),
+            Event::CommitAcknowledged(commit) => groups.on_commit_acknowledged(commit, now, report),
+            Event::CommitRefused(failed) => groups.on_commit_failed(&failed.commit, true, now, report),
+            Event::CommitUnknown(failed) => groups.on_commit_failed(&failed.commit, false, now, report),
+            Event::PositionAsked(asked) => groups.on_position_asked(asked, now, report),
+            Event::PositionTold(told) => groups.on_position_told(told, now, report),
+            Event::Producer(_)
+            | Event::Sent(_)
+            | Event::Acknowledged(_)
+            | Event::Failed(_)
+            | Event::Unknown(_)
+            | Event::Read(_)
+            | Event::ScanBegan(_)
+            | Event::ScanEnded(_)
+            | Event::Node(_)
+            | Event::Consumed(_)
+            | Event::Note(_) => {}
+        }
+    }
+
+    /// Where the history is, as messages name it.
+    fn line(&self) -> Now {
+        Now { line: self.now.saturating_add(1), at_us: self.last_at_us }
     }
 
     fn on_producer(&mut self, profile: &ProducerProfile) {
@@ -154,6 +203,13 @@ impl Checker {
         record.digest = sent.digest;
         self.outstanding += 1;
         self.report.counts.sent += 1;
+        self.groups.on_sent(&sent.record.partition, self.line());
+    }
+
+    fn on_refused(&mut self, id: &RecordId, outcome: Outcome) {
+        if self.on_outcome(id, outcome).is_some() {
+            self.groups.on_not_there(&id.partition);
+        }
     }
 
     /// Takes the one outcome that a record has; `None` where it cannot have it.
@@ -311,6 +367,7 @@ impl Checker {
             self.report.counts.kills += 1;
             self.report.counts.kills_under_load += u64::from(self.outstanding > 0);
         }
+        self.groups.on_node(event, self.line(), &mut self.report);
     }
 
     fn partition(&mut self, id: &TopicPartition) -> usize {

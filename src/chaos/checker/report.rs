@@ -33,6 +33,24 @@ pub enum Rule {
     /// Every partition with acknowledgements was read completely after the last of them; without
     /// that the other rules would pass by having looked at nothing.
     ReadBack,
+    /// What was acknowledged is consumed by every group that reads its topic.
+    ConsumedAtLeastOnce,
+    /// A group's position was put where it is by a commit that was not refused.
+    PositionIsCommitted,
+    /// A group's position does not go back, unless a commit that was under way can have put it there.
+    PositionNeverBack,
+    /// A group's position does not go past a record that no member had consumed.
+    PositionBehindConsumption,
+    /// No two members are given one partition in one generation.
+    OneOwner,
+    /// A commit of a generation that was over is not acknowledged.
+    GenerationFenced,
+    /// After each kill a group consumes something new in each partition within the session time-out and
+    /// five seconds, from the kill or the next one on.
+    ProgressAgain,
+    /// Every position was asked for after the last commit that was acknowledged; without that the other
+    /// rules would pass by having looked at nothing.
+    PositionReadBack,
     /// The history itself makes sense: it was recorded by the rules of its format.
     HistoryIsSound,
 }
@@ -53,6 +71,14 @@ impl Rule {
             Self::SeenStaysSeen => "seen and later gone",
             Self::ReadsAscend => "read out of order",
             Self::ReadBack => "acknowledged and never read back",
+            Self::ConsumedAtLeastOnce => "acknowledged and never consumed",
+            Self::PositionIsCommitted => "position that nobody committed",
+            Self::PositionNeverBack => "position went back",
+            Self::PositionBehindConsumption => "position past what was consumed",
+            Self::OneOwner => "two owners in one generation",
+            Self::GenerationFenced => "commit taken of a generation that was over",
+            Self::ProgressAgain => "no progress after a kill",
+            Self::PositionReadBack => "committed and position never read back",
             Self::HistoryIsSound => "history makes no sense",
         }
     }
@@ -109,6 +135,60 @@ pub struct Counts {
     pub kills: u64,
     /// Of those, while a record was sent and not yet answered.
     pub kills_under_load: u64,
+    /// What consumer groups did.
+    #[serde(default)]
+    pub groups: GroupCounts,
+}
+
+/// How much a history holds of consumer groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupCounts {
+    /// Generations in which some member was given its share.
+    pub generations: u64,
+    /// Members that vanished.
+    pub members_killed: u64,
+    /// Records consumed, each time counted.
+    pub consumed: u64,
+    /// Of those, not for the first time.
+    pub consumed_again: u64,
+    /// Commits that were acknowledged.
+    pub commits: u64,
+    /// Commits that were refused for certain.
+    pub commits_refused: u64,
+    /// Commits of which nobody knows whether they hold.
+    pub commits_unknown: u64,
+    /// Positions told.
+    pub positions: u64,
+    /// How often a position went back because of a commit that was under way.
+    pub put_back: u64,
+    /// Partitions in which something new was consumed after a kill and before the next one.
+    pub progress_checked: u64,
+    /// The longest that this took, in microseconds.
+    pub slowest_progress_us: u64,
+}
+
+impl fmt::Display for GroupCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} generations, {} members killed; {} consumed ({} again); {} commits, {} refused, {} unknown",
+            self.generations,
+            self.members_killed,
+            self.consumed,
+            self.consumed_again,
+            self.commits,
+            self.commits_refused,
+            self.commits_unknown
+        )?;
+        write!(
+            f,
+            "; {} positions ({} put back); progress after kills {} times, at latest after {} ms",
+            self.positions,
+            self.put_back,
+            self.progress_checked,
+            self.slowest_progress_us / 1000
+        )
+    }
 }
 
 /// What the checker found.
@@ -153,6 +233,9 @@ impl fmt::Display for Report {
             "{} read in {} complete reads; {} kills, {} under load",
             c.reads, c.scans, c.kills, c.kills_under_load
         )?;
+        if c.groups != GroupCounts::default() {
+            write!(f, "\n{}", c.groups)?;
+        }
         if self.is_clean() {
             return f.write_str("\nno violation");
         }

@@ -23,6 +23,21 @@
 //! {"at_us":99,"event":{"scan_ended":{"reader":"r","partition":"orders/0"}}}
 //! ```
 //!
+//! and where consumers share topics as a group:
+//!
+//! ```text
+//! {"at_us":10,"event":{"group":{"name":"g","topics":["orders"],"session_timeout_ms":6000}}}
+//! {"at_us":11,"event":{"joined":{"by":{"group":"g","member":"c1","generation":1},"partitions":["orders/0"]}}}
+//! {"at_us":12,"event":{"position_asked":{"group":"g","reader":"c1","partition":"orders/0"}}}
+//! {"at_us":13,"event":{"position_told":{"group":"g","reader":"c1","partition":"orders/0","offset":null}}}
+//! {"at_us":14,"event":{"consumed":{"group":"g","generation":1,"read":{"reader":"c1", ...as in read}}}}
+//! {"at_us":15,"event":{"commit_asked":{"by":{"group":"g","member":"c1","generation":1},"partition":"orders/0","offset":1}}}
+//! {"at_us":16,"event":{"commit_acknowledged":{"by":{"group":"g","member":"c1","generation":1},"partition":"orders/0","offset":1}}}
+//! {"at_us":17,"event":{"commit_refused":{"commit":{...},"cause":"illegal generation"}}}
+//! {"at_us":18,"event":{"commit_unknown":{"commit":{...},"cause":"connection closed"}}}
+//! {"at_us":19,"event":{"parted":{"by":{"group":"g","member":"c1","generation":1},"how":"killed"}}}
+//! ```
+//!
 //! - A record is named `topic/partition/producer/sequence`. The workload puts that name into the
 //!   record itself ([`RecordId::in_value`]), so that a reader knows which one it holds.
 //! - A digest is 16 hexadecimal digits, see [`ContentDigest`].
@@ -33,7 +48,11 @@
 //!
 //! The file's order is the order of events as far as the checker is concerned. So `sent` is written
 //! *before* a record is handed to the client, and every outcome or read *after* the client told it.
+//! `commit_asked` and `position_asked` are written before the request leaves, their outcomes after the
+//! answer came; `joined` after the member was told what it holds, `parted` when it does nothing more with
+//! it, and `killed` of a node before it is done.
 
+mod group;
 mod reader;
 mod record;
 #[cfg(test)]
@@ -43,6 +62,10 @@ mod writer;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    group::{
+        Commit, CommitFailed, Consumed, GroupProfile, Joined, Membership, Parted, Parting, PositionAsked,
+        PositionTold,
+    },
     reader::{HistoryError, HistoryReader, MAX_LINE_LEN},
     record::{ContentDigest, ProducerName, RecordId, RecordIdError, TopicPartition},
     writer::HistoryWriter,
@@ -89,8 +112,28 @@ pub enum Event {
     ScanBegan(ScanBegan),
     /// The reader has read its range to the end.
     ScanEnded(ScanEnded),
-    /// Something was done to a node.
+    /// Something was done to a node; what it coordinates is gone and back with it.
     Node(NodeEvent),
+    /// A group of consumers and what it was promised; stands before its first member.
+    Group(GroupProfile),
+    /// A member was told what it holds.
+    Joined(Joined),
+    /// A member holds nothing any more.
+    Parted(Parted),
+    /// A member worked on a record.
+    Consumed(Consumed),
+    /// A member is about to commit.
+    CommitAsked(Commit),
+    /// The coordinator took the commit.
+    CommitAcknowledged(Commit),
+    /// The coordinator did not take the commit: it does not hold.
+    CommitRefused(CommitFailed),
+    /// Nobody knows whether the commit holds.
+    CommitUnknown(CommitFailed),
+    /// Somebody is about to ask for a committed position.
+    PositionAsked(PositionAsked),
+    /// And was told it.
+    PositionTold(PositionTold),
     /// A remark for whoever reads the file; the checker counts it and no more.
     Note(String),
 }

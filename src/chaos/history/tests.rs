@@ -1,11 +1,12 @@
 use std::{fs, io::Cursor, path::Path, sync::Arc, thread, time::Duration};
 
 use super::{
-    Acknowledged, Acks, ContentDigest, Entry, Event, HistoryError, HistoryReader, HistoryWriter,
-    MAX_LINE_LEN, NodeChange, NodeEvent, ProducerName, ProducerProfile, Read, RecordId, Refused, ScanBegan,
-    ScanEnded, Sent,
+    Acknowledged, Acks, Commit, CommitFailed, Consumed, ContentDigest, Entry, Event, GroupProfile,
+    HistoryError, HistoryReader, HistoryWriter, Joined, MAX_LINE_LEN, Membership, NodeChange, NodeEvent,
+    Parted, Parting, PositionAsked, PositionTold, ProducerName, ProducerProfile, Read, RecordId, Refused,
+    ScanBegan, ScanEnded, Sent,
 };
-use crate::model::{NodeId, Offset};
+use crate::model::{NodeId, Offset, TopicName};
 
 fn id(text: &str) -> RecordId {
     text.parse().unwrap()
@@ -55,6 +56,40 @@ fn one_of_each() -> Vec<Event> {
     ]
 }
 
+fn one_of_each_of_a_group() -> Vec<Event> {
+    let partition = id("orders.v1/3/web-1/0").partition;
+    let by = Membership { group: "g".into(), member: "c1".into(), generation: 4 };
+    let commit = Commit { by: by.clone(), partition: partition.clone(), offset: Offset::new(8) };
+    let failed = || CommitFailed { commit: commit.clone(), cause: "why \"not\"".into() };
+    let (group, reader) = (by.group.clone(), by.member.clone());
+    let told = |offset| {
+        let (group, reader, partition) = (group.clone(), reader.clone(), partition.clone());
+        Event::PositionTold(PositionTold { group, reader, partition, offset })
+    };
+    let read = Read {
+        reader: reader.clone(),
+        partition: partition.clone(),
+        offset: Offset::new(7),
+        record: None,
+        digest: ContentDigest::default(),
+    };
+    let topics = vec![TopicName::new("orders.v1").unwrap()];
+    let asked = PositionAsked { group: group.clone(), reader: reader.clone(), partition: partition.clone() };
+    vec![
+        Event::Group(GroupProfile { name: group.clone(), topics, session_timeout_ms: 6000 }),
+        Event::Joined(Joined { by: by.clone(), partitions: vec![partition.clone()] }),
+        Event::PositionAsked(asked),
+        told(None),
+        told(Some(Offset::new(7))),
+        Event::Consumed(Consumed { group: group.clone(), generation: 4, read }),
+        Event::CommitAsked(commit.clone()),
+        Event::CommitAcknowledged(commit.clone()),
+        Event::CommitRefused(failed()),
+        Event::CommitUnknown(failed()),
+        Event::Parted(Parted { by, how: Parting::Killed }),
+    ]
+}
+
 fn read_all(path: &Path) -> Result<Vec<Entry>, HistoryError> {
     HistoryReader::open(path)?.collect()
 }
@@ -68,12 +103,13 @@ fn every_event_comes_back_as_it_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history");
     let history = writer(&path);
-    for event in one_of_each() {
-        history.record(&event).unwrap();
+    let events = [one_of_each(), one_of_each_of_a_group()].concat();
+    for event in &events {
+        history.record(event).unwrap();
     }
     drop(history);
     let read: Vec<Event> = read_all(&path).unwrap().into_iter().map(|entry| entry.event).collect();
-    assert_eq!(read, one_of_each());
+    assert_eq!(read, events);
 }
 
 #[test]
@@ -94,6 +130,18 @@ fn the_lines_are_those_of_the_documentation() {
             "{\"at_us\":12,\"event\":{\"node\":{\"node\":1,\"change\":\"killed\"}}}\n",
         )
     );
+}
+
+#[test]
+fn every_line_of_the_documentation_is_read_and_written_alike() {
+    let lines = include_str!("../../../docs/FORMAT.md").lines().filter(|line| line.starts_with("{\"at_us\""));
+    let mut read = 0;
+    for line in lines {
+        let entry: Entry = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(serde_json::to_string(&entry).unwrap(), line);
+        read += 1;
+    }
+    assert!(read >= 20, "{read} lines");
 }
 
 #[test]

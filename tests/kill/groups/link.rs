@@ -1,0 +1,180 @@
+//! A consumer's two connections, one for its group and one for records, and what it asks over them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use polylogue::{
+    client::{ClientConfig, Connection, ConnectionError},
+    model::{Offset, PartitionIndex},
+    wire::{
+        ErrorCode, Request, Str,
+        api::{
+            fetch::{FetchPartition, FetchRequest, FetchTopic},
+            find_coordinator::FindCoordinatorRequest,
+            offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics},
+        },
+    },
+};
+
+/// What a healthy node answers at once.
+const SOON: Duration = Duration::from_secs(5);
+/// How long a node may wait for records.
+const FETCH_WAIT_MS: i32 = 20;
+/// The last version that names topics.
+const BY_NAME: i16 = 12;
+
+/// Why a consumer cannot go on as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// Nobody answers, or not yet.
+    #[error(transparent)]
+    Away(#[from] ConnectionError),
+    /// The node cannot serve it for now.
+    #[error("{}", .0.message())]
+    Later(ErrorCode),
+    /// The group rebalances.
+    #[error("the group rebalances")]
+    Rebalance,
+    /// The group has gone on without the member.
+    #[error("the group has gone on without the member")]
+    Fenced,
+    /// The group does not know the member.
+    #[error("the group does not know the member")]
+    Forgotten,
+}
+
+impl Trouble {
+    /// Whether a request that has no answer because of it may have been carried out.
+    pub(crate) fn outcome_is_unknown(&self) -> bool {
+        match self {
+            Self::Away(error) => error.outcome_is_unknown(),
+            Self::Later(_) | Self::Rebalance | Self::Fenced | Self::Forgotten => false,
+        }
+    }
+}
+
+/// What an answer's code means to a member. A code that a member cannot come by ends the test.
+pub(crate) fn checked(code: ErrorCode) -> Result<(), Trouble> {
+    if code.is_none() {
+        return Ok(());
+    }
+    if code == ErrorCode::RebalanceInProgress {
+        return Err(Trouble::Rebalance);
+    }
+    if code == ErrorCode::IllegalGeneration {
+        return Err(Trouble::Fenced);
+    }
+    if code == ErrorCode::UnknownMemberId {
+        return Err(Trouble::Forgotten);
+    }
+    assert!(code.is_retriable(), "the node answers a member with {code:?}");
+    Err(Trouble::Later(code))
+}
+
+/// The connections; they are made when they are needed. Dropping them is all that a killed process says.
+#[derive(Debug)]
+pub(crate) struct Link {
+    config: ClientConfig,
+    group: Str,
+    coordinator: Option<Connection>,
+    records: Option<Connection>,
+}
+
+impl Link {
+    pub(crate) fn new(bootstrap: &str, group: &str, client_id: &str) -> Self {
+        let config = ClientConfig {
+            client_id: client_id.to_owned(),
+            connect_timeout: SOON,
+            request_timeout: SOON,
+            ..ClientConfig::new(bootstrap)
+        };
+        Self { config, group: group.into(), coordinator: None, records: None }
+    }
+
+    pub(crate) fn hang_up(&mut self) {
+        (self.coordinator, self.records) = (None, None);
+    }
+
+    /// Asks the group's coordinator.
+    pub(crate) async fn ask<R: Request>(
+        &mut self,
+        request: &R,
+        beyond: Duration,
+    ) -> Result<R::Response, Trouble> {
+        if self.coordinator.as_ref().is_none_or(Connection::is_closed) {
+            self.coordinator = Some(self.find_coordinator().await?);
+        }
+        let Some(connection) = &self.coordinator else { unreachable!("it was just made") };
+        Ok(connection.start(request, i16::MAX, SOON + beyond).await?.answer().await?)
+    }
+
+    async fn find_coordinator(&self) -> Result<Connection, Trouble> {
+        let anyone = Connection::open(&self.config.bootstrap[0], &self.config).await?;
+        let request = FindCoordinatorRequest {
+            coordinator_keys: vec![self.group.clone()],
+            ..FindCoordinatorRequest::default()
+        };
+        let found = anyone.call(&request).await?.coordinators.remove(0);
+        checked(found.error_code)?;
+        Ok(Connection::open(&format!("{}:{}", found.host, found.port), &self.config).await?)
+    }
+
+    /// The committed position of each partition of a topic that is asked for.
+    pub(crate) async fn positions(
+        &mut self,
+        topic: &str,
+        partitions: &[PartitionIndex],
+    ) -> Result<Vec<(PartitionIndex, Option<Offset>)>, Trouble> {
+        let topic = OffsetFetchRequestTopics { name: topic.into(), partition_indexes: partitions.to_vec() };
+        let group = OffsetFetchRequestGroup {
+            group_id: self.group.clone(),
+            topics: Some(vec![topic]),
+            ..OffsetFetchRequestGroup::default()
+        };
+        let request = OffsetFetchRequest { groups: vec![group], ..OffsetFetchRequest::default() };
+        let told = self.ask(&request, Duration::ZERO).await?.groups.remove(0);
+        checked(told.error_code)?;
+        let mut positions = Vec::new();
+        for partition in told.topics.into_iter().flat_map(|topic| topic.partitions) {
+            checked(partition.error_code)?;
+            let offset = partition.committed_offset;
+            positions.push((partition.partition_index, (offset.get() >= 0).then_some(offset)));
+        }
+        assert_eq!(positions.len(), partitions.len(), "an answer for each partition");
+        Ok(positions)
+    }
+
+    /// Records from these offsets on, as batches.
+    pub(crate) async fn fetch(
+        &mut self,
+        topic: &str,
+        from: Vec<(PartitionIndex, Offset)>,
+    ) -> Result<Vec<(PartitionIndex, Bytes)>, Trouble> {
+        if self.records.as_ref().is_none_or(Connection::is_closed) {
+            self.records = Some(Connection::open(&self.config.bootstrap[0], &self.config).await?);
+        }
+        let Some(connection) = &self.records else { unreachable!("it was just made") };
+        let partition = |(partition, fetch_offset)| FetchPartition {
+            partition,
+            fetch_offset,
+            partition_max_bytes: 16 << 10,
+            ..FetchPartition::default()
+        };
+        let partitions = from.into_iter().map(partition).collect();
+        let topic = FetchTopic { topic: topic.into(), partitions, ..FetchTopic::default() };
+        let request = FetchRequest {
+            max_wait_ms: FETCH_WAIT_MS,
+            min_bytes: 1,
+            topics: vec![topic],
+            ..FetchRequest::default()
+        };
+        let answer = connection.start(&request, BY_NAME, SOON).await?.answer().await?;
+        checked(answer.error_code)?;
+        let mut found = Vec::new();
+        for partition in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
+            checked(partition.error_code)?;
+            found.push((partition.partition_index, partition.records.into_bytes()));
+        }
+        Ok(found)
+    }
+}
