@@ -4,6 +4,7 @@ Usage: HOST:PORT and one of
   prepare            makes the topic and writes its records, the fourth of which is poison
   start              consumes until it has partitions, and exits hard before it fetches anything
   consume            consumes and commits record by record; exits hard over the poison, well behind the last record
+  position           prints where the group stands
   letters            prints what became dead letters
 Prints `ok STEP ...` for what it has come to.
 """
@@ -12,7 +13,7 @@ import os
 import sys
 import time
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 TOPIC, GROUP = "jobs", "workers"
@@ -85,6 +86,12 @@ def consume(bootstrap):
     print("ok consumed", ",".join(seen))
 
 
+def position(bootstrap):
+    consumer = reader(bootstrap, GROUP)
+    print("ok position", consumer.committed([TopicPartition(TOPIC, 0)], timeout=WITHIN)[0].offset)
+    consumer.close()
+
+
 def letters(bootstrap):
     consumer = reader(bootstrap, "undertakers")
     consumer.subscribe([TOPIC + ".dead-letter"])
@@ -98,4 +105,5 @@ def letters(bootstrap):
 
 
 if __name__ == "__main__":
-    {"prepare": prepare, "start": start, "consume": consume, "letters": letters}[sys.argv[2]](sys.argv[1])
+    STEPS = {"prepare": prepare, "start": start, "consume": consume, "position": position, "letters": letters}
+    STEPS[sys.argv[2]](sys.argv[1])
