@@ -54,7 +54,8 @@ def leave_hard(said):
 
 def prepare(bootstrap):
     topic = NewTopic(TOPIC, 1, 1, config={"max.delivery.attempts": LIMIT})
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([topic])[TOPIC].result(WITHIN)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([topic])[TOPIC].result(WITHIN)
     producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "lz4", "linger.ms": 100})
     for value in VALUES:
         producer.produce(TOPIC, value, key=f"key of {value}", headers=[("own", b"header")])
