@@ -158,6 +158,8 @@ fn try_once(node: &LocalNode, offset: i64) {
     consumer.fetch_from(offset);
     drop(consumer);
     wait_for_metric(node, "polylogue_delivery_attempts_total", |count| count == counted + 1);
+    // It is on disk once the coordinator has answered something else.
+    position(&mut Peer::connect(node));
 }
 
 /// Offset, key, and what our headers say, of each dead letter.

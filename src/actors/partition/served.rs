@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn an_answer_that_joins_an_earlier_one_is_no_older_than_that() {
         let served = Served::default();
-        served.record(client("a"), Offset::new(0), Offset::new(5), Duration::from_millis(1000));
+        served.record(client("a"), Offset::new(0), Offset::new(5), at(1));
         served.record(client("a"), Offset::new(5), Offset::new(9), Duration::from_millis(1500));
         // Served at 1.5 s, and known only as not before 1 s: in doubt it does not count.
         assert!(!served.has(&since("a", 1).later(200), Offset::new(6)));

@@ -4,6 +4,7 @@ Usage: HOST:PORT and one of
   prepare            makes the topic and writes its records, the fourth of which is poison
   start              consumes until it has partitions, and exits hard before it fetches anything
   consume            consumes and commits record by record; exits hard over the poison, well behind the last record
+  position           prints where the group stands
   letters            prints what became dead letters
 Prints `ok STEP ...` for what it has come to.
 """
@@ -12,7 +13,7 @@ import os
 import sys
 import time
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 TOPIC, GROUP = "jobs", "workers"
@@ -53,7 +54,8 @@ def leave_hard(said):
 
 def prepare(bootstrap):
     topic = NewTopic(TOPIC, 1, 1, config={"max.delivery.attempts": LIMIT})
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([topic])[TOPIC].result(WITHIN)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([topic])[TOPIC].result(WITHIN)
     producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "lz4", "linger.ms": 100})
     for value in VALUES:
         producer.produce(TOPIC, value, key=f"key of {value}", headers=[("own", b"header")])
@@ -85,6 +87,12 @@ def consume(bootstrap):
     print("ok consumed", ",".join(seen))
 
 
+def position(bootstrap):
+    consumer = reader(bootstrap, GROUP)
+    print("ok position", consumer.committed([TopicPartition(TOPIC, 0)], timeout=WITHIN)[0].offset)
+    consumer.close()
+
+
 def letters(bootstrap):
     consumer = reader(bootstrap, "undertakers")
     consumer.subscribe([TOPIC + ".dead-letter"])
@@ -98,4 +106,5 @@ def letters(bootstrap):
 
 
 if __name__ == "__main__":
-    {"prepare": prepare, "start": start, "consume": consume, "letters": letters}[sys.argv[2]](sys.argv[1])
+    STEPS = {"prepare": prepare, "start": start, "consume": consume, "position": position, "letters": letters}
+    STEPS[sys.argv[2]](sys.argv[1])
