@@ -64,6 +64,7 @@ pub(crate) use hold;
 
 /// Who is asked why a record is written.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one at a time")]
 pub(crate) enum Cause {
     Request(Request),
     Time,

@@ -66,9 +66,8 @@ async fn of_group(
     let outcome = groups::ask(broker, session, version, &group, request, ANSWER_WITHIN).await;
     let (error_code, offsets) = match outcome {
         Ok(Answer::Offsets(Ok(offsets))) => (ErrorCode::None, offsets),
-        Ok(Answer::Offsets(Err(code))) => (code, Vec::new()),
+        Ok(Answer::Offsets(Err(code))) | Err(code) => (code, Vec::new()),
         Ok(_) => (ErrorCode::UnknownServerError, Vec::new()),
-        Err(code) => (code, Vec::new()),
     };
     groups::count(broker, ApiKey::OffsetFetch, error_code);
     let topics = of_living_topics(broker, offsets).into_iter().map(answer_of_topic).collect();

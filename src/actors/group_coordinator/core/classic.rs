@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::{
     Cx, Ticket,
-    attempts::{Cause, Share},
+    attempts::Cause,
     holdings::Holdings,
     member::{Member, own},
     request::Answer,
@@ -529,23 +529,6 @@ impl Classic {
             instances,
             ..Self::new(id, value.current_state_timestamp)
         }
-    }
-
-    /// What each member owns, as far as its assignment can be read.
-    pub(super) fn shares(&self) -> Vec<Share> {
-        if self.protocol_type.as_ref().is_none_or(|kind| *kind != CONSUMER) {
-            return Vec::new();
-        }
-        let share = |(id, member): (&Str, &Member)| {
-            let assignment = consumer_protocol::assignment(&member.assignment).ok()?;
-            Some(Share {
-                member: id.clone(),
-                client_id: member.client_id.clone(),
-                client_host: member.client_host.clone(),
-                partitions: assignment.partitions(),
-            })
-        };
-        self.members.iter().filter_map(share).collect()
     }
 
     /// Topics that members consume or are about to, as far as can be told; `None`: it cannot.

@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) enum Protocol {
     /// The members assign among themselves.
-    Classic(Classic),
+    Classic(Box<Classic>),
     /// The coordinator assigns.
     Consumer(Consumer),
 }
@@ -36,7 +36,7 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) fn new(id: Str, now: TimestampMs) -> Self {
-        let protocol = Protocol::Classic(Classic::new(id.clone(), now));
+        let protocol = Protocol::Classic(Box::new(Classic::new(id.clone(), now)));
         let (offsets, attempts) = (Offsets::default(), Attempts::default());
         Self { id, protocol, offsets, attempts, check: None }
     }
@@ -193,7 +193,7 @@ impl Group {
         if let Protocol::Classic(classic) = &mut self.protocol
             && can_become_consumer(classic)
         {
-            let classic = std::mem::replace(classic, Classic::new(self.id.clone(), cx.now.wall));
+            let classic = std::mem::replace(&mut **classic, Classic::new(self.id.clone(), cx.now.wall));
             self.protocol = Protocol::Consumer(Consumer::of_classic(cx, classic));
         }
         match &mut self.protocol {
@@ -212,7 +212,7 @@ impl Group {
     fn become_classic(&mut self, cx: &mut Cx<'_>) {
         if let Protocol::Consumer(consumer) = &mut self.protocol {
             let consumer = std::mem::replace(consumer, Consumer::new(self.id.clone()));
-            self.protocol = Protocol::Classic(consumer.into_classic(cx));
+            self.protocol = Protocol::Classic(Box::new(consumer.into_classic(cx)));
         }
     }
 }

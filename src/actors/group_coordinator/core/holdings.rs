@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
+    attempts::Share,
     classic::{CONSUMER, Classic, State},
     image::{Image, TopicImage},
     member::{Member, own},
@@ -78,6 +79,23 @@ impl Classic {
                 owner.clone_from(new);
             }
         }
+    }
+
+    /// What each member owns, as far as its assignment can be read.
+    pub(super) fn shares(&self) -> Vec<Share> {
+        if self.protocol_type.as_ref().is_none_or(|kind| *kind != CONSUMER) {
+            return Vec::new();
+        }
+        let share = |(id, member): (&Str, &Member)| {
+            let assignment = consumer_protocol::assignment(&member.assignment).ok()?;
+            Some(Share {
+                member: id.clone(),
+                client_id: member.client_id.clone(),
+                client_host: member.client_host.clone(),
+                partitions: assignment.partitions(),
+            })
+        };
+        self.members.iter().filter_map(share).collect()
     }
 
     /// Partitions that nobody owns, as of the last assignment; none in a group that nobody is in.

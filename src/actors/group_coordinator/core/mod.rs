@@ -238,10 +238,10 @@ impl Coordinator {
                     return;
                 }
                 let id = group.id.clone();
-                group.protocol = Protocol::Classic(match value {
+                group.protocol = Protocol::Classic(Box::new(match value {
                     Some(value) => Classic::of_value(id, &value),
                     None => Classic::new(id, TimestampMs::NONE),
-                });
+                }));
             }
             Stored::Consumer(fact) => self.load_fact(fact),
         }

@@ -39,7 +39,7 @@ struct Client {
     owned: Owned,
     /// What it was told to own last.
     assigned: Owned,
-    /// When the coordinator can have heard of it last; after its lease it must not count on anything.
+    /// When it was last told that nothing was to be given back; after its lease it must not count on anything.
     heard: Duration,
     topics: Vec<Str>,
     says_all: bool,
@@ -61,17 +61,22 @@ impl Client {
     }
 
     fn hears(&mut self, answer: &ConsumerGroupHeartbeatResponse, now: Duration) {
+        #[allow(
+            clippy::wildcard_enum_match_arm,
+            reason = "these are what a member is told, whatever else there is"
+        )]
         match answer.error_code {
             ErrorCode::None => {
                 (self.is_member, self.epoch, self.says_all) = (true, answer.member_epoch, false);
-                self.heard = now;
                 if let Some(assignment) = &answer.assignment {
                     self.assigned = flat(&assignment.topic_partitions);
                 }
                 if self.owned.is_subset(&self.assigned) {
+                    self.heard = now;
                     self.owned.clone_from(&self.assigned);
                 } else {
-                    // It gives back at once; what is new it takes when it has said so.
+                    // It gives back at once; what is new it takes when it has said so. Its time for that may have begun
+                    // with an answer that was lost, so it counts on no more than it had.
                     self.owned.retain(|partition| self.assigned.contains(partition));
                 }
             }
