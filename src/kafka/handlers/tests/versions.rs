@@ -7,6 +7,8 @@ use crate::wire::{
     api::{
         alter_configs::{AlterConfigsRequest, AlterConfigsResource as Replaced},
         api_versions::ApiVersionsRequest,
+        consumer_group_describe::ConsumerGroupDescribeRequest,
+        consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
         create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
         create_topics::{CreatableTopic, CreateTopicsRequest},
         delete_groups::DeleteGroupsRequest,
@@ -122,6 +124,7 @@ async fn groups(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str) {
     in_each_version(client, asked, sync).await;
     let heartbeat = HeartbeatRequest { group_id: group(), ..HeartbeatRequest::default() };
     in_each_version(client, asked, heartbeat).await;
+    server_side_groups(client, asked, name).await;
     let members = vec![MemberIdentity::default()];
     let leave = LeaveGroupRequest { group_id: group(), members, ..LeaveGroupRequest::default() };
     in_each_version(client, asked, leave).await;
@@ -174,4 +177,20 @@ async fn change_topics(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str)
     let topic_names = vec![format!("{name}-gone").into()];
     let delete = DeleteTopicsRequest { topics: vec![deleted], topic_names, timeout_ms: 1000 };
     in_each_version(client, asked, delete).await;
+}
+
+async fn server_side_groups(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str) {
+    let join = ConsumerGroupHeartbeatRequest {
+        group_id: Str::from(format!("server-side-{name}")),
+        member_id: "m".into(),
+        rebalance_timeout_ms: 1000,
+        subscribed_topic_names: Some(vec![Str::from(name)]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let groups = vec![join.group_id.clone(), Str::from(name)];
+    in_each_version(client, asked, join).await;
+    let describe =
+        ConsumerGroupDescribeRequest { group_ids: groups, ..ConsumerGroupDescribeRequest::default() };
+    in_each_version(client, asked, describe).await;
 }
