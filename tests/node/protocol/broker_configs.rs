@@ -190,7 +190,8 @@ fn what_is_read_at_the_start_or_is_not_known_is_refused_with_40_and_named() {
         (ALL, "log.retention.ms", "soon", "log.retention.ms"),
         (ONE, "log.cleanup.policy", "keep", "log.cleanup.policy"),
         (ONE, "max.connections", "0", "max.connections"),
-        ((resource::GROUP, "g"), "consumer.session.timeout.ms", "45000", "consumer.session.timeout.ms"),
+        ((resource::GROUP, "g"), "consumer.session.timeout.ms", "1", "consumer.session.timeout.ms"),
+        ((resource::GROUP, "g"), "share.session.timeout.ms", "45000", "share.session.timeout.ms"),
         ((resource::CLIENT_METRICS, "m"), "interval.ms", "1000", "interval.ms"),
     ] {
         let (code, text) = change(&mut peer, resource, key, (operation::SET, Some(value)), false);

@@ -134,8 +134,7 @@ async fn broker(
     address: SocketAddr,
     auto_create: bool,
 ) -> Broker {
-    let fs: Arc<dyn Fs> = Arc::new(RealFs);
-    let metrics = Metrics::new(clock.wall());
+    let (fs, metrics): (Arc<dyn Fs>, _) = (Arc::new(RealFs), Metrics::new(clock.wall()));
     let endpoint =
         Endpoint { listener: "kafka".to_owned(), host: address.ip().to_string(), port: address.port() };
     let defaults = TopicDefaults::default();
