@@ -191,3 +191,34 @@ fn a_group_that_is_not_there_is_named_with_where_to_look() {
     let complaint = reset(&node, &["--topic", "t:7", "--to-earliest"]).failed(1);
     assert!(complaint.contains('7'), "{complaint}");
 }
+
+#[test]
+fn a_groups_configs_are_set_and_shown_whether_there_is_such_a_group_or_not() {
+    let node = support::start_node();
+    at(&node, &["group", "alter", "later", "--set", "consumer.session.timeout.ms=9000"], "").done();
+    let described = json(&node, &["group", "describe", "later", "--configs"]);
+    let configs = described[0]["configs"].as_array().unwrap();
+    let session = configs.iter().find(|config| config["name"] == "consumer.session.timeout.ms").unwrap();
+    assert_eq!(session["value"], "9000", "{session}");
+    let table = at(&node, &["group", "describe", "later", "--configs"], "").done();
+    assert!(table.contains("consumer.session.timeout.ms") && table.contains("9000"), "{table}");
+}
+
+#[test]
+fn a_group_whose_partitions_the_coordinator_assigns_is_shown_with_who_owns_what() {
+    let node = node_with_topic();
+    let mut config = stock::client(&node.kafka_address());
+    config.set("group.id", "g").set("client.id", "reader").set("group.protocol", "consumer");
+    let consumer: BaseConsumer = config.set("group.remote.assignor", "range").create().unwrap();
+    consumer.subscribe(&["t"]).unwrap();
+    eventually("the member has its partitions", WITHIN, || {
+        let _ = consumer.poll(Duration::from_millis(20));
+        (consumer.assignment().unwrap().count() == 2).then_some(())
+    });
+    let listed = json(&node, &["group", "list", "--type", "consumer"]);
+    assert_eq!((&listed[0]["name"], &listed[0]["members"]), (&Value::from("g"), &Value::from(1)));
+    let described = json(&node, &["group", "describe", "g"]);
+    assert_eq!((&described[0]["state"], &described[0]["assignor"]), (&"Stable".into(), &"range".into()));
+    assert_eq!(described[0]["members"][0]["owns"]["t"], serde_json::json!([0, 1]));
+    assert_eq!(described[0]["partitions_without_owner"], 0);
+}

@@ -6,22 +6,19 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{
-    end_with, explain_for,
+    configs, end_with, explain_for,
     lag::{self, LogEnds, Row},
     or_nothing,
 };
 use crate::{
     cli::{
         connect::{Connect, Output, explain},
-        table, topic,
+        table,
     },
     client::{
         Admin, Client, ClientError,
-        admin::{
-            Config,
-            groups::{
-                CommittedOffset, Described, GroupDescription, GroupFilter, GroupMember, OwnedPartitions,
-            },
+        admin::groups::{
+            CommittedOffset, Described, GroupDescription, GroupFilter, GroupMember, OwnedPartitions,
         },
     },
     model::{NodeId, Offset},
@@ -94,12 +91,15 @@ struct Shown {
     group: GroupDescription,
     coordinator: String,
     committed: Vec<CommittedOffset>,
-    configs: Vec<Config>,
 }
 
 pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
     let client = flags.connect.client();
     let (admin, view) = (Admin::new(&client), flags.view.view());
+    if view == View::Configs {
+        let names = names(&admin, flags.names).await.map_err(explain)?;
+        return configs::show(&admin, &names, flags.output).await;
+    }
     let (mut shown, mut failures, mut ends) = (Vec::new(), Vec::new(), LogEnds::default());
     for (id, described) in described(&admin, &flags).await.map_err(explain)? {
         let looked_up = match described {
@@ -124,6 +124,17 @@ pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
     end_with(&failures)
 }
 
+/// The groups that are named, or all there are.
+async fn names(admin: &Admin, named: Vec<String>) -> Result<Vec<String>, ClientError> {
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let mut names: Vec<_> =
+        admin.list_groups(&GroupFilter::default()).await?.into_iter().map(|group| group.id).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
 async fn described(admin: &Admin, flags: &Flags) -> Result<Vec<Described>, ClientError> {
     if !flags.all {
         return admin.describe_groups(&flags.names).await;
@@ -142,15 +153,12 @@ async fn look_up(
 ) -> Result<Shown, ClientError> {
     let admin = Admin::new(client);
     let coordinator = address(client, group.coordinator);
-    let mut shown = Shown { group, coordinator, committed: Vec::new(), configs: Vec::new() };
+    let mut shown = Shown { group, coordinator, committed: Vec::new() };
     if view.shows_offsets() {
         shown.committed = admin.committed_offsets(&shown.group.id).await?;
         for topic in lag::topics(&shown.group, &shown.committed) {
             ends.ask(client, &topic).await?;
         }
-    }
-    if view == View::Configs {
-        shown.configs = admin.group_configs(&shown.group.id).await?;
     }
     Ok(shown)
 }
@@ -179,14 +187,8 @@ fn print(out: &mut impl Write, view: View, shown: &[Shown], ends: &LogEnds) -> i
             let head = ["type", "state", "assignor", "coordinator", "address", "epoch", "members"];
             table::print(out, &with_group(&head), &rows(&|one| named(&one.group.id, vec![state_cells(one)])))
         }
-        View::Configs => {
-            let cells = |config: &Config| {
-                let value = config.value.clone().unwrap_or_else(|| "(secret)".to_owned());
-                vec![config.name.clone(), value, topic::source(config.source).to_owned()]
-            };
-            let of_group = |one: &Shown| named(&one.group.id, one.configs.iter().map(cells).collect());
-            table::print(out, &with_group(&["config", "value", "from"]), &rows(&of_group))
-        }
+        // Shown without the groups.
+        View::Configs => Ok(()),
     }
 }
 
@@ -310,9 +312,6 @@ fn to_json(view: View, one: &Shown, ends: &LogEnds) -> Value {
         put("lag", json!(rows.iter().filter_map(Row::lag).sum::<i64>()));
         put("partitions_without_owner", json!(without_owner(&rows)));
         put("partitions", rows.iter().map(row_json).collect());
-    }
-    if view == View::Configs {
-        put("configs", one.configs.iter().map(topic::config_json).collect());
     }
     Value::Object(object)
 }

@@ -1,6 +1,7 @@
 //! `polylogue group`: lists, describes and alters consumer groups, moves and deletes their offsets.
 
 mod alter;
+mod configs;
 mod dead_letters;
 mod delete;
 mod describe;

@@ -33,7 +33,7 @@ use self::{
 use super::{
     Cx,
     attempts::{Cause, Share},
-    image::Image,
+    image::{Image, TopicImage},
     member::own,
     stored::{GroupKey, Stored},
 };
@@ -64,6 +64,8 @@ pub(super) struct Consumer {
     /// Who owns which partition, or has yet to give it back.
     owners: BTreeMap<(TopicId, PartitionIndex), Str>,
     patterns: BTreeMap<Str, Pattern>,
+    /// The topics that members name, as they were when the epoch was raised last; `None` is none there.
+    named: BTreeMap<Str, Option<TopicImage>>,
     /// Partitions that somebody wants and nobody is to get.
     unowned: usize,
 }
@@ -81,6 +83,7 @@ impl Consumer {
             instances: BTreeMap::new(),
             owners: BTreeMap::new(),
             patterns: BTreeMap::new(),
+            named: BTreeMap::new(),
             unowned: 0,
         }
     }
@@ -135,10 +138,27 @@ impl Consumer {
                 member.acts_by = Some(now.saturating_add(member.profile.rebalance_timeout));
             }
         }
+        if self.members.is_empty() || self.is_current(cx.image) {
+            return;
+        }
         self.patterns.clear();
-        if !self.members.is_empty() && self.hash(cx.image) != self.topics_hash {
+        if self.hash(cx.image) == self.topics_hash {
+            self.note_topics(cx.image);
+        } else {
             self.raise(cx);
         }
+    }
+
+    /// Whether nothing that members want has changed, as far as that can be told at once: there may be many groups.
+    fn is_current(&self, image: &Image) -> bool {
+        let by_name =
+            !self.named.is_empty() && self.members.values().all(|member| member.profile.pattern.is_none());
+        by_name && self.named.iter().all(|(name, topic)| image.topics.get(name) == topic.as_ref())
+    }
+
+    fn note_topics(&mut self, image: &Image) {
+        let names = self.members.values().flat_map(|member| &member.profile.topics);
+        self.named = names.map(|name| (name.clone(), image.topics.get(name).cloned())).collect();
     }
 
     /// Whether it has ever been written.
@@ -233,6 +253,7 @@ impl Consumer {
     fn raise(&mut self, cx: &mut Cx<'_>) {
         self.epoch = self.epoch.checked_add(1).unwrap_or(1);
         self.topics_hash = self.hash(cx.image);
+        self.note_topics(cx.image);
         self.empty_since = if self.members.is_empty() { cx.now.wall } else { TimestampMs::NONE };
         cx.rebalances += 1;
         cx.write(Stored::Consumer(self.stored()));
