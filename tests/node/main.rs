@@ -17,5 +17,6 @@ mod lifecycle;
 mod nodes;
 mod peer;
 mod protocol;
+mod server_side_groups;
 #[path = "../support/mod.rs"]
 mod support;
