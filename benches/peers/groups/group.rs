@@ -82,6 +82,12 @@ impl Group {
         self.seat.owners.shared(self.members.len(), self.seat.partitions).await
     }
 
+    /// How long ago the last member heard that it has to join again; nothing where nobody has to (KIP-848).
+    pub(super) fn since_all_heard(&self) -> Option<Duration> {
+        let heard = self.seat.owners.last_removed().filter(|_| self.protocol == Protocol::Classic);
+        heard.map(|heard| heard.elapsed())
+    }
+
     /// Everybody is in the same generation.
     pub(super) async fn together(&self) -> Result<()> {
         self.seat.owners.together(self.members.len()).await

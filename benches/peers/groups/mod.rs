@@ -50,6 +50,8 @@ pub(crate) struct Setup<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rebalances {
     pub(crate) join: Duration,
+    /// What of that came after the last of the others had heard of it; nothing where nobody joins again.
+    pub(crate) settle: Option<Duration>,
     pub(crate) leave: Duration,
     pub(crate) kill: Duration,
 }
@@ -66,7 +68,7 @@ pub(crate) fn rebalances(setup: Setup<'_>, share: f64) -> Result<Rebalances> {
         let start = Instant::now();
         group.add();
         group.shared().await?;
-        let join = start.elapsed();
+        let (join, settle) = (start.elapsed(), group.since_all_heard());
         rest().await;
         let start = Instant::now();
         group.leave()?;
@@ -80,7 +82,7 @@ pub(crate) fn rebalances(setup: Setup<'_>, share: f64) -> Result<Rebalances> {
         group.shared().await?;
         let kill = start.elapsed();
         group.disband().await?;
-        Ok(Rebalances { join, leave, kill })
+        Ok(Rebalances { join, settle, leave, kill })
     })
 }
 

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use polylogue::model::PartitionIndex;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 /// Longer than any session time-out here.
 const SETTLED_WITHIN: Duration = Duration::from_mins(1);
@@ -20,6 +23,7 @@ pub(super) struct Owners(watch::Sender<State>);
 struct State {
     members: BTreeMap<usize, Member>,
     failure: Option<String>,
+    last_removed: Option<Instant>,
 }
 
 struct Member {
@@ -45,7 +49,15 @@ impl Owners {
 
     /// A member owns nothing any more, or is none any more.
     pub(super) fn remove(&self, member: usize) {
-        self.0.send_modify(|state| drop(state.members.remove(&member)));
+        self.0.send_modify(|state| {
+            state.members.remove(&member);
+            state.last_removed = Some(Instant::now());
+        });
+    }
+
+    /// When the last member gave everything back, which is when it heard of a rebalance of the classic protocol.
+    pub(super) fn last_removed(&self) -> Option<Instant> {
+        self.0.borrow().last_removed
     }
 
     /// Ends the waiting.

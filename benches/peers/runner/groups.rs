@@ -25,6 +25,8 @@ const SESSION: Duration = Duration::from_secs(6);
 /// An interval and 200 ms; after a kill the session has to end first.
 const REBALANCED: Target = Target::AtMost(1200.0);
 const REBALANCED_AFTER_KILL: Target = Target::AtMost(7200.0);
+/// What is left of a rebalance without the waiting for heartbeats, beside Kafka's.
+const SETTLED: Target = Target::RatioAtMost(0.5);
 /// Where in a heartbeat interval something happens, by the number of the run; the same for both sides.
 const SHARES: [f64; 5] = [0.5, 0.1, 0.7, 0.3, 0.9];
 
@@ -47,7 +49,8 @@ impl Bench<'_> {
             groups::rebalances(setup, SHARES[stage.topics_so_far() % SHARES.len()])
         })?;
         let of = |which: fn(&Rebalances) -> Duration| move |all: &Rebalances| Some(ms(which(all)));
-        Ok(vec![
+        let settle = |all: &Rebalances| all.settle.map(ms);
+        let mut figures = vec![
             rebalanced.figure((row.name, "a member joins", "ms"), REBALANCED, of(|all| all.join)),
             rebalanced.figure((row.name, "a member leaves", "ms"), REBALANCED, of(|all| all.leave)),
             rebalanced.figure(
@@ -55,7 +58,12 @@ impl Bench<'_> {
                 REBALANCED_AFTER_KILL,
                 of(|all| all.kill),
             ),
-        ])
+        ];
+        if protocol == Protocol::Classic {
+            let name = (row.name, "a member joins, once all heard", "ms");
+            figures.insert(1, rebalanced.figure(name, SETTLED, settle));
+        }
+        Ok(figures)
     }
 
     pub(super) fn idle_group(&self, row: &Row, target: Target) -> Result<Vec<Figure>> {
@@ -141,8 +149,9 @@ fn ms(duration: Duration) -> f64 {
 }
 
 fn text(all: &Rebalances) -> String {
-    let Rebalances { join, leave, kill } = all;
-    format!("join {:.0}, leave {:.0}, kill {:.0} ms", ms(*join), ms(*leave), ms(*kill))
+    let Rebalances { join, settle, leave, kill } = all;
+    let settle = settle.map_or_else(String::new, |settle| format!(" ({:.1} once all heard)", ms(settle)));
+    format!("join {:.0}{settle}, leave {:.0}, kill {:.0} ms", ms(*join), ms(*leave), ms(*kill))
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as all of a row's texts are made")]
