@@ -6,6 +6,7 @@
 //! measures and why it may be trusted.
 
 mod driver;
+mod groups;
 mod ideal;
 mod latency;
 mod process;

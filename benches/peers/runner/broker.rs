@@ -24,6 +24,13 @@ const FREED_WITHIN: Duration = Duration::from_secs(30);
 /// What a broker may keep on disk once its topics are deleted.
 const LEFT_OVER_BYTES: u64 = 64 << 20;
 const POLL: Duration = Duration::from_millis(1);
+/// Of a node of ours in the rows about groups; Kafka's are beside its other properties.
+const GROUP_SETTINGS: [&str; 4] = [
+    "groups.offsets-partitions=16",
+    "groups.initial-rebalance-delay=0s",
+    "groups.consumer-heartbeat-interval=1s",
+    "groups.consumer-session-timeout=6s",
+];
 
 /// A kind of broker: how it is started and whether topics must be created on it.
 #[derive(Clone, Debug)]
@@ -38,11 +45,14 @@ pub(super) enum Kind {
     Kafka(Kafka),
 }
 
-/// What the ideal server is told beside its port; other brokers need to know nothing.
+/// What a broker is told beside its port.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hints {
     pub(super) partitions: i32,
-    /// Answer fetches with copies up to this offset.
+    /// The row is about consumer groups: no initial delay, heartbeat interval 1 s and session time-out 6 s of the
+    /// server-side protocol, 16 partitions for their offsets.
+    pub(super) groups: bool,
+    /// For the ideal server: answer fetches with copies up to this offset.
     pub(super) serve_copies_to: Option<u64>,
 }
 
@@ -83,20 +93,23 @@ impl Kind {
 
     fn command(&self, folder: &Path, address: SocketAddr, hints: Hints) -> Result<Command> {
         match self {
-            Self::Polylogue { program } => serve_command(program, folder, address),
+            Self::Polylogue { program } => serve_command(program, folder, address, hints),
             Self::Command { words } => Ok(other_command(words, folder, address)),
             Self::Ideal => ideal_command(folder, address, hints),
-            Self::Kafka(kafka) => kafka.command(folder, address),
+            Self::Kafka(kafka) => kafka.command(folder, address, hints.groups),
         }
     }
 }
 
-fn serve_command(program: &Path, folder: &Path, address: SocketAddr) -> Result<Command> {
+fn serve_command(program: &Path, folder: &Path, address: SocketAddr, hints: Hints) -> Result<Command> {
     let mut command = Command::new(program);
     command.args(["serve", "--node-id", "1", "--data-dir"]).arg(folder);
     command.args(["--kafka-listen", &address.to_string()]);
     command.args(["--admin-listen", &free_address()?.to_string()]);
     command.args(["--cluster-listen", &free_address()?.to_string()]);
+    if hints.groups {
+        command.args(GROUP_SETTINGS.iter().flat_map(|setting| ["--set", setting]));
+    }
     Ok(command)
 }
 

@@ -50,6 +50,15 @@ transaction.state.log.min.isr=1
 log.segment.delete.delay.ms=1000
 ";
 
+/// For the rows about consumer groups; what a node of ours is told stands in `broker`.
+const GROUP_PROPERTIES: &str = "offsets.topic.num.partitions=16
+group.initial.rebalance.delay.ms=0
+group.consumer.heartbeat.interval.ms=1000
+group.consumer.min.heartbeat.interval.ms=1000
+group.consumer.session.timeout.ms=6000
+group.consumer.min.session.timeout.ms=6000
+";
+
 /// Where the jars are.
 #[derive(Clone, Debug)]
 pub(super) struct Kafka(support::java::Kafka);
@@ -63,7 +72,7 @@ impl Kafka {
     }
 
     /// About to start a broker on a folder, which is formatted if it is new.
-    pub(super) fn command(&self, folder: &Path, address: SocketAddr) -> Result<Command> {
+    pub(super) fn command(&self, folder: &Path, address: SocketAddr, groups: bool) -> Result<Command> {
         let (properties, controller) = (beside(folder, "properties"), beside(folder, "controller"));
         let is_new = !folder.join("meta.properties").exists();
         if is_new {
@@ -71,11 +80,12 @@ impl Kafka {
         }
         // A quorum remembers where its voters are.
         let controller = fs::read_to_string(&controller).context("the folder is another program's")?;
+        let more = if groups { GROUP_PROPERTIES } else { "" };
         let listeners = format!("PLAINTEXT://{address},CONTROLLER://{controller}");
         fs::write(
             &properties,
             format!(
-                "{PROPERTIES}listeners={listeners}\nadvertised.listeners={listeners}\n\
+                "{PROPERTIES}{more}listeners={listeners}\nadvertised.listeners={listeners}\n\
                  controller.quorum.bootstrap.servers={controller}\nlog.dirs={}\n",
                 folder.display()
             ),

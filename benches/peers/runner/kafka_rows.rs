@@ -1,11 +1,14 @@
 //! The rows of `--beside-kafka`: memory against memory and disk against disk, and what is to be reached.
 
+use crate::groups::Protocol;
+
 use super::rows::{Beside, DISK, Load, REPLICATED, RateTargets, Row, Target, Topic};
 
 /// Ahead of Kafka; where librdkafka itself is the limit no more than a tenth behind.
 const PRODUCE: RateTargets = RateTargets { rate: Target::RatioAtLeast(1.0), cpu: Target::RatioAtMost(0.2) };
 const CONSUME: RateTargets = RateTargets { rate: Target::RatioAtLeast(0.9), cpu: Target::RatioAtMost(0.5) };
 const AHEAD: Target = Target::RatioAtMost(1.0);
+const HALF: Target = Target::RatioAtMost(0.5);
 const TWENTIETH: Target = Target::RatioAtMost(0.05);
 
 const SMALL: u64 = 5_000_000;
@@ -24,8 +27,12 @@ const fn end_to_end(name: &'static str, beside: Beside, topic: Topic) -> Row {
     Row { name, load: Load::EndToEnd { beside, target: AHEAD }, topic }
 }
 
+const fn groups(name: &'static str, load: Load) -> Row {
+    Row { name, load, topic: REPLICATED }
+}
+
 /// All rows, in the order of the table.
-pub(super) const ROWS: [Row; 24] = [
+pub(super) const ROWS: [Row; 29] = [
     produce("produce-100", (100, SMALL), 1, REPLICATED),
     produce("produce-100-p8", (100, SMALL), 8, REPLICATED),
     produce("produce-1k", (1024, LARGE), 1, REPLICATED),
@@ -50,4 +57,9 @@ pub(super) const ROWS: [Row; 24] = [
     Row { name: "idle", load: Load::Idle { target: TWENTIETH }, topic: DISK },
     Row { name: "worked", load: Load::Worked { target: TWENTIETH }, topic: REPLICATED },
     Row { name: "first-record", load: Load::FirstRecord { target: TWENTIETH }, topic: DISK },
+    groups("group-rebalance-100", Load::Rebalance { protocol: Protocol::Classic }),
+    groups("group-rebalance-100-consumer", Load::Rebalance { protocol: Protocol::Consumer }),
+    groups("group-coordinator-kill", Load::CoordinatorKill { target: HALF }),
+    groups("group-idle", Load::IdleGroup { target: Target::AtMost(2.0) }),
+    groups("groups-start", Load::GroupsStart { target: Target::AtMost(2000.0) }),
 ];

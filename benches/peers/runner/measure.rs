@@ -50,13 +50,13 @@ pub(super) struct Bench<'a> {
 }
 
 /// What both sides' runs gave, in order.
-struct Both<T> {
+pub(super) struct Both<T> {
     ours: Vec<T>,
     theirs: Vec<T>,
 }
 
 impl<T> Both<T> {
-    fn figure(
+    pub(super) fn figure(
         &self,
         names: (&'static str, &'static str, &'static str),
         target: Target,
@@ -83,6 +83,10 @@ impl Bench<'_> {
             Load::Idle { target } => self.idle(row, target),
             Load::Worked { target } => self.worked(row, target),
             Load::FirstRecord { target } => self.first_record(row, target),
+            Load::Rebalance { protocol } => self.rebalance(row, protocol),
+            Load::CoordinatorKill { target } => self.coordinator_kill(row, target),
+            Load::IdleGroup { target } => self.idle_group(row, target),
+            Load::GroupsStart { target } => self.groups_start(row, target),
         }
     }
 
@@ -116,7 +120,7 @@ impl Bench<'_> {
         targets: RateTargets,
     ) -> Result<Vec<Figure>> {
         let count = count / self.effort.divisor;
-        let hints = Hints { serve_copies_to: Some(count), partitions };
+        let hints = Hints { serve_copies_to: Some(count), partitions, ..Hints::default() };
         let [size, count] = [size.to_string(), count.to_string()];
         let mut stages = self.stages(row, hints);
         let mut topics = Vec::new();
@@ -262,7 +266,7 @@ impl Bench<'_> {
         Ok(vec![took.figure(names, target, |ms| Some(*ms))])
     }
 
-    fn stages(&self, row: &Row, hints: Hints) -> [Stage; 2] {
+    pub(super) fn stages(&self, row: &Row, hints: Hints) -> [Stage; 2] {
         let stage = |kind: &Kind, name| Stage::new(kind, self.folder.join(name), hints, row.topic);
         [stage(self.ours, "ours"), stage(self.theirs, "theirs")]
     }
@@ -274,7 +278,7 @@ impl Bench<'_> {
     }
 
     /// Ours, theirs, ours, theirs ...; closes both.
-    fn in_turns<T>(
+    pub(super) fn in_turns<T>(
         &self,
         stages: &mut [Stage; 2],
         text: impl Fn(&T) -> String,

@@ -3,6 +3,7 @@
 mod admin;
 mod broker;
 mod disk;
+mod groups;
 mod kafka;
 mod kafka_rows;
 mod machine;

@@ -1,6 +1,8 @@
 //! The rows: what is loaded, how, and what is to be reached. Targets are ratios to the ideal server
 //! wherever the machine's own limit is in the figure, so that they hold on any machine.
 
+use crate::groups::Protocol;
+
 /// One line or a few of the table, measured together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
@@ -27,6 +29,14 @@ pub(super) enum Load {
     Worked { target: Target },
     /// From the start of the process to the first acknowledged record.
     FirstRecord { target: Target },
+    /// A member of a group of 100 joins, one leaves, one is killed.
+    Rebalance { protocol: Protocol },
+    /// From `kill -9` to the next commit of one of 1,000 groups with 1,000 offsets each.
+    CoordinatorKill { target: Target },
+    /// Processor time for the heartbeats of a group of 1,000 members.
+    IdleGroup { target: Target },
+    /// From the start of the process until all of 10,000 groups are listed.
+    GroupsStart { target: Target },
 }
 
 /// What else the broker has to do while the latency of messages is measured.

@@ -38,6 +38,11 @@ impl Stage {
         self.kind.label()
     }
 
+    /// How many it has made.
+    pub(super) fn topics_so_far(&self) -> usize {
+        self.topics_so_far as usize
+    }
+
     /// A topic that nobody has written to, on a broker that runs.
     pub(super) fn fresh_topic(&mut self) -> Result<String> {
         if self.broker.is_none() {
@@ -65,6 +70,18 @@ impl Stage {
     /// Starts a broker on the folder as it is, without waiting for it.
     pub(super) fn launch(&self) -> Result<Broker> {
         Broker::launch(&self.kind, &self.folder, free_address()?, self.hints)
+    }
+
+    /// Starts a broker on the folder as it is, to be this side's, without waiting for it.
+    pub(super) fn relaunch(&mut self) -> Result<()> {
+        self.broker = Some(self.launch()?);
+        Ok(())
+    }
+
+    /// Ends the broker by `kill -9` and starts another on its folder at once.
+    pub(super) fn kill_and_relaunch(&mut self) -> Result<()> {
+        drop(self.broker.take());
+        self.relaunch()
     }
 
     /// Ends the broker and removes its folder.
