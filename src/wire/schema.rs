@@ -140,6 +140,33 @@ macro_rules! wire_structs {
     )*};
 }
 
+/// Structures that may be null: a byte in front says so, -1 for null, 1 for one that follows.
+macro_rules! nullable_structs {
+    ($($name:ident),*) => {$(
+        impl $crate::wire::Nullable for $name {
+            fn read_nullable(
+                reader: &mut $crate::wire::Reader,
+                layout: $crate::wire::Layout,
+            ) -> Result<Option<Self>, $crate::wire::DecodeError> {
+                if <i8 as $crate::wire::Field>::read(reader, layout)? < 0 {
+                    return Ok(None);
+                }
+                <Self as $crate::wire::Field>::read(reader, layout).map(Some)
+            }
+
+            fn write_nullable(
+                value: Option<&Self>,
+                writer: &mut $crate::wire::Writer<'_>,
+                layout: $crate::wire::Layout,
+            ) -> Result<(), $crate::wire::EncodeError> {
+                let Some(value) = value else { return $crate::wire::Field::write(&-1_i8, writer, layout) };
+                $crate::wire::Field::write(&1_i8, writer, layout)?;
+                $crate::wire::Field::write(value, writer, layout)
+            }
+        }
+    )*};
+}
+
 /// Joins a request and its response to their API.
 macro_rules! wire_api {
     ($api:ident: $request:ident -> $response:ident) => {
@@ -157,4 +184,4 @@ macro_rules! wire_api {
     };
 }
 
-pub(crate) use {default_of, tagged, untagged, wire_structs};
+pub(crate) use {default_of, nullable_structs, tagged, untagged, wire_structs};

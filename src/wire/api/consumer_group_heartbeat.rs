@@ -2,7 +2,7 @@
 
 use crate::{
     model::{PartitionIndex, TopicId},
-    wire::{DecodeError, EncodeError, ErrorCode, Field, Layout, Nullable, Reader, Str, Writer},
+    wire::{ErrorCode, Str},
 };
 
 wire_structs! {
@@ -63,20 +63,6 @@ wire_structs! {
     }
 }
 
-impl Nullable for Assignment {
-    fn read_nullable(reader: &mut Reader, layout: Layout) -> Result<Option<Self>, DecodeError> {
-        if i8::read(reader, layout)? < 0 { Ok(None) } else { Self::read(reader, layout).map(Some) }
-    }
-
-    fn write_nullable(
-        value: Option<&Self>,
-        writer: &mut Writer<'_>,
-        layout: Layout,
-    ) -> Result<(), EncodeError> {
-        let Some(assignment) = value else { return (-1_i8).write(writer, layout) };
-        1_i8.write(writer, layout)?;
-        assignment.write(writer, layout)
-    }
-}
+nullable_structs!(Assignment);
 
 wire_api!(ConsumerGroupHeartbeat: ConsumerGroupHeartbeatRequest -> ConsumerGroupHeartbeatResponse);

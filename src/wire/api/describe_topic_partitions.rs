@@ -3,7 +3,7 @@
 use super::metadata::OPERATIONS_NOT_ASKED;
 use crate::{
     model::{LeaderEpoch, NodeId, PartitionIndex, TopicId},
-    wire::{DecodeError, EncodeError, ErrorCode, Field, Layout, Nullable, Reader, Str, Writer},
+    wire::{ErrorCode, Str},
 };
 
 wire_structs! {
@@ -80,21 +80,6 @@ wire_structs! {
     }
 }
 
-/// A structure that may be null has a byte in front: -1 for null, 1 for one that follows.
-impl Nullable for Cursor {
-    fn read_nullable(reader: &mut Reader, layout: Layout) -> Result<Option<Self>, DecodeError> {
-        if i8::read(reader, layout)? < 0 { Ok(None) } else { Self::read(reader, layout).map(Some) }
-    }
-
-    fn write_nullable(
-        value: Option<&Self>,
-        writer: &mut Writer<'_>,
-        layout: Layout,
-    ) -> Result<(), EncodeError> {
-        let Some(cursor) = value else { return (-1_i8).write(writer, layout) };
-        1_i8.write(writer, layout)?;
-        cursor.write(writer, layout)
-    }
-}
+nullable_structs!(Cursor);
 
 wire_api!(DescribeTopicPartitions: DescribeTopicPartitionsRequest -> DescribeTopicPartitionsResponse);

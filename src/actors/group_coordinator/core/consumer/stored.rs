@@ -9,7 +9,10 @@ use bytes::Bytes;
 use super::super::stored::{GroupKey, KeyValue, StoredError, keyed, valued, versioned, whole};
 use crate::{
     model::{PartitionIndex, TimestampMs, TopicId},
-    wire::{DecodeError, EncodeError, Field, Layout, Nullable, Reader, Str, Writer, schema::wire_structs},
+    wire::{
+        EncodeError, Field, Reader, Str,
+        schema::{nullable_structs, wire_structs},
+    },
 };
 
 /// The group.
@@ -118,21 +121,7 @@ wire_structs! {
     }
 }
 
-impl Nullable for ClassicMember {
-    fn read_nullable(reader: &mut Reader, layout: Layout) -> Result<Option<Self>, DecodeError> {
-        if i8::read(reader, layout)? < 0 { Ok(None) } else { Self::read(reader, layout).map(Some) }
-    }
-
-    fn write_nullable(
-        value: Option<&Self>,
-        writer: &mut Writer<'_>,
-        layout: Layout,
-    ) -> Result<(), EncodeError> {
-        let Some(member) = value else { return (-1_i8).write(writer, layout) };
-        1_i8.write(writer, layout)?;
-        member.write(writer, layout)
-    }
-}
+nullable_structs!(ClassicMember);
 
 /// One fact about such a group. A value of `None` takes it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
