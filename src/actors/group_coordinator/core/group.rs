@@ -158,6 +158,15 @@ impl Group {
         }
     }
 
+    /// When time will demand something of a member that has said nothing but that it lives, or never.
+    pub(super) fn due(&self, member: &Str) -> Duration {
+        match &self.protocol {
+            // Its session ends later than before.
+            Protocol::Classic(_) => Duration::MAX,
+            Protocol::Consumer(consumer) => consumer.due(member),
+        }
+    }
+
     /// The log has been read: members of before have as long as any to say that they live.
     pub(super) fn loaded(&mut self, now: Now) {
         match &mut self.protocol {

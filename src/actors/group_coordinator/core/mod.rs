@@ -147,12 +147,14 @@ struct Cx<'a> {
     losses: Vec<Loss>,
     /// Somebody owns something else than before.
     owners_changed: bool,
+    /// It was but a sign of life: nothing is due earlier than before, unless this is.
+    lives_until: Option<Duration>,
 }
 
 impl<'a> Cx<'a> {
     fn new(now: Now, settings: &'a GroupSettings, image: &'a Image, effects: &'a mut Vec<Effect>) -> Self {
-        let (rebalances, lost, losses, owners_changed) = (0, 0, Vec::new(), false);
-        Self { now, settings, image, effects, rebalances, lost, losses, owners_changed }
+        let (rebalances, lost, losses, owners_changed, lives_until) = (0, 0, Vec::new(), false, None);
+        Self { now, settings, image, effects, rebalances, lost, losses, owners_changed, lives_until }
     }
 
     fn answer(&mut self, ticket: Ticket, answer: Answer) {
@@ -426,19 +428,28 @@ impl Coordinator {
         let mut cx = Cx::new(now, &self.settings, &self.image, effects);
         let before = (group.members(), group.unowned());
         change(group, &mut cx);
-        let Cx { effects, rebalances, lost, losses, owners_changed, .. } = cx;
+        let Cx { effects, rebalances, lost, losses, owners_changed, lives_until, .. } = cx;
         group.settle_owners(now, &losses, owners_changed, &self.image, effects);
         self.members = (self.members + group.members()).saturating_sub(before.0);
         self.unowned = (self.unowned + group.unowned()).saturating_sub(before.1);
         self.counts.rebalances += rebalances;
         self.counts.lost_members += lost;
-        self.arm(id);
+        match lives_until {
+            Some(until) => self.arm_by(id, until),
+            None => self.arm(id),
+        }
     }
 
-    /// Sees to it that the group is looked at in time.
+    /// Sees to it that the group is looked at in time; looks at all of its members for that.
     fn arm(&mut self, id: &Str) {
-        let Some(group) = self.groups.get_mut(id) else { return };
-        let Some(next) = group.next_check() else { return };
+        if let Some(next) = self.groups.get(id).and_then(Group::next_check) {
+            self.arm_by(id, next);
+        }
+    }
+
+    /// Sees to it that the group is looked at by then, unless that is never.
+    fn arm_by(&mut self, id: &Str, next: Duration) {
+        let Some(group) = self.groups.get_mut(id).filter(|_| next < Duration::MAX) else { return };
         if group.check.is_none_or(|check| next < check) {
             let id = group.id.clone();
             if let Some(check) = group.check.replace(next) {

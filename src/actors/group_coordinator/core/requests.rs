@@ -91,6 +91,7 @@ impl Coordinator {
                     outcome.err().unwrap_or(ErrorCode::None)
                 }
             };
+            cx.lives_until = Some(group.due(member));
             cx.answer(ticket, heartbeat_answer(code));
         });
     }

@@ -123,13 +123,17 @@ impl Consumer {
         };
         let owned = request.topic_partitions.as_deref().map(told);
         self.admit(cx, request, &id, owned.as_ref())?;
-        if self.tell_profile(cx, caller, request, &id) {
+        let wants_other = self.tell_profile(cx, caller, request, &id);
+        if wants_other {
             self.raise(cx);
         }
         let changed = self.reconcile(cx, &id, owned.as_ref());
         let (now, session) = (cx.now.monotonic, cx.consumer_session(&self.id));
         let Some(member) = self.members.get_mut(&id) else { return Err(ErrorCode::UnknownMemberId.into()) };
         member.heard_of(now, session);
+        if request.member_epoch != JOINS && !wants_other {
+            cx.lives_until = Some(member.due());
+        }
         let wants_all = request.rebalance_timeout_ms >= 0
             && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
             && request.topic_partitions.is_some();

@@ -137,6 +137,7 @@ impl Consumer {
         classic.protocol = classic.choose_protocol();
         classic.leader = classic.members.keys().next().cloned();
         classic.state = ClassicState::Stable;
+        classic.read_holdings();
         cx.write(classic.stored());
         classic.prepare(cx);
         classic

@@ -387,6 +387,11 @@ impl Consumer {
         self.members.values().map(Member::due).min()
     }
 
+    /// When time will demand something of one member; never, if it is none.
+    pub(super) fn due(&self, member: &Str) -> Duration {
+        self.members.get(member).map_or(Duration::MAX, Member::due)
+    }
+
     fn stored(&self) -> Fact {
         let (epoch, topics_hash, empty_since) = (self.epoch, self.topics_hash, self.empty_since);
         Fact::Group(self.key(), Some(GroupValue { epoch, topics_hash, empty_since }))
