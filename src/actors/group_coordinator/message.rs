@@ -62,6 +62,8 @@ pub enum CoordinatorMessage {
     TopicsDeleted(Arc<BTreeSet<TopicId>>),
 }
 
+crate::actors::supervise::local_message!(CoordinatorMessage);
+
 /// A request on its way.
 #[derive(Debug)]
 pub struct Ask {

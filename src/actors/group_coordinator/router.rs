@@ -70,6 +70,8 @@ pub enum RouterMessage {
     Look,
 }
 
+crate::actors::supervise::local_message!(RouterMessage);
+
 /// The actor.
 #[derive(Debug)]
 pub struct GroupRouter;

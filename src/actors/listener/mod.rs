@@ -90,6 +90,8 @@ pub enum ListenerMessage {
     AcceptLoopEnded,
 }
 
+crate::actors::supervise::local_message!(ListenerMessage);
+
 #[derive(Debug, thiserror::Error)]
 enum ListenerFault {
     #[error("listening on {address} failed")]

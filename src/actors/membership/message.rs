@@ -113,3 +113,5 @@ pub enum MembershipMessage {
     /// From the writer, when its thread ends.
     WriterEnded,
 }
+
+crate::actors::supervise::local_message!(MembershipMessage);

@@ -67,3 +67,5 @@ pub enum LeaderMessage {
         reply: oneshot::Sender<()>,
     },
 }
+
+crate::actors::supervise::local_message!(LeaderMessage);

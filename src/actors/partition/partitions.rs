@@ -84,6 +84,8 @@ pub enum ReconcilerMessage {
     Retention,
 }
 
+crate::actors::supervise::local_message!(ReconcilerMessage);
+
 /// What a look has come to.
 #[derive(Debug)]
 pub struct Done {

@@ -67,6 +67,8 @@ pub enum ScrubberMessage {
     Stepped(Box<Stepped>),
 }
 
+crate::actors::supervise::local_message!(ScrubberMessage);
+
 /// A step's outcome, with the scrubber to go on with.
 #[derive(Debug)]
 pub struct Stepped {

@@ -17,6 +17,15 @@
 //! state is gone, with every lock and view it held, before its successor starts, but for a `kill`
 //! during a blocking call, which nothing can cut short.
 
+/// Makes types the messages of actors of this process. With its cluster switched on, `ractor` takes no type for a message
+/// that does not say whether it can be sent to another node; those that are named here cannot.
+macro_rules! local_message {
+    ($($message:ty),+ $(,)?) => {$(
+        #[cfg(feature = "server")]
+        impl ractor::Message for $message {}
+    )+};
+}
+
 mod address;
 pub mod fault;
 mod path;
@@ -35,6 +44,7 @@ use std::{future::Future, pin::Pin};
 
 pub use address::{Address, CallError, Gone};
 pub use fault::{Fault, FaultPoints};
+pub(crate) use local_message;
 pub use path::ActorPath;
 pub use policy::{RestartHistory, RestartPolicy, Verdict};
 pub use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort as Reply, SupervisionEvent};

@@ -46,6 +46,8 @@ enum WorkerMessage {
     Hold(tokio::sync::oneshot::Receiver<()>),
 }
 
+crate::actors::supervise::local_message!(WorkerMessage);
+
 #[derive(Clone, Default)]
 struct Counts {
     started: Arc<AtomicU32>,

@@ -55,3 +55,5 @@ pub enum SupervisorMessage {
         incarnation: u64,
     },
 }
+
+crate::actors::supervise::local_message!(SupervisorMessage);

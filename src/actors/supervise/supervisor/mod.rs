@@ -114,6 +114,9 @@ impl Actor for Supervisor {
             SupervisionEvent::ActorFailed(child, error) => {
                 state.on_exit(child.get_id(), Exit::Failed(with_sources(error.as_ref())))?;
             }
+            // Nothing is learnt from who lives elsewhere: no actor of ours has a name or a group.
+            #[cfg(feature = "server")]
+            SupervisionEvent::PidLifecycleEvent(_) => {}
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
         Ok(())
