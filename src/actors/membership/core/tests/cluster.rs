@@ -157,6 +157,22 @@ fn s10_a_lower_minimum_makes_those_unelectable_who_are_outside_in_the_same_entry
 }
 
 #[test]
+fn s10_a_leader_that_has_not_heard_of_a_higher_minimum_gets_no_smaller_set() {
+    let mut world = World::new(2);
+    let id = world.topic(&[1, 2], &[]);
+    let shrink = change(&world, id, &[1]);
+    let owner = ConfigOwner::Topic(world.image.topic(id.topic).unwrap().name.to_string());
+    let changes = vec![ConfigChange::set("min.insync.replicas", "2")];
+    world.command(&Command::AlterConfigs { owner: owner.clone(), changes, validate_only: false }).unwrap();
+    // It would acknowledge alone, and the other one stay electable.
+    let refused = world.command(&Command::AlterInSync(shrink)).unwrap_err();
+    assert_eq!(refused, Refusal::OtherPartitionEpoch { partition: id, current: 1 });
+    let changes = vec![ConfigChange::set("retention.ms", "9")];
+    world.command(&Command::AlterConfigs { owner, changes, validate_only: false }).unwrap();
+    assert_eq!(world.partition(id).partition_epoch, 1, "other configs do not concern it");
+}
+
+#[test]
 fn a_topic_with_replicas_says_itself_what_elections_rest_on() {
     let mut world = World::new(3);
     let (id, factor, configs) = created(world.command(&create("t", 1, -1)).unwrap());

@@ -151,7 +151,6 @@ impl World {
     }
 
     /// What the same entries give on another node.
-    #[allow(dead_code)]
     pub(super) fn replayed(&self) -> MetadataImage {
         let mut image = MetadataImage::default();
         for (index, proposal) in &self.log {
