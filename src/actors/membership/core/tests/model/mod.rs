@@ -3,6 +3,8 @@
 //!
 //! What was acknowledged is in the log of every leader that opens it, unless the election was said to be unclean.
 
+mod broker;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -10,71 +12,18 @@ use std::{
 
 use fastrand::Rng;
 
+use self::broker::{Broker, Log, Record, Term, common};
 use super::world::{World, node};
 use crate::{
     actors::membership::core::{
-        Command, CommandAnswer, ConfigOwner, Elections, InSyncChange, MetadataImage, Refusal, Registration,
+        Command, CommandAnswer, ConfigOwner, Elections, InSyncChange, MetadataImage, Refusal,
         election::{Policies, Policy},
         snapshot::Snapshot,
     },
     config::topic::ConfigChange,
-    model::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionId},
+    model::{BrokerEpoch, LeaderEpoch, NodeId, PartitionId},
     storage::metadata_log::codec,
 };
-
-/// A record: the epoch that it was written in, and which one it is.
-type Record = (LeaderEpoch, u64);
-
-#[derive(Clone, Debug, Default)]
-struct Log {
-    records: Vec<Record>,
-    flushed: usize,
-}
-
-impl Log {
-    fn end(&self) -> (LeaderEpoch, Offset) {
-        let epoch = self.records.last().map_or(LeaderEpoch::NONE, |(epoch, _)| *epoch);
-        (epoch, Offset::new(self.records.len() as i64))
-    }
-
-    /// As the leader has it, and some more of that.
-    fn follow(&mut self, leader: &[Record], more: usize) {
-        self.records.truncate(common(&self.records, leader));
-        let from = self.records.len();
-        self.records.extend(leader.iter().skip(from).take(more));
-        self.flushed = self.flushed.min(self.records.len());
-    }
-}
-
-fn common(a: &[Record], b: &[Record]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
-/// A leader's own view of its term.
-#[derive(Clone, Debug)]
-struct Term {
-    epoch: LeaderEpoch,
-    /// Where its log ended when it began.
-    start: usize,
-    watermark: usize,
-    positions: BTreeMap<NodeId, (BrokerEpoch, usize)>,
-    committed: Vec<NodeId>,
-    partition_epoch: i32,
-    proposed: Vec<NodeId>,
-}
-
-struct Broker {
-    up: bool,
-    clean: bool,
-    raft_id: u64,
-    start: Option<Registration>,
-    epoch: BrokerEpoch,
-    view: Arc<MetadataImage>,
-    logs: BTreeMap<PartitionId, Log>,
-    terms: BTreeMap<PartitionId, Term>,
-    /// Openings that were asked for in this start and not answered yet.
-    openings: BTreeMap<PartitionId, u64>,
-}
 
 struct Model {
     seed: u64,
@@ -567,14 +516,6 @@ impl Model {
                 && partition.uncertain.is_empty());
             partition.leader().is_some() || !somebody
         })
-    }
-}
-
-impl Broker {
-    fn end(&mut self, clean: bool) {
-        (self.up, self.clean) = (false, clean && self.up);
-        self.terms.clear();
-        self.openings.clear();
     }
 }
 
