@@ -41,10 +41,8 @@ fn create(name: &str, partitions: i32, replication_factor: i16) -> Command {
 }
 
 fn created(answer: CommandAnswer) -> (TopicId, i16, BTreeMap<String, String>) {
-    match answer {
-        CommandAnswer::TopicCreated(topic) => (topic.id, topic.replication_factor, topic.configs),
-        other => panic!("{other:?}"),
-    }
+    let CommandAnswer::TopicCreated(topic) = answer else { panic!("{answer:?}") };
+    (topic.id, topic.replication_factor, topic.configs)
 }
 
 #[test]
@@ -471,6 +469,9 @@ fn a_topic_created_again_by_the_same_command_is_the_same_topic() {
     assert_eq!(world.command(&command).unwrap(), first);
     assert!(matches!(world.command(&create("t", 2, 3)), Err(Refusal::TopicExists(_))));
     assert!(matches!(world.command(&create("u", 1, 4)), Err(Refusal::InvalidReplicationFactor { .. })));
+    let (id, ..) = created(first);
+    world.command(&Command::DeleteTopic(TopicRef::Id(id))).unwrap();
+    assert_eq!(world.command(&command), Err(Refusal::UnknownTopicId(id)), "it comes late");
 }
 
 #[test]

@@ -16,12 +16,13 @@ use self::broker::{Broker, Log, Record, Term, common};
 use super::world::{World, node};
 use crate::{
     actors::membership::core::{
-        Command, CommandAnswer, ConfigOwner, Elections, InSyncChange, MetadataImage, Refusal,
+        Command, CommandAnswer, ConfigOwner, Elections, InSyncChange, MetadataImage, NewTopic, Refusal,
+        TopicRef,
         election::{Policies, Policy},
         snapshot::Snapshot,
     },
     config::topic::ConfigChange,
-    model::{BrokerEpoch, LeaderEpoch, NodeId, PartitionId},
+    model::{BrokerEpoch, LeaderEpoch, NodeId, PartitionId, TopicId},
     storage::metadata_log::codec,
 };
 
@@ -59,13 +60,13 @@ struct Seen {
 impl Model {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let count = rng.i32(1..=5);
+        let count = [1, 2, 3, 3, 4, 5][rng.usize(..6)];
         let mut world = World::new(count);
         let mut partitions = Vec::new();
         for _ in 0..rng.usize(1..=3) {
             let mut ids: Vec<i32> = (1..=count).collect();
             rng.shuffle(&mut ids);
-            ids.truncate(rng.usize(1..=3));
+            ids.truncate([1, 2, 2, 3, 3, 3][rng.usize(..6)]);
             let durability = ["disk", "replicated"][rng.usize(..2)];
             let unclean = ["false", "false", "false", "true"][rng.usize(..4)];
             let configs = [("durability", durability), ("unclean.leader.election.enable", unclean)];
@@ -122,9 +123,11 @@ impl Model {
     /// Now, later, later too, or never.
     fn send(&mut self, command: Command) {
         let copies = if command.is_idempotent() { self.rng.usize(1..=2) } else { 1 };
+        // What a leader asks for on what it knew is the most dangerous when it comes late.
+        let at_once = if matches!(command, Command::AlterInSync(_)) { 3 } else { 5 };
         match self.rng.u8(..10) {
-            0..5 => self.deliver(&command),
-            5..9 => self.in_flight.extend(std::iter::repeat_n(command, copies)),
+            now if now < at_once => self.deliver(&command),
+            0..9 => self.in_flight.extend(std::iter::repeat_n(command, copies)),
             _ => {}
         }
     }
@@ -137,9 +140,11 @@ impl Model {
             self.seen.from_electable += u64::from(before.electable.contains(&leader));
         }
         match &outcome {
-            Ok(CommandAnswer::Elected(elections))
-            | Ok(CommandAnswer::Stopping { elections, .. })
-            | Ok(CommandAnswer::Registered { elections, .. }) => self.note(elections),
+            Ok(
+                CommandAnswer::Elected(elections)
+                | CommandAnswer::Stopping { elections, .. }
+                | CommandAnswer::Registered { elections, .. },
+            ) => self.note(elections),
             Ok(_) => {}
             Err(_) => self.seen.refused += 1,
         }
@@ -455,7 +460,7 @@ impl Model {
     }
 
     fn disturb(&mut self, by: NodeId, id: PartitionId) {
-        match self.rng.u8(..20) {
+        match self.rng.u8(..26) {
             0..4 => {
                 let with_disk = self.rng.u8(..6) == 0;
                 self.kill(by, with_disk);
@@ -468,13 +473,11 @@ impl Model {
             11..13 => self.send(Command::ElectPreferred),
             13..15 => self.open(by, id),
             15..17 => self.world.elect_controller(by),
-            17 => self
-                .brokers
-                .keys()
-                .copied()
-                .collect::<Vec<_>>()
-                .into_iter()
-                .for_each(|by| self.kill(by, false)),
+            17 => {
+                let all: Vec<NodeId> = self.brokers.keys().copied().collect();
+                all.into_iter().for_each(|by| self.kill(by, false));
+            }
+            18..22 => self.administer(by),
             _ => {
                 let owner = ConfigOwner::Topic(self.world.image.topic(id.topic).unwrap().name.to_string());
                 let min = self.rng.u8(1..=2).to_string();
@@ -482,6 +485,25 @@ impl Model {
                 self.send(Command::AlterConfigs { owner, changes, validate_only: false });
             }
         }
+    }
+
+    /// Topics that nobody writes to come, grow and go.
+    fn administer(&mut self, by: NodeId) {
+        let name = ["a", "b"][self.rng.usize(..2)].to_owned();
+        let deleted = self.world.image.deleted_topics().keys().next().copied();
+        let command = match self.rng.u8(..6) {
+            0 | 1 => {
+                let (partitions, id) =
+                    (self.rng.i32(1..4), TopicId::from_bytes(self.rng.u128(..).to_be_bytes()));
+                let new = NewTopic { name, partitions, replication_factor: -1, ..NewTopic::default() };
+                Command::CreateTopic { new, id, validate_only: false }
+            }
+            2 => Command::CreatePartitions { name, count: self.rng.i32(2..6), validate_only: false },
+            3 => Command::DeleteTopic(TopicRef::Name(name)),
+            4 => Command::AllocateProducerIds { node: by, broker_epoch: self.world.epoch(by) },
+            _ => Command::PurgeTopic { topic: deleted.unwrap_or_default(), node: by },
+        };
+        self.send(command);
     }
 
     /// Everybody is there, and everything arrives.
