@@ -475,7 +475,9 @@ impl Model {
             15..17 => self.world.elect_controller(by),
             17 => {
                 let all: Vec<NodeId> = self.brokers.keys().copied().collect();
-                all.into_iter().for_each(|by| self.kill(by, false));
+                for by in all {
+                    self.kill(by, false);
+                }
             }
             18..22 => self.administer(by),
             _ => {
