@@ -59,8 +59,13 @@ pub enum OutOfOrder {
     #[error("the owner is named twice, or not before all else")]
     Owner,
     /// An index that is taken.
-    #[error("an entry is written over another one")]
-    Entry,
+    #[error("entry {index} does not follow entry {last}")]
+    Entry {
+        /// The index.
+        index: u64,
+        /// The last one.
+        last: u64,
+    },
 }
 
 /// The state after some changes.
@@ -125,32 +130,33 @@ impl LogState {
 
     /// Whether all of these may be made, one after the other.
     pub(super) fn admits(&self, changes: &[Change]) -> Result<(), OutOfOrder> {
-        let after = |id: Option<EntryId>| id.map_or(0, |id| id.index.saturating_add(1));
-        let (mut has_owner, mut purged, mut next) =
-            (self.owner.is_some(), after(self.purged), after(self.last()));
+        let mut has_owner = self.owner.is_some();
+        // One more than the last entry that would be there.
+        let mut next = self.entries.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
         for change in changes {
             if has_owner == matches!(change, Change::Owner(_)) {
                 return Err(OutOfOrder::Owner);
             }
             match change {
                 Change::Owner(_) => has_owner = true,
-                Change::Append(entry) if entry.id.index < next => return Err(OutOfOrder::Entry),
-                Change::Append(entry) => next = after(Some(entry.id)),
-                Change::Truncate(from) => next = next.min(*from).max(purged),
-                Change::Purge(upto) => {
-                    purged = purged.max(after(Some(*upto)));
-                    next = next.max(purged);
+                Change::Append(entry) if entry.id.index < next => {
+                    return Err(OutOfOrder::Entry { index: entry.id.index, last: next - 1 });
                 }
-                Change::Vote(_) | Change::Committed(_) => {}
+                Change::Append(entry) => next = entry.id.index.saturating_add(1),
+                Change::Truncate(from) => next = next.min(*from),
+                Change::Purge(upto) if upto.index.saturating_add(1) >= next => next = 0,
+                Change::Purge(_) | Change::Vote(_) | Change::Committed(_) => {}
             }
         }
         Ok(())
     }
 
-    /// Whether an entry may be written is for consensus to say; here only that none is written twice.
+    /// Whether an entry may be written is for consensus to say; here only that none is written over another one that
+    /// is there.
     fn append(&mut self, entry: &Entry) -> Result<(), OutOfOrder> {
-        if self.last().is_some_and(|last| last.index >= entry.id.index) {
-            return Err(OutOfOrder::Entry);
+        let index = entry.id.index;
+        if let Some((last, _)) = self.entries.last_key_value().filter(|(last, _)| **last >= index) {
+            return Err(OutOfOrder::Entry { index, last: *last });
         }
         self.entries.insert(entry.id.index, entry.clone());
         Ok(())

@@ -155,7 +155,7 @@ fn an_entry_is_not_written_over_another_one() {
     log.write(vec![entry(1, 0, "a"), entry(1, 1, "b")]).unwrap();
     let refused = |log: &mut QuorumLog, changes| {
         let error = log.write(changes).unwrap_err();
-        assert!(matches!(error, WriteError::Order(OutOfOrder::Entry)), "{error}");
+        assert!(matches!(error, WriteError::Order(OutOfOrder::Entry { .. })), "{error}");
     };
     refused(&mut log, vec![entry(2, 1, "c")]);
     refused(&mut log, vec![entry(2, 2, "c"), entry(2, 2, "d")]);

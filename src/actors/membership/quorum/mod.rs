@@ -244,8 +244,8 @@ impl Quorum {
         peers::serve(self.inner.id, &self.inner.raft, &body).await
     }
 
-    /// Lets go of leadership, as far as there are others to take it: it is silent until one of them has asked for
-    /// votes. Whether another leads, or could, at the end of the time. Nothing may be proposed meanwhile.
+    /// Lets go of leadership where there are others to take it: it keeps silent until one of them has asked for votes.
+    /// Whether it has let go within the time. What is proposed meanwhile puts it off.
     pub async fn step_down(&self, within: Duration) -> bool {
         let raft = &self.inner.raft;
         raft.runtime_config().heartbeat(false);

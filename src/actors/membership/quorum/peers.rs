@@ -121,7 +121,7 @@ impl Peer {
             Answer::Refused(why) => {
                 Err(RPCError::Unreachable(Unreachable::new(&PeerError::Unreachable(why))))
             }
-            answer => Ok(answer),
+            answer @ (Answer::Append(_) | Answer::Vote(_) | Answer::Snapshot(_)) => Ok(answer),
         }
     }
 

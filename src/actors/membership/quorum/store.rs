@@ -1,6 +1,9 @@
 //! The state machine and its snapshots as `openraft` sees them.
 
-use std::{io::Cursor, sync::Arc};
+use std::{
+    io::{self, Cursor},
+    sync::Arc,
+};
 
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, storage::RaftStateMachine};
 use tokio::sync::{oneshot, watch};
@@ -16,7 +19,8 @@ use super::{
     },
 };
 use crate::storage::{
-    metadata_log::codec,
+    metadata_log::codec::{self, CodecError},
+    own_file::OwnFileError,
     quorum_log::{self, SnapshotFile},
 };
 
@@ -110,17 +114,15 @@ impl<M: StateMachine> MachineStore<M> {
 async fn load(snapshots: &SnapshotFile) -> Result<Option<quorum_log::Snapshot>, StartupError> {
     let file = snapshots.clone();
     let loaded = tokio::task::spawn_blocking(move || file.load()).await;
-    Ok(loaded.map_err(|_| StartupError::ThreadEnded)?.map_err(quorum_snapshot(snapshots))?)
+    Ok(loaded.map_err(|_| StartupError::ThreadEnded)?.map_err(unreadable(snapshots))?)
 }
 
-fn quorum_snapshot(
-    snapshots: &SnapshotFile,
-) -> impl FnOnce(crate::storage::own_file::OwnFileError) -> quorum_log::OpenError {
+fn unreadable(snapshots: &SnapshotFile) -> impl FnOnce(OwnFileError) -> quorum_log::OpenError {
     let path = snapshots.path().to_path_buf();
     |source| quorum_log::OpenError::Snapshot { path, source }
 }
 
-fn read<M: StateMachine>(kept: &quorum_log::Snapshot) -> Result<(SnapshotMeta, M), codec::CodecError> {
+fn read<M: StateMachine>(kept: &quorum_log::Snapshot) -> Result<(SnapshotMeta, M), CodecError> {
     Ok((codec::decode(&kept.meta)?, M::restore(&kept.payload)?))
 }
 
@@ -128,23 +130,22 @@ fn read<M: StateMachine>(kept: &quorum_log::Snapshot) -> Result<(SnapshotMeta, M
 async fn save(
     snapshots: SnapshotFile,
     meta: SnapshotMeta,
-    payload: impl FnOnce() -> Result<Vec<u8>, codec::CodecError> + Send + 'static,
+    payload: impl FnOnce() -> Result<Vec<u8>, CodecError> + Send + 'static,
 ) -> Result<Vec<u8>, StorageIoError> {
     let signature = Some(meta.signature());
-    let work = move || -> Result<Vec<u8>, std::io::Error> {
-        let payload = payload().map_err(std::io::Error::other)?;
+    let work = move || -> Result<Vec<u8>, io::Error> {
+        let payload = payload().map_err(io::Error::other)?;
         let Some(last) = meta.last_log_id.as_ref() else { return Ok(payload) };
         let kept = quorum_log::Snapshot {
             last: entry_id(last),
-            meta: codec::encode(&meta).map_err(std::io::Error::other)?,
+            meta: codec::encode(&meta).map_err(io::Error::other)?,
             payload,
         };
         // Not kept if a newer one came from the leader meanwhile.
         snapshots.save(&kept)?;
         Ok(kept.payload)
     };
-    let saved =
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let saved = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
     saved.map_err(|error| StorageIoError::write_snapshot(signature, any(&error)))
 }
 
