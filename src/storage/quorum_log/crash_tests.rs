@@ -125,12 +125,15 @@ impl Model {
         }
         if rng.u8(..) < 40 {
             let snapshot = Snapshot { last, meta: vec![1], payload: rng.u64(..).to_be_bytes().to_vec() };
-            if opened.snapshots.save(&snapshot).is_ok() {
-                self.snapshot = Some(snapshot);
-                self.maybe_snapshots.clear();
-                changes.push(Change::Purge(last));
-            } else {
-                self.maybe_snapshots.push(snapshot);
+            match opened.snapshots.save(&snapshot) {
+                Ok(true) => {
+                    self.snapshot = Some(snapshot);
+                    self.maybe_snapshots.clear();
+                    changes.push(Change::Purge(last));
+                }
+                // A newer one is there, whose saving had failed after its rename.
+                Ok(false) => {}
+                Err(_) => self.maybe_snapshots.push(snapshot),
             }
         }
         changes.iter().for_each(|change| opened.log.later(change.clone()));

@@ -10,6 +10,7 @@
 //! - A proposal is applied once or not at all. Where its outcome is not known, it is [unknown](QuorumError::Unknown),
 //!   and nobody here tries again.
 //! - A failed write ends the member ([`Quorum::wait_failed`]); the next start reads what is on disk.
+#![allow(clippy::result_large_err, reason = "the consensus library's errors are as large as they are")]
 
 mod convert;
 mod disk;
