@@ -47,7 +47,7 @@ pub(crate) struct JournalKind {
     pub(crate) magic: [u8; 8],
 }
 
-const METADATA: JournalKind = JournalKind { file: FILE, new_file: "metadata.log.new", magic: *format::MAGIC };
+const METADATA: JournalKind = JournalKind { file: FILE, new_file: "metadata.log.new", magic: format::MAGIC };
 const FILE: &str = "metadata.log";
 const LOCK: &str = "lock";
 
@@ -308,7 +308,7 @@ fn write_new(
     let written = fs.open(&path, Open::CreateNew).and_then(|file| {
         let [first_mark, _] = MARKS;
         file.set_len(BLOCKS)?;
-        file.write_all_at(&header.encode(&kind.magic), 0)?;
+        file.write_all_at(&header.encode(kind.magic), 0)?;
         file.write_all_at(&format::encode_mark(header.salt, BLOCKS + block.len() as u64), first_mark)?;
         file.write_all_at(block, BLOCKS)?;
         file.sync_data()?;

@@ -69,7 +69,7 @@ fn read_whole(file: &dyn File, path: &Path) -> Result<Vec<u8>, OpenError> {
 
 fn header(bytes: &[u8], path: &Path, kind: JournalKind) -> Result<Header, OpenError> {
     let path = path.to_path_buf();
-    Header::parse(bytes.get(..HEADER_LEN).unwrap_or(bytes), &kind.magic).map_err(|error| match error {
+    Header::parse(bytes.get(..HEADER_LEN).unwrap_or(bytes), kind.magic).map_err(|error| match error {
         HeaderError::NotOurs => OpenError::NotOurs { path },
         HeaderError::Version(found) => OpenError::Version { path, found, known: format::VERSION },
         HeaderError::Checksum => {

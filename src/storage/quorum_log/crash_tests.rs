@@ -66,7 +66,9 @@ impl Model {
 
     fn after(&self, changes: &[Change]) -> LogState {
         let mut state = self.acknowledged.clone();
-        changes.iter().for_each(|change| state.change(change).unwrap());
+        for change in changes {
+            state.change(change).unwrap();
+        }
         state
     }
 
@@ -140,7 +142,9 @@ impl Model {
                 Err(_) => self.maybe_snapshots.push(snapshot),
             }
         }
-        changes.iter().for_each(|change| opened.log.later(change.clone()));
+        for change in &changes {
+            opened.log.later(change.clone());
+        }
         changes
     }
 }

@@ -162,8 +162,10 @@ impl Writer {
             }
             if !waiters.is_empty() {
                 self.write(changes, waiters);
-            } else if !changes.is_empty() {
-                changes.into_iter().for_each(|change| self.log.later(change));
+            } else {
+                for change in changes {
+                    self.log.later(change);
+                }
             }
         }
         // So that the next start knows what was committed; without it, it would be told by others.
@@ -180,7 +182,10 @@ impl Writer {
         // Before the answer: whoever gets it and asks again is refused at once.
         self.measure();
         for waiter in waiters {
-            let told = written.as_ref().map(|()| ()).map_err(as_io);
+            let told = match &written {
+                Ok(()) => Ok(()),
+                Err(error) => Err(as_io(error)),
+            };
             match waiter {
                 Waiter::Flushed(flushed) => flushed.log_io_completed(told),
                 Waiter::Told(teller) => {

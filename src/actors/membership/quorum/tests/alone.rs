@@ -1,10 +1,8 @@
 //! One member alone: what it keeps, how fast it starts, and what it does when its disk does not.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use super::{
     super::{Proposed, Quorum, QuorumError, Refused},
@@ -132,10 +130,10 @@ async fn what_was_answered_is_there_after_kills_and_power_cuts() {
         for value in 0..3 {
             quorum.propose(set(epoch, "group", value)).await.unwrap();
             if seed % 2 == 0 {
-                disk.power_cut()
+                disk.power_cut();
             } else {
-                disk.kill()
-            };
+                disk.kill();
+            }
             // What may have been written and was never answered may be there or not.
             let _nobody_knows = quorum.propose(set(epoch, "other", value)).await;
             quorum.stop().await;

@@ -301,13 +301,12 @@ async fn proposals_go_on_over_a_network_that_loses_and_delays() {
     for value in 0..24 {
         world.set(&world.nodes(), "group", value).await;
         if value % 6 == 5 {
-            match down.take() {
-                Some(node) => world.start(node).await,
-                None => {
-                    let node = rng.i32(1..=3);
-                    world.stop(node).await;
-                    down = Some(node);
-                }
+            if let Some(node) = down.take() {
+                world.start(node).await;
+            } else {
+                let node = rng.i32(1..=3);
+                world.stop(node).await;
+                down = Some(node);
             }
         }
     }
