@@ -13,6 +13,7 @@ pub mod metadata_log;
 pub mod own_file;
 pub mod partition_folder;
 pub mod producer_state;
+pub mod quorum_log;
 pub mod recovery;
 pub mod retention;
 pub mod scrub;

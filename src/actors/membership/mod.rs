@@ -18,6 +18,8 @@ mod error;
 mod handle;
 mod message;
 pub mod offline;
+#[cfg(feature = "server")]
+pub mod quorum;
 mod writer;
 
 #[cfg(test)]

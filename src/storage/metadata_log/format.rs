@@ -37,7 +37,8 @@ pub(super) const MARK_LEN: usize = 28;
 pub(super) const BLOCK_HEADER_LEN: usize = 28;
 pub(super) const VERSION: u16 = 1;
 
-const MAGIC: &[u8; 8] = b"PLGMETA\n";
+/// Of the one-node metadata log; a journal of another kind has another.
+pub(super) const MAGIC: [u8; 8] = *b"PLGMETA\n";
 const BLOCK_MAGIC: u32 = 0x504C_4D42;
 
 /// The head of a file.
@@ -56,9 +57,9 @@ pub(super) enum HeaderError {
 }
 
 impl Header {
-    pub(super) fn encode(self) -> Vec<u8> {
+    pub(super) fn encode(self, magic: [u8; 8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_LEN);
-        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&magic);
         out.extend_from_slice(&VERSION.to_be_bytes());
         out.extend_from_slice(&[0; 6]);
         out.extend_from_slice(&self.generation.to_be_bytes());
@@ -67,7 +68,7 @@ impl Header {
         out
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+    pub(super) fn parse(bytes: &[u8], expected: [u8; 8]) -> Result<Self, HeaderError> {
         let mut input = Input(bytes);
         let body = bytes.get(..HEADER_LEN - 4).ok_or(HeaderError::NotOurs)?;
         let magic = input.take::<8>().ok_or(HeaderError::NotOurs)?;
@@ -77,11 +78,11 @@ impl Header {
         let (Some(generation), Some(salt), Some(checksum)) = fields else {
             return Err(HeaderError::NotOurs);
         };
-        if crc32fast::hash(body) == checksum && magic == *MAGIC && version == VERSION {
+        if crc32fast::hash(body) == checksum && magic == expected && version == VERSION {
             return Ok(Self { generation, salt });
         }
         // A later version may have laid out the rest in another way, checksum included.
-        match (magic == *MAGIC, version) {
+        match (magic == expected, version) {
             (false, _) => Err(HeaderError::NotOurs),
             (true, VERSION) => Err(HeaderError::Checksum),
             (true, other) => Err(HeaderError::Version(other)),

@@ -14,7 +14,8 @@
 //!   one, then the folder synced (S15). The same bounds the file as it grows.
 //! - **One writer** (S7): an exclusive lock on `lock` beside it.
 //!
-//! What a record means is its owner's; [`codec`] turns values into bytes. [`format`] draws the file.
+//! What a record means is its owner's; [`codec`] turns values into bytes. [`format`] draws the file. The
+//! metadata quorum keeps its log in a file of the same make under another name ([`JournalKind`]).
 
 pub mod codec;
 mod error;
@@ -29,23 +30,32 @@ use std::{
 
 pub use error::{AppendError, OpenError};
 
-use self::{
-    format::{BLOCKS, BlockKind, Header, MARKS},
-    recover::Content,
-};
+use self::format::{BLOCKS, BlockKind, Header, MARKS};
 use crate::storage::fs::{File, Fs, Lock, LockWait, Open, folder_of};
 
 /// Bytes of blocks, beyond the snapshot's own size, after which the file should be rewritten.
 const REWRITE_BYTES: u64 = 1 << 20;
 
+/// The names and the mark of one use of this kind of file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JournalKind {
+    /// The name of the file.
+    pub(crate) file: &'static str,
+    /// The name of its successor until that is whole.
+    pub(crate) new_file: &'static str,
+    /// The file's first bytes.
+    pub(crate) magic: [u8; 8],
+}
+
+const METADATA: JournalKind = JournalKind { file: FILE, new_file: "metadata.log.new", magic: format::MAGIC };
 const FILE: &str = "metadata.log";
-const NEW_FILE: &str = "metadata.log.new";
 const LOCK: &str = "lock";
 
 /// The one writer of a metadata log. Blocking: keep it on a thread that may block.
 pub struct MetadataLog {
     fs: Arc<dyn Fs>,
     path: PathBuf,
+    kind: JournalKind,
     file: Arc<dyn File>,
     header: Header,
     end: u64,
@@ -55,7 +65,7 @@ pub struct MetadataLog {
     /// Where blocks after the snapshot begin.
     snapshot_end: u64,
     state: State,
-    _lock: Box<dyn Lock>,
+    _lock: Arc<dyn Lock>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +106,7 @@ pub fn look(fs: &dyn Fs, dir: &Path) -> Result<Option<Recovered>, OpenError> {
         return Ok(None);
     }
     let file = fs.open(&path, Open::Read).map_err(OpenError::io("open", &path))?;
-    let content = recover::read(file.as_ref(), &path)?;
+    let content = recover::read(file.as_ref(), &path, METADATA)?;
     Ok(Some(Recovered {
         snapshot: content.snapshot,
         records: content.records,
@@ -112,29 +122,37 @@ impl MetadataLog {
     /// process may still be at work, [`LockWait::Fail`] where there was none.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, wait: LockWait) -> Result<(Self, Recovered), OpenError> {
         let lock = lock_folder(fs.as_ref(), dir, wait)?;
-        let path = dir.join(FILE);
+        Self::open_journal(fs, dir, METADATA, lock)
+    }
+
+    /// The same for a file of this kind in `dir`, which exists and whose lock is held.
+    pub(crate) fn open_journal(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        kind: JournalKind,
+        lock: Arc<dyn Lock>,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let path = dir.join(kind.file);
         // An earlier rename may not be on disk yet, and what is read now must not be unsaid.
         fs.sync_dir(dir).map_err(OpenError::io("sync", dir))?;
         let created = !fs.exists(&path).map_err(OpenError::io("look for", &path))?;
         if created {
-            create(fs.as_ref(), dir)?;
+            create(fs.as_ref(), dir, kind)?;
         }
         let file = fs.open(&path, Open::ReadWrite).map_err(OpenError::io("open", &path))?;
-        let content = recover::read(file.as_ref(), &path)?;
-        Ok(Self::over(fs, path, file, lock, content, created))
-    }
-
-    fn over(
-        fs: Arc<dyn Fs>,
-        path: PathBuf,
-        file: Arc<dyn File>,
-        lock: Box<dyn Lock>,
-        content: Content,
-        created: bool,
-    ) -> (Self, Recovered) {
+        let content = recover::read(file.as_ref(), &path, kind)?;
+        let recovered = Recovered {
+            snapshot: content.snapshot,
+            records: content.records,
+            last_index: content.last_index,
+            created,
+            cut_bytes: content.cut_bytes,
+            must_rewrite: !content.is_clean,
+        };
         let log = Self {
             fs,
             path,
+            kind,
             file,
             header: content.header,
             end: content.end,
@@ -144,15 +162,7 @@ impl MetadataLog {
             state: if content.is_clean { State::Ready } else { State::MustRewrite },
             _lock: lock,
         };
-        let recovered = Recovered {
-            snapshot: content.snapshot,
-            records: content.records,
-            last_index: content.last_index,
-            created,
-            cut_bytes: content.cut_bytes,
-            must_rewrite: !content.is_clean,
-        };
-        (log, recovered)
+        Ok((log, recovered))
     }
 
     /// Commits the records together, in order: when this returns they are on disk. What comes back is
@@ -191,8 +201,9 @@ impl MetadataLog {
         let block = format::encode_block(header.salt, BlockKind::Snapshot, self.last_index, 0, snapshot)
             .ok_or(AppendError::TooLarge)?;
         let dir = folder_of(&self.path);
-        let file = write_new(self.fs.as_ref(), &dir, header, &block).map_err(failed("write a new file"))?;
-        self.fs.rename(&dir.join(NEW_FILE), &self.path).map_err(failed("rename the new file"))?;
+        let file = write_new(self.fs.as_ref(), &dir, self.kind, header, &block)
+            .map_err(failed("write a new file"))?;
+        self.fs.rename(&dir.join(self.kind.new_file), &self.path).map_err(failed("rename the new file"))?;
         // From here on either name may survive a power cut: none may be written until one is certain.
         self.state = State::Poisoned;
         self.fs.sync_dir(&dir).map_err(failed("sync the folder"))?;
@@ -258,12 +269,13 @@ impl fmt::Debug for MetadataLog {
     }
 }
 
-fn lock_folder(fs: &dyn Fs, dir: &Path, wait: LockWait) -> Result<Box<dyn Lock>, OpenError> {
+/// Makes the folder and takes its lock (S7).
+pub(crate) fn lock_folder(fs: &dyn Fs, dir: &Path, wait: LockWait) -> Result<Arc<dyn Lock>, OpenError> {
     fs.create_dir_all(dir).map_err(OpenError::io("make", dir))?;
     let above = folder_of(dir);
     fs.sync_dir(&above).map_err(OpenError::io("sync", &above))?;
     let path = dir.join(LOCK);
-    fs.lock(&path, wait).map_err(|source| {
+    fs.lock(&path, wait).map(Arc::from).map_err(|source| {
         if source.kind() == io::ErrorKind::WouldBlock {
             OpenError::Locked { path }
         } else {
@@ -272,17 +284,23 @@ fn lock_folder(fs: &dyn Fs, dir: &Path, wait: LockWait) -> Result<Box<dyn Lock>,
     })
 }
 
-fn create(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+fn create(fs: &dyn Fs, dir: &Path, kind: JournalKind) -> Result<(), OpenError> {
     let header = Header { generation: 1, salt: fresh_salt() };
-    let path = dir.join(FILE);
-    write_new(fs, dir, header, &[]).map_err(OpenError::io("make", &path))?;
-    fs.rename(&dir.join(NEW_FILE), &path).map_err(OpenError::io("make", &path))?;
+    let path = dir.join(kind.file);
+    write_new(fs, dir, kind, header, &[]).map_err(OpenError::io("make", &path))?;
+    fs.rename(&dir.join(kind.new_file), &path).map_err(OpenError::io("make", &path))?;
     fs.sync_dir(dir).map_err(OpenError::io("sync", dir))
 }
 
-/// Writes and syncs `metadata.log.new` with at most one block; removes it again if that fails.
-fn write_new(fs: &dyn Fs, dir: &Path, header: Header, block: &[u8]) -> io::Result<Arc<dyn File>> {
-    let path = dir.join(NEW_FILE);
+/// Writes and syncs the successor's file with at most one block; removes it again if that fails.
+fn write_new(
+    fs: &dyn Fs,
+    dir: &Path,
+    kind: JournalKind,
+    header: Header,
+    block: &[u8],
+) -> io::Result<Arc<dyn File>> {
+    let path = dir.join(kind.new_file);
     // What is there is left over from a process that died before the rename.
     if fs.exists(&path)? {
         fs.remove_file(&path)?;
@@ -290,7 +308,7 @@ fn write_new(fs: &dyn Fs, dir: &Path, header: Header, block: &[u8]) -> io::Resul
     let written = fs.open(&path, Open::CreateNew).and_then(|file| {
         let [first_mark, _] = MARKS;
         file.set_len(BLOCKS)?;
-        file.write_all_at(&header.encode(), 0)?;
+        file.write_all_at(&header.encode(kind.magic), 0)?;
         file.write_all_at(&format::encode_mark(header.salt, BLOCKS + block.len() as u64), first_mark)?;
         file.write_all_at(block, BLOCKS)?;
         file.sync_data()?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    OpenError,
+    JournalKind, OpenError,
     format::{self, BLOCKS, Block, BlockKind, HEADER_LEN, Header, HeaderError, MARK_LEN, MARKS},
 };
 use crate::storage::fs::File;
@@ -24,9 +24,9 @@ pub(super) struct Content {
     pub(super) next_mark: usize,
 }
 
-pub(super) fn read(file: &dyn File, path: &Path) -> Result<Content, OpenError> {
+pub(super) fn read(file: &dyn File, path: &Path, kind: JournalKind) -> Result<Content, OpenError> {
     let bytes = read_whole(file, path)?;
-    let header = header(&bytes, path)?;
+    let header = header(&bytes, path, kind)?;
     let (durable_end, next_mark) = durable_end(&bytes, header.salt, path)?;
     let mut content = Content {
         header,
@@ -67,9 +67,9 @@ fn read_whole(file: &dyn File, path: &Path) -> Result<Vec<u8>, OpenError> {
     Ok(bytes)
 }
 
-fn header(bytes: &[u8], path: &Path) -> Result<Header, OpenError> {
+fn header(bytes: &[u8], path: &Path, kind: JournalKind) -> Result<Header, OpenError> {
     let path = path.to_path_buf();
-    Header::parse(bytes.get(..HEADER_LEN).unwrap_or(bytes)).map_err(|error| match error {
+    Header::parse(bytes.get(..HEADER_LEN).unwrap_or(bytes), kind.magic).map_err(|error| match error {
         HeaderError::NotOurs => OpenError::NotOurs { path },
         HeaderError::Version(found) => OpenError::Version { path, found, known: format::VERSION },
         HeaderError::Checksum => {
