@@ -62,7 +62,6 @@ fn a_body_over_the_limit_is_refused_before_it_is_sent_and_the_session_lives_on()
 #[derive(RactorClusterMessage)]
 enum LaterMessage {
     #[rpc]
-    #[expect(dead_code, reason = "never answered")]
     Later(Vec<u8>, RpcReplyPort<Vec<u8>>),
 }
 

@@ -31,7 +31,6 @@ pub(super) fn group(service: Service, boot: BootId) -> String {
 
 /// What other nodes can send to this one. Variants are added, never changed.
 #[derive(Debug, RactorClusterMessage)]
-#[expect(missing_docs, reason = "the derive makes items of its own")]
 pub enum GatewayMessage {
     /// From a peer's link: the session's id and the body. Answered with a status and a body.
     #[rpc]

@@ -122,7 +122,8 @@ impl Sessions {
         self.publish(&state);
         drop(state);
         if let Some(actor) = ended.and_then(|session| session.actor) {
-            actor.kill();
+            // Not killed: as it stops it takes itself off the lists of those who watch this process's actors.
+            actor.stop(Some("the session is over".to_owned()));
         }
     }
 
