@@ -49,6 +49,7 @@ pub(crate) struct Here {
     pub(crate) link: ClusterLink,
     pub(crate) voters: watch::Sender<Arc<Voters>>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tree: Tree,
     _beat: watch::Sender<Beat>,
     _view: watch::Sender<Arc<VoterView>>,
     root: SupervisorHandle,
@@ -96,7 +97,7 @@ impl Here {
         let tree = Tree::new(Arc::clone(&clock));
         let ended = root.start_root(&tree, &Placement::here(), "node").await.unwrap();
         link.start(&root, &Placement::here()).await.unwrap();
-        Self { link, voters, clock, _beat: beat, _view: view, root, ended }
+        Self { link, voters, clock, tree, _beat: beat, _view: view, root, ended }
     }
 
     pub(crate) fn address(&self) -> HostPort {

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use polylogue::actors::cluster_link::{LinkError, RefusalCode, Security};
+use polylogue::{
+    actors::cluster_link::{LinkError, RefusalCode, Security},
+    config::node::{ClusterSettings, HostPort},
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
@@ -47,6 +50,17 @@ fn with_the_same_cookie_nodes_connect_and_with_another_they_are_told() {
             assert_eq!(refused.refusal(), Some(code), "{refused}");
             here.stop().await;
         }
+    });
+}
+
+#[test]
+fn without_cookie_and_certificates_no_other_machine_is_dialled() {
+    test(async {
+        let here = Here::start(1, Security::default()).await;
+        let elsewhere = HostPort::new("192.0.2.1", 7092);
+        let refused = here.link.hello(&elsewhere, b"", SHORT).await;
+        assert!(matches!(refused, Err(LinkError::LoopbackOnly { .. })), "{refused:?}");
+        here.stop().await;
     });
 }
 
@@ -114,10 +128,7 @@ fn with_certificates_of_one_authority_nodes_connect_and_others_do_not() {
 fn a_cookie_that_others_can_read_or_guess_is_refused() {
     let dir = TempDir::new().unwrap();
     let load = |path: PathBuf| {
-        let settings = polylogue::config::node::ClusterSettings {
-            cookie_file: Some(path),
-            ..polylogue::config::node::ClusterSettings::default()
-        };
+        let settings = ClusterSettings { cookie_file: Some(path), ..ClusterSettings::default() };
         Security::load(&settings).map(drop).map_err(|error| error.to_string())
     };
     let open = cookie_file(dir.path(), "open", "correct horse battery");

@@ -8,7 +8,7 @@ use polylogue::{
             Expected, HandshakeError, Kind, LinkError, RefusalCode, Security, Service, Us,
             liveness::{Cause, LeaseTable, Life},
         },
-        supervise::{Actor, ActorProcessingErr, ActorRef},
+        supervise::{Actor, ActorProcessingErr, ActorRef, Fault},
     },
     config::node::HostPort,
     model::NodeId,
@@ -50,6 +50,7 @@ fn a_frozen_peer_times_calls_out_and_loses_its_lease_in_under_two_seconds() {
         there.signal(Signal::STOP);
         let call = here.link.call(NODE, Service::Raft, b"x", Duration::from_millis(300)).await;
         assert!(matches!(call, Err(LinkError::Silent { .. })), "{call:?}");
+        assert!(takes_no_more(&here).await, "memory for a peer that takes nothing is bounded");
         let life = lived(&mut leases, |life| matches!(life, Life::Dead { .. })).await;
         let Life::Dead { since, cause } = life else { panic!("{life:?}") };
         assert_eq!(cause, Cause::Silent);
@@ -59,6 +60,18 @@ fn a_frozen_peer_times_calls_out_and_loses_its_lease_in_under_two_seconds() {
         here.echo_in_time(2).await;
         here.stop().await;
     });
+}
+
+/// Whether calls are refused before they are sent when enough of them wait.
+async fn takes_no_more(here: &Here) -> bool {
+    let body = vec![7; 2 << 20];
+    for _ in 0..50 {
+        let call = here.link.call(NODE, Service::Raft, &body, Duration::from_millis(5)).await;
+        if matches!(call, Err(LinkError::Backlog { .. })) {
+            return true;
+        }
+    }
+    false
 }
 
 #[test]
@@ -96,6 +109,20 @@ fn after_a_restart_of_the_peer_the_next_call_works() {
         there.tell(&format!("voter 1={}", here.address()));
         let taken = leases.wait_for(|table| table.is_alive(NODE, now));
         let _taken = timeout(WITHIN, taken).await.expect("in time").unwrap();
+        here.stop().await;
+    });
+}
+
+#[test]
+fn a_node_server_that_fails_is_started_again_and_sessions_come_back() {
+    test(async {
+        let (here, mut there, _) = beating().await;
+        here.tree.faults().arm("node/cluster-link/node-server", Fault::Panic, 1);
+        // The next connection is the message that it fails at.
+        there.start_again();
+        here.echo_in_time(2).await;
+        let server = here.tree.snapshot().into_iter().find(|actor| actor.path.ends_with("/node-server"));
+        assert_eq!(server.unwrap().restarts, 1);
         here.stop().await;
     });
 }

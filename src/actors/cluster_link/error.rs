@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use super::{HandshakeError, RefusalCode, To};
 use crate::config::node::HostPort;
 
-/// Where a call is concerned, every one but `Silent` and `Lost` says that the other node has not carried it out.
+/// Where a call is concerned, every one but `Silent`, `Lost` and `Failed` says that the other node has not carried it out.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// Nothing listens there, or it cannot be found.
@@ -72,6 +72,12 @@ pub enum LinkError {
     /// The other node has as many calls of this service under way as it takes.
     #[error("{to} is busy")]
     Busy {
+        /// Who.
+        to: To,
+    },
+    /// The other node takes nothing: what waits for the socket is as much as may wait.
+    #[error("{to} takes nothing, and too much waits to be sent already")]
+    Backlog {
         /// Who.
         to: To,
     },

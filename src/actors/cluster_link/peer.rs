@@ -35,6 +35,8 @@ impl fmt::Display for Peer {
 pub enum To {
     /// The node of this number, wherever it is.
     Node(NodeId),
+    /// The node with this data folder, under whatever number: another folder is another member (S17).
+    Member(RaftId),
     /// The node that is reached at this address.
     Address(HostPort),
 }
@@ -43,6 +45,7 @@ impl To {
     pub(super) fn is(&self, peer: &Peer, dialled: Option<&HostPort>) -> bool {
         match self {
             Self::Node(node) => peer.node == *node,
+            Self::Member(raft_id) => peer.raft_id == *raft_id,
             Self::Address(address) => peer.address == *address || dialled == Some(address),
         }
     }
@@ -51,6 +54,12 @@ impl To {
 impl From<NodeId> for To {
     fn from(node: NodeId) -> Self {
         Self::Node(node)
+    }
+}
+
+impl From<RaftId> for To {
+    fn from(raft_id: RaftId) -> Self {
+        Self::Member(raft_id)
     }
 }
 
@@ -64,6 +73,7 @@ impl fmt::Display for To {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node(node) => write!(f, "node {node}"),
+            Self::Member(raft_id) => write!(f, "member {raft_id}"),
             Self::Address(address) => address.fmt(f),
         }
     }

@@ -32,6 +32,8 @@ const HANDSHAKES_MAX: usize = 512;
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// How long a session that is doubted may take to show that it lives.
 const PROBE_WITHIN: Duration = Duration::from_millis(500);
+/// Calls that wait for one session's socket; a peer that takes nothing is not worth more memory.
+const UNSENT_BYTES_MAX: usize = 16 << 20;
 /// How long we dial a node that asked us to and that nobody here wants.
 const KNOCK_KEEPS: Duration = Duration::from_secs(30);
 
@@ -257,6 +259,9 @@ impl Shared {
         let not_served = || LinkError::NotServed { to: to(), what: service.name().to_owned() };
         let gateway = gateway_of(service, on.peer.boot, on.remote).ok_or_else(not_served)?;
         let request = request(on.id, body);
+        if !on.unsent.add(request.len(), UNSENT_BYTES_MAX) {
+            return Err(LinkError::Backlog { to: to() });
+        }
         let asked = gateway.call(|port| GatewayMessage::Call(request, port), Some(within));
         let answer = tokio::select! {
             asked = asked => match asked {

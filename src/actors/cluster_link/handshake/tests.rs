@@ -191,6 +191,21 @@ async fn what_the_acceptor_does_not_admit_is_told_with_its_reason() {
     assert!(matches!(dialled, Err(HandshakeError::Refused { refusal: told, .. }) if told == refusal));
 }
 
+#[tokio::test]
+async fn whom_the_acceptor_bars_is_told_before_anything_is_asked() {
+    let (one, two) = (peer(1), peer(2));
+    let (mut near, mut far) = duplex(4096);
+    let bar = Refusal::new(RefusalCode::NotLoopback, "from elsewhere");
+    let dialled = async {
+        let dialled = us(&one, None).dial(&mut near, Kind::Session, Expected::default()).await;
+        drop(near);
+        dialled
+    };
+    let accepted = us(&two, None).accept(&mut far, Some(bar.clone()), |_, _| Ok(()));
+    let (dialled, _) = tokio::join!(dialled, accepted);
+    assert!(matches!(dialled, Err(HandshakeError::Refused { by: None, refusal }) if refusal == bar));
+}
+
 /// What an acceptor says to these bytes and the end behind them.
 async fn said_to(bytes: &[u8]) -> Outcome {
     let (mut near, mut far): (DuplexStream, _) = duplex(4096);

@@ -10,9 +10,9 @@ use std::{
 use ractor_cluster::{
     BoxRead, BoxWrite, ClusterBidiStream, NodeEventSubscription, node::NodeServerSessionInformation,
 };
-use tokio::io::{AsyncRead, ReadBuf, split};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, split};
 
-use super::Sessions;
+use super::{Sessions, table::Unsent};
 use crate::actors::cluster_link::LinkStream;
 
 const LABEL: &str = "link ";
@@ -37,14 +37,15 @@ impl SessionStream {
 impl ClusterBidiStream for SessionStream {
     fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
         let ends = self.ends;
+        let unsent = ends.sessions.unsent(ends.link);
         match self.stream {
             LinkStream::Plain(stream) => {
                 let (reader, writer) = stream.into_split();
-                (Box::new(Reader { reader, ends }), Box::new(writer))
+                (Box::new(Reader { reader, ends }), Box::new(Writer { writer, unsent }))
             }
             LinkStream::Tls(stream) => {
                 let (reader, writer) = split(stream);
-                (Box::new(Reader { reader, ends }), Box::new(writer))
+                (Box::new(Reader { reader, ends }), Box::new(Writer { writer, unsent }))
             }
         }
     }
@@ -84,6 +85,30 @@ impl<R: AsyncRead + Unpin> AsyncRead for Reader<R> {
             this.ends.sessions.end(this.ends.link);
         }
         polled
+    }
+}
+
+struct Writer<W> {
+    writer: W,
+    unsent: Arc<Unsent>,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Writer<W> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.writer).poll_write(cx, from);
+        if let Poll::Ready(Ok(written)) = &polled {
+            this.unsent.wrote(*written);
+        }
+        polled
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().writer).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().writer).poll_shutdown(cx)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::watch;
@@ -42,6 +45,27 @@ pub(in crate::actors::cluster_link) struct Found {
     pub(in crate::actors::cluster_link) id: SessionId,
     /// What `ractor_cluster` calls the peer.
     pub(in crate::actors::cluster_link) remote: u64,
+    /// What waits to be written.
+    pub(in crate::actors::cluster_link) unsent: Arc<Unsent>,
+}
+
+/// Bytes of calls that wait for the socket: `ractor_cluster`'s queue has no bound of its own, and a frozen peer takes none.
+#[derive(Debug, Default)]
+pub(in crate::actors::cluster_link) struct Unsent(AtomicUsize);
+
+impl Unsent {
+    /// Counts a call in, unless more than this would wait.
+    pub(in crate::actors::cluster_link) fn add(&self, bytes: usize, max: usize) -> bool {
+        let added = |waiting: usize| waiting.checked_add(bytes).filter(|waiting| *waiting <= max);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added).is_ok()
+    }
+
+    /// Whatever is written counts: what frames a call, answers and the session's own messages too, which were not counted
+    /// in. So it errs towards less.
+    pub(super) fn wrote(&self, bytes: usize) {
+        let left = |waiting: usize| Some(waiting.saturating_sub(bytes));
+        let _always_some = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+    }
 }
 
 #[derive(Debug)]
@@ -50,6 +74,7 @@ struct Session {
     actor: Option<ActorCell>,
     /// `ractor_cluster`'s number for the peer, once calls can be made.
     remote: Option<u64>,
+    unsent: Arc<Unsent>,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +119,7 @@ impl Sessions {
         }
         state.next += 1;
         let link = state.next;
-        state.sessions.insert(link, Session { new, actor: None, remote: None });
+        state.sessions.insert(link, Session { new, actor: None, remote: None, unsent: Arc::default() });
         self.publish(&state);
         Ok(link)
     }
@@ -161,6 +186,11 @@ impl Sessions {
         self.state().sessions.contains_key(&link)
     }
 
+    /// What waits to be written on a connection.
+    pub(super) fn unsent(&self, link: u64) -> Arc<Unsent> {
+        self.state().sessions.get(&link).map(|session| Arc::clone(&session.unsent)).unwrap_or_default()
+    }
+
     /// What stands in the way of a new session with this node.
     pub(in crate::actors::cluster_link) fn taken(&self, node: NodeId) -> Option<Taken> {
         self.state().taken(node)
@@ -176,7 +206,8 @@ impl Sessions {
         let state = self.state();
         let (link, session) = state.sessions.iter().find(|(link, session)| wanted(**link, session))?;
         let NewSession { peer, id, .. } = &session.new;
-        Some(Found { link: *link, peer: Arc::clone(peer), id: *id, remote: session.remote? })
+        let (peer, unsent) = (Arc::clone(peer), Arc::clone(&session.unsent));
+        Some(Found { link: *link, peer, id: *id, remote: session.remote?, unsent })
     }
 
     /// The nodes that can be called.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{NewSession, Sessions, Taken};
+use super::{NewSession, Sessions, Taken, table::Unsent};
 use crate::{
     actors::cluster_link::{Peer, SessionId, To},
     config::node::HostPort,
@@ -38,7 +38,12 @@ fn a_session_is_found_when_it_is_ready_by_node_by_its_address_and_by_where_it_wa
     let dialled = HostPort::new("localhost", 99);
     let session = NewSession { dialled: Some(dialled.clone()), ..new(1) };
     let link = sessions.enter(session.clone()).unwrap();
-    let names = [To::Node(NodeId::new(1)), To::from(&dialled), To::from(&session.peer.address)];
+    let names = [
+        To::Node(NodeId::new(1)),
+        To::Member(RaftId::new(7)),
+        To::from(&dialled),
+        To::from(&session.peer.address),
+    ];
     assert!(names.iter().all(|to| sessions.exists(to) && sessions.find(to).is_none()));
     assert_eq!(
         sessions.peer_of(session.id),
@@ -74,4 +79,14 @@ fn a_session_of_a_superseded_start_is_ended_and_no_other() {
     assert!(sessions.exists(&To::Node(NodeId::new(1))));
     sessions.end_other_boots(NodeId::new(1), BootId::random());
     assert!(!sessions.exists(&To::Node(NodeId::new(1))) && sessions.exists(&To::Node(NodeId::new(2))));
+}
+
+#[test]
+fn what_waits_to_be_sent_is_bounded_and_what_was_written_makes_room() {
+    let unsent = Unsent::default();
+    assert!(unsent.add(60, 100) && !unsent.add(41, 100) && unsent.add(40, 100));
+    unsent.wrote(50);
+    assert!(unsent.add(50, 100) && !unsent.add(1, 100));
+    unsent.wrote(1000);
+    assert!(unsent.add(100, 100) && !unsent.add(usize::MAX, 100));
 }
