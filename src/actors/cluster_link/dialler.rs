@@ -101,7 +101,6 @@ impl Keeper {
             }
         })?;
         self.node = Some(handshake.peer.node);
-        tracing::info!(peer = %handshake.peer, "connected");
         self.said = None;
         // Taken: the peer has just connected to us; its session will do.
         let _link_or_taken = shared.begin_session(stream, handshake, Some(address.clone()));

@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use ractor::rpc::CallResult;
 use ractor_cluster::NodeServerMessage;
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use uuid::Uuid;
 
 use super::{
@@ -195,7 +198,8 @@ impl Shared {
         let is_server = dialled.is_none();
         let peer = Arc::new(handshake.peer);
         let node = peer.node;
-        let entered = self.sessions.enter(NewSession { peer, id: handshake.id, dialled });
+        let new = NewSession { peer: Arc::clone(&peer), id: handshake.id, dialled };
+        let entered = self.sessions.enter(new);
         let link = entered.inspect_err(|taken| self.doubt(node, taken))?;
         let stream = Box::new(SessionStream::new(stream, link, Arc::clone(&self.sessions)));
         // A message that nobody takes is dropped, and the session with it.
@@ -203,14 +207,20 @@ impl Shared {
         if let Some(server) = self.server.get() {
             let _server_gone = server.cast(message);
         }
-        let sessions = Arc::clone(&self.sessions);
-        tokio::spawn(async move {
-            tokio::time::sleep(READY_WITHIN).await;
-            if sessions.by_link(link).is_none() {
-                sessions.end(link);
-            }
-        });
+        tokio::spawn(Arc::clone(self).watch_session(link, peer));
         Ok(link)
+    }
+
+    /// Cuts a connection off that does not become a session in time, and says when one comes and goes.
+    async fn watch_session(self: Arc<Self>, link: u64, peer: Arc<Peer>) {
+        tracing::info!(%peer, "connected");
+        if timeout(READY_WITHIN, self.session_ended(link)).await.is_err()
+            && self.sessions.by_link(link).is_none()
+        {
+            self.sessions.end(link);
+        }
+        self.session_ended(link).await;
+        tracing::info!(%peer, "disconnected");
     }
 
     /// Somebody dials although there is a session: it ends unless it shows that it lives.

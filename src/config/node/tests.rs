@@ -328,7 +328,7 @@ fn every_listed_setting_is_one_that_the_raw_form_takes() {
             | "groups.lag-metrics-max" => "5",
             "auto-create-topics" => "true",
             key if key.ends_with("bytes") || key.ends_with("second") => "128 MiB",
-            key if ["timeout", "interval", "grace", "delay", "retention"]
+            key if ["timeout", "interval", "grace", "delay", "retention", "lease"]
                 .iter()
                 .any(|end| key.ends_with(end)) =>
             {

@@ -103,11 +103,12 @@ async fn a_proof_of_one_connection_is_worth_nothing_on_another_or_for_another_ki
     let (mut near, mut far) = duplex(4096);
     // What an eavesdropper saw: the hello and the proof of a heartbeat connection.
     let seen = record(&one, &two, &known).await;
-    let replay = async {
+    let replay = async move {
         near.write_all(&seen.hello).await.unwrap();
         let _challenge = frames::read(&mut near).await.unwrap();
         frames::write(&mut near, frames::Tag::Proof, &seen.proof).await.unwrap();
-        frames::read(&mut near).await.unwrap().0
+        let (verdict, _) = frames::read(&mut near).await.unwrap();
+        verdict
     };
     let acceptor = us(&two, Some(&known));
     let (verdict, accepted) = tokio::join!(replay, acceptor.accept(&mut far, None, |_, _| Ok(())));
