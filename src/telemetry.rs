@@ -24,8 +24,11 @@ pub use levels::{LOGGERS, LevelChange, LevelError, LogLevels, ROOT};
 /// The environment variable with the filter, used when no flag gives one.
 pub const FILTER_VARIABLE: &str = "POLYLOGUE_LOG";
 
-/// What is logged when nobody says: the node's own events, and warnings of its libraries.
-const FILTER_DEFAULT: &str = "warn,polylogue=info";
+/// What is logged when nobody says: the node's own events, and warnings of its libraries, but for those of the cluster's, which
+/// warns of every session that ends and leaves what matters about it to us.
+const FILTER_DEFAULT: &str = "warn,polylogue=info,ractor_cluster=error";
+/// The cluster's library. Below `info` it prints what its messages carry.
+const CLUSTER_LIBRARY: &str = "ractor_cluster";
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,10 +79,17 @@ fn choose<'a>(flag: Option<&'a str>, from_environment: Option<&'a str>) -> &'a s
 }
 
 fn parse(filter: &str) -> Result<Targets, TelemetryError> {
-    // The cluster's library prints what its messages carry below this level.
     let targets: Targets =
         filter.parse().map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
-    Ok(targets.with_target("ractor_cluster", LevelFilter::INFO))
+    let capped: Vec<(String, LevelFilter)> = targets
+        .iter()
+        .filter(|(target, level)| target.starts_with(CLUSTER_LIBRARY) && *level > LevelFilter::INFO)
+        .map(|(target, _)| (target.to_owned(), LevelFilter::INFO))
+        .collect();
+    let otherwise = targets.default_level().unwrap_or(LevelFilter::OFF).min(LevelFilter::INFO);
+    let named = targets.iter().any(|(target, _)| target == CLUSTER_LIBRARY);
+    let targets = targets.with_targets(capped);
+    Ok(if named { targets } else { targets.with_target(CLUSTER_LIBRARY, otherwise) })
 }
 
 fn subscriber<W>(
@@ -151,9 +161,25 @@ mod tests {
             tracing::debug!(target: "polylogue::storage", "detail");
             tracing::info!(target: "hyper", "connected");
             tracing::debug!(target: "ractor_cluster::net", "payload");
+            tracing::info!(target: "ractor_cluster::node", "authenticated");
         });
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_clusters_library_says_no_more_than_it_is_asked_and_never_what_messages_carry() {
+        for (filter, says) in [
+            ("warn", false),
+            ("trace,ractor_cluster=warn", false),
+            ("trace", true),
+            ("warn,ractor_cluster=trace", true),
+            ("warn,ractor_cluster::net=trace,ractor_cluster::node=trace", true),
+        ] {
+            let text = logged(LogFormat::Human, filter);
+            assert_eq!(text.contains("authenticated"), says, "{filter}: {text}");
+            assert!(!text.contains("payload"), "{filter}: {text}");
+        }
     }
 
     #[test]

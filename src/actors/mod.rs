@@ -4,6 +4,8 @@
 //! `handle.rs` (what other layers see), `error.rs` and, where it decides anything, `core/` without
 //! actors, clocks or files. All are started by [`supervise::spawn`] and stand in [`supervise::Tree`].
 
+#[cfg(feature = "server")]
+pub mod cluster_link;
 pub mod group_coordinator;
 pub mod listener;
 pub mod membership;

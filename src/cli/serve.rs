@@ -48,6 +48,9 @@ pub(super) struct SettingFlags {
     /// What other nodes are told to connect to [default: where we listen]
     #[arg(long, value_name = "HOST:PORT")]
     cluster_advertise: Option<String>,
+    /// A file with a secret that all nodes of the cluster know [default: only nodes on this machine]
+    #[arg(long, value_name = "FILE")]
+    cluster_cookie_file: Option<PathBuf>,
     /// A node to join, may be given several times; refused until there is a cluster.
     #[arg(long, value_name = "HOST:PORT")]
     seed: Vec<String>,
@@ -70,6 +73,7 @@ impl SettingFlags {
             admin_listen: self.admin_listen,
             cluster_listen: self.cluster_listen,
             cluster_advertise: self.cluster_advertise,
+            cluster_cookie_file: self.cluster_cookie_file,
             seeds: self.seed,
             settings: self.settings,
         };

@@ -5,6 +5,7 @@
 //! where it was given, before any file is touched or any port opened.
 
 mod address;
+mod cluster;
 mod consumer_groups;
 mod error;
 mod listeners;
@@ -21,6 +22,7 @@ use std::{
 };
 
 pub use address::HostPort;
+pub use cluster::{ClusterSettings, TlsFiles};
 pub use consumer_groups::{ASSIGNORS, BoundedSpan, ConsumerGroupSettings};
 pub use error::NodeConfigError;
 pub use listeners::{KAFKA, KafkaListener};
@@ -47,6 +49,8 @@ pub struct NodeFlags {
     pub cluster_listen: Option<String>,
     /// `--cluster-advertise`
     pub cluster_advertise: Option<String>,
+    /// `--cluster-cookie-file`
+    pub cluster_cookie_file: Option<PathBuf>,
     /// `--seed`, as often as it was given.
     pub seeds: Vec<String>,
     /// Any setting by its full name, such as `limits.connections`.
@@ -73,6 +77,8 @@ pub struct NodeConfig {
     pub cluster_listen: HostPort,
     /// `cluster-advertise`: what other nodes are told; default: where we listen.
     pub cluster_advertise: HostPort,
+    /// `[cluster]`
+    pub cluster: ClusterSettings,
     /// `auto-create-topics`: whether asking for a topic's metadata may create it; default yes.
     pub auto_create_topics: bool,
     /// `default-partitions`: of a topic that is created without a number; 1 to 10,000, default 4.

@@ -28,6 +28,18 @@ pub(super) struct Raw {
     pub(super) limits: RawLimits,
     pub(super) storage: RawStorage,
     pub(super) groups: RawGroups,
+    pub(super) cluster: RawCluster,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawCluster {
+    pub(super) cookie_file: Option<PathBuf>,
+    pub(super) tls_cert: Option<PathBuf>,
+    pub(super) tls_key: Option<PathBuf>,
+    pub(super) tls_ca: Option<PathBuf>,
+    pub(super) heartbeat_interval: Option<Span>,
+    pub(super) lease: Option<Span>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -167,7 +167,12 @@ impl Settings {
 
     fn add_flags(&mut self, flags: &NodeFlags) {
         for (key, value) in flags.given() {
-            let origin = format!("flag --{}", if key == "seeds" { "seed" } else { &key });
+            let flag = match key.as_str() {
+                "seeds" => "seed",
+                "cluster.cookie-file" => "cluster-cookie-file",
+                same => same,
+            };
+            let origin = format!("flag --{flag}");
             self.put(key, &origin, ValueKind::String(value));
         }
         for (key, value) in &flags.settings {
@@ -230,6 +235,7 @@ impl NodeFlags {
             ("admin-listen", self.admin_listen.clone()),
             ("cluster-listen", self.cluster_listen.clone()),
             ("cluster-advertise", self.cluster_advertise.clone()),
+            ("cluster.cookie-file", self.cluster_cookie_file.as_ref().map(path)),
             ("seeds", seeds),
         ];
         all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()

@@ -3,7 +3,7 @@
 //! A setting that is not here is refused by name. The table in `docs/OPERATIONS.md` is checked against
 //! this one, and `polylogue config` prints it, so the three cannot say different things.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, path::PathBuf, time::Duration};
 
 use super::NodeConfig;
 use crate::config::units::ByteSize;
@@ -67,6 +67,10 @@ fn bytes(value: u64) -> Option<SettingValue> {
     text(ByteSize(value))
 }
 
+fn path(value: Option<&PathBuf>) -> Option<SettingValue> {
+    value.and_then(|path| text(path.display()))
+}
+
 fn span(value: Duration) -> Option<SettingValue> {
     text(humantime::format_duration(value))
 }
@@ -88,10 +92,50 @@ pub const SETTINGS: &[Setting] = &[
         "health, metrics and the actor tree, over HTTP",
         |c| text(&c.admin_listen),
     ),
-    setting("cluster-listen", "host:port", "127.0.0.1:7092", "not used yet", |c| text(&c.cluster_listen)),
-    setting("cluster-advertise", "host:port", "where it listens", "not used yet", |c| {
+    setting(
+        "cluster-listen",
+        "host:port",
+        "127.0.0.1:7092",
+        "for other nodes; beyond this machine it needs a cookie or certificates",
+        |c| text(&c.cluster_listen),
+    ),
+    setting("cluster-advertise", "host:port", "where it listens", "what other nodes are told", |c| {
         text(&c.cluster_advertise)
     }),
+    setting(
+        "cluster.cookie-file",
+        "path",
+        "none",
+        "a secret that all nodes of the cluster know, 16 bytes or more; flag `--cluster-cookie-file`",
+        |c| path(c.cluster.cookie_file.as_ref()),
+    ),
+    setting(
+        "cluster.tls-cert",
+        "path",
+        "none",
+        "this node's certificates (PEM), the first names the host that others dial",
+        |c| path(c.cluster.tls.as_ref().map(|tls| &tls.cert)),
+    ),
+    setting("cluster.tls-key", "path", "none", "the private key to it (PEM)", |c| {
+        path(c.cluster.tls.as_ref().map(|tls| &tls.key))
+    }),
+    setting("cluster.tls-ca", "path", "none", "who signs the nodes' certificates (PEM)", |c| {
+        path(c.cluster.tls.as_ref().map(|tls| &tls.ca))
+    }),
+    setting(
+        "cluster.heartbeat-interval",
+        "duration, at most a third of cluster.lease",
+        "100 ms",
+        "from one heartbeat to the voters to the next",
+        |c| span(c.cluster.heartbeat_interval),
+    ),
+    setting(
+        "cluster.lease",
+        "duration",
+        "1500 ms",
+        "a node that was silent for so long is taken for dead",
+        |c| span(c.cluster.lease),
+    ),
     setting("seeds", "list of host:port", "none", "refused until there is a cluster", |_| None),
     setting(
         "auto-create-topics",

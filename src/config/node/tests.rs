@@ -131,6 +131,47 @@ fn listening_for_other_machines_is_said_aloud() {
 }
 
 #[test]
+fn a_cluster_listener_for_other_machines_needs_a_cookie_or_certificates() {
+    let listen = ("cluster-listen".to_owned(), "10.0.0.1:7092".to_owned());
+    let with = |more: &[(&str, &str)]| {
+        let more = more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let settings = std::iter::once(listen.clone()).chain(more).collect();
+        from_flags(&NodeFlags { settings, ..NodeFlags::default() })
+    };
+    let text = with(&[]).unwrap_err().to_string();
+    assert!(
+        text.starts_with("setting cluster-listen (command line): 10.0.0.1:7092 can be reached"),
+        "{text}"
+    );
+    assert!(text.contains("--cluster-cookie-file") && text.contains("cluster.tls-cert"), "{text}");
+    let config = with(&[("cluster.cookie-file", "/etc/cookie")]).unwrap();
+    assert_eq!(config.cluster.cookie_file.as_deref(), Some(Path::new("/etc/cookie")));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let text = with(&[("cluster.tls-cert", "/c"), ("cluster.tls-ca", "/a")]).unwrap_err().to_string();
+    assert!(text.contains("setting cluster.tls-cert (command line): needs cluster.tls-key too"), "{text}");
+    let config =
+        with(&[("cluster.tls-cert", "/c"), ("cluster.tls-ca", "/a"), ("cluster.tls-key", "/k")]).unwrap();
+    assert_eq!(config.cluster.tls.unwrap().key, Path::new("/k"));
+}
+
+#[test]
+fn the_cookie_file_has_a_flag_and_its_origin_names_it() {
+    let flags = NodeFlags { cluster_cookie_file: Some("".into()), ..NodeFlags::default() };
+    let text = from_flags(&flags).unwrap_err().to_string();
+    assert_eq!(text, "setting cluster.cookie-file (flag --cluster-cookie-file): an empty path");
+}
+
+#[test]
+fn three_heartbeats_fit_into_a_lease() {
+    let text = from_flags(&with("cluster.lease", "299ms")).unwrap_err().to_string();
+    assert!(text.starts_with("setting cluster.lease (command line): three heartbeats"), "{text}");
+    let text = from_flags(&with("cluster.heartbeat-interval", "1s")).unwrap_err().to_string();
+    assert!(text.starts_with("setting cluster.heartbeat-interval (command line)"), "{text}");
+    let config = from_flags(&with("cluster.lease", "300ms")).unwrap();
+    assert_eq!(config.cluster.lease, Duration::from_millis(300));
+}
+
+#[test]
 fn a_wildcard_is_never_advertised() {
     let listen = NodeFlags { kafka_listen: Some("0.0.0.0:9092".to_owned()), ..NodeFlags::default() };
     let config = from_flags(&listen).unwrap();
@@ -288,7 +329,7 @@ fn every_listed_setting_is_one_that_the_raw_form_takes() {
             | "groups.lag-metrics-max" => "5",
             "auto-create-topics" => "true",
             key if key.ends_with("bytes") || key.ends_with("second") => "128 MiB",
-            key if ["timeout", "interval", "grace", "delay", "retention"]
+            key if ["timeout", "interval", "grace", "delay", "retention", "lease"]
                 .iter()
                 .any(|end| key.ends_with(end)) =>
             {

@@ -3,8 +3,8 @@
 use std::{fmt::Display, path::PathBuf, time::Duration};
 
 use super::{
-    ConsumerGroupSettings, GroupSettings, HostPort, Limits, NodeConfig, NodeConfigError, StorageSettings,
-    Surroundings, listeners,
+    ClusterSettings, ConsumerGroupSettings, GroupSettings, HostPort, Limits, NodeConfig, NodeConfigError,
+    StorageSettings, Surroundings, listeners,
     raw::{Raw, RawGroups, RawLimits, RawStorage},
     sources::Settings,
 };
@@ -33,11 +33,7 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
     let kafka_listen = address(given, "kafka-listen", raw.kafka_listen.as_ref(), 9092)?;
     let cluster_listen = address(given, "cluster-listen", raw.cluster_listen.as_ref(), 7092)?;
     let admin_listen = address(given, "admin-listen", raw.admin_listen.as_ref(), 8092)?;
-    for (key, at) in [
-        ("kafka-listen", &kafka_listen),
-        ("cluster-listen", &cluster_listen),
-        ("admin-listen", &admin_listen),
-    ] {
+    for (key, at) in [("kafka-listen", &kafka_listen), ("admin-listen", &admin_listen)] {
         warnings.extend(exposure(key, at));
     }
     let advertise = Advertise { given, around };
@@ -65,6 +61,7 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
         kafka_advertise,
         listeners,
         admin_listen,
+        cluster: ClusterSettings::validate(given, raw.cluster, &cluster_listen)?,
         cluster_listen,
         cluster_advertise,
         auto_create_topics: raw.auto_create_topics.unwrap_or(true),

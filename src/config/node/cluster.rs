@@ -1,0 +1,89 @@
+//! What a node sets for its connections to other nodes.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{HostPort, NodeConfigError, raw::RawCluster, sources::Settings, validate::span};
+
+/// The files of mutual TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// `cluster.tls-cert`: the node's certificate and those between it and the authority.
+    pub cert: PathBuf,
+    /// `cluster.tls-key`: its private key.
+    pub key: PathBuf,
+    /// `cluster.tls-ca`: the authority that signs every node's certificate.
+    pub ca: PathBuf,
+}
+
+/// How a node talks to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// `cluster.cookie-file`: a secret that all nodes know; default none, and then only nodes of this machine are taken,
+    /// unless there are certificates.
+    pub cookie_file: Option<PathBuf>,
+    /// `cluster.tls-cert`, `cluster.tls-key`, `cluster.tls-ca`: all or none; default none.
+    pub tls: Option<TlsFiles>,
+    /// `cluster.heartbeat-interval`: to every voter; default 100 ms.
+    pub heartbeat_interval: Duration,
+    /// `cluster.lease`: a node that was silent for so long is taken for dead; default 1.5 s.
+    pub lease: Duration,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        Self {
+            cookie_file: None,
+            tls: None,
+            heartbeat_interval: Duration::from_millis(100),
+            lease: Duration::from_millis(1500),
+        }
+    }
+}
+
+impl ClusterSettings {
+    pub(super) fn validate(
+        given: &Settings,
+        raw: RawCluster,
+        listen: &HostPort,
+    ) -> Result<Self, NodeConfigError> {
+        let default = Self::default();
+        let cookie_file = raw.cookie_file;
+        if cookie_file.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            return Err(given.invalid("cluster.cookie-file", "an empty path"));
+        }
+        let tls = tls_files(given, [raw.tls_cert, raw.tls_key, raw.tls_ca])?;
+        if !listen.is_loopback() && cookie_file.is_none() && tls.is_none() {
+            let problem = format!(
+                "{listen} can be reached from other machines: write a secret into a file on every node and name it \
+                 with --cluster-cookie-file, or give certificates (cluster.tls-cert, cluster.tls-key, cluster.tls-ca)"
+            );
+            return Err(given.invalid("cluster-listen", problem));
+        }
+        let interval_key = "cluster.heartbeat-interval";
+        let heartbeat_interval =
+            span(given, interval_key, raw.heartbeat_interval, default.heartbeat_interval)?;
+        let lease = span(given, "cluster.lease", raw.lease, default.lease)?;
+        if heartbeat_interval.saturating_mul(3) > lease {
+            // Blame what was given: a default cannot be wrong.
+            let blamed = if given.is_given(interval_key) { interval_key } else { "cluster.lease" };
+            let problem = "three heartbeats (cluster.heartbeat-interval) have to fit into cluster.lease: one that is \
+                           late must not end it";
+            return Err(given.invalid(blamed, problem));
+        }
+        Ok(Self { cookie_file, tls, heartbeat_interval, lease })
+    }
+}
+
+fn tls_files(given: &Settings, files: [Option<PathBuf>; 3]) -> Result<Option<TlsFiles>, NodeConfigError> {
+    match files {
+        [None, None, None] => Ok(None),
+        [Some(cert), Some(key), Some(ca)] => Ok(Some(TlsFiles { cert, key, ca })),
+        some => {
+            let keys = ["cluster.tls-cert", "cluster.tls-key", "cluster.tls-ca"];
+            let missing = keys.iter().zip(&some).filter(|(_, file)| file.is_none()).map(|(key, _)| *key);
+            let missing = missing.collect::<Vec<_>>().join(" and ");
+            let blamed = keys.into_iter().zip(&some).find(|(_, file)| file.is_some()).map(|(key, _)| key);
+            Err(given.invalid(blamed.unwrap_or(keys[0]), format!("needs {missing} too")))
+        }
+    }
+}
