@@ -216,6 +216,11 @@ impl FollowerCore {
         self.epoch
     }
 
+    /// Its last subscription.
+    pub const fn session(&self) -> Session {
+        self.session
+    }
+
     /// What a next role takes along.
     pub const fn carried(&self) -> Carried {
         self.log
