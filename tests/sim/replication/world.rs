@@ -344,7 +344,10 @@ impl World {
         let now = self.now;
         let before = self.controller.image.index;
         let told = match ask {
+            // What a process asked for as itself dies with its connections.
+            Ask::Register(_) if self.nodes[node].boot != boot => None,
             Ask::Register(asks) => {
+                self.nodes[node].lost_memory &= !self.controller.image.partition.on_disk;
                 Some(Told::Registered { broker_epoch: self.controller.register(&asks, now) })
             }
             Ask::Heartbeat { broker_epoch, index } => {

@@ -239,7 +239,14 @@ impl InSync {
     pub(super) fn answered(&mut self, id: u64, answer: SetAnswer, begins: (Offset, Duration)) -> bool {
         let is_it = |change: &mut SetChange| change.id == id;
         match answer {
-            SetAnswer::Done(state) => self.adopt(state, begins),
+            SetAnswer::Done(state) => {
+                // A controller that has nothing to change may leave the epoch as it is: then it says nothing about
+                // what was proposed before.
+                self.rests |= self.on_its_way.take_if(is_it).is_some();
+                let adopted = self.adopt(state, begins);
+                self.count(begins);
+                adopted
+            }
             SetAnswer::Refused(state) => {
                 self.rests |= self.on_its_way.take_if(is_it).is_some();
                 let adopted = state.is_some_and(|state| self.adopt(state, begins));
