@@ -410,8 +410,9 @@ impl FollowerCore {
         if !continues || !epochs {
             return self.ask_later(effects);
         }
-        effects.push(FollowerEffect::Append);
+        // The append comes last: what follows from it may be told to this core before the other effects are carried out.
         self.on_leader_ends(head.high_watermark, head.log_start, effects);
+        effects.push(FollowerEffect::Append);
     }
 
     fn on_leader_ends(

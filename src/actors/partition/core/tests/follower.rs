@@ -74,7 +74,7 @@ fn what_continues_the_log_is_appended_and_reported_with_what_is_on_disk() {
     let head = data(&core, 100, 110, 5);
     assert_eq!(
         step(&mut core, FollowerInput::Data(head)),
-        [FollowerEffect::Append, FollowerEffect::AdvanceHighWatermark(at(95))]
+        [FollowerEffect::AdvanceHighWatermark(at(95)), FollowerEffect::Append]
     );
     let appended = FollowerInput::Appended { end: at(110), last_epoch: epoch(5) };
     assert_eq!(step(&mut core, appended), [report(&core, 110, 80)]);
