@@ -397,7 +397,11 @@ impl World {
         if known.is_none()
             && asks.record.sequence != last.map_or(asks.record.sequence.min(0), |last| last + 1)
         {
-            self.answer_client(asks.client, asks.number, Produced::OutOfOrder);
+            // One who leads no more and does not know it has missed what came since: its producer asks elsewhere.
+            let partition = &self.controller.image.partition;
+            let leads = self.controller.image.leader == Some(node) && partition.leader_epoch.get() == epoch;
+            let outcome = if leads { Produced::OutOfOrder } else { Produced::Unknown };
+            self.answer_client(asks.client, asks.number, outcome);
             return Ok(());
         }
         let offset = known.unwrap_or_else(|| it.log.append(Record { epoch, ..asks.record }));
