@@ -22,6 +22,7 @@ mod member;
 mod network;
 mod node;
 mod plants;
+mod replication;
 mod run;
 mod script;
 mod shrink;

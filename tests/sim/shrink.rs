@@ -5,22 +5,27 @@ use crate::script::Script;
 
 /// The shortest script found for which `fails` still holds. `fails(whole)` is taken for granted.
 pub(crate) fn shrink(whole: &Script, fails: impl Fn(&Script) -> bool) -> Script {
-    let mut kept = whole.clone();
+    whole.with(shrink_steps(&whole.steps, |steps| fails(&whole.with(steps.to_vec()))))
+}
+
+/// The same for the steps of any script.
+pub(crate) fn shrink_steps<T: Clone>(whole: &[T], fails: impl Fn(&[T]) -> bool) -> Vec<T> {
+    let mut kept = whole.to_vec();
     let mut pieces = 2;
-    while !kept.steps.is_empty() {
-        let len = kept.steps.len().div_ceil(pieces);
-        let without = (0..kept.steps.len()).step_by(len).map(|from| {
-            let kept = kept.steps.iter().enumerate();
+    while !kept.is_empty() {
+        let len = kept.len().div_ceil(pieces);
+        let without = (0..kept.len()).step_by(len).map(|from| {
+            let kept = kept.iter().enumerate();
             kept.filter(|(at, _)| !(from..from + len).contains(at)).map(|(_, step)| step.clone()).collect()
         });
-        let shorter = without.map(|steps| whole.with(steps)).find(&fails);
+        let shorter = without.into_iter().find(|steps: &Vec<T>| fails(steps));
         match shorter {
             Some(shorter) => {
                 kept = shorter;
                 pieces = pieces.saturating_sub(1).max(2);
             }
             None if len == 1 => break,
-            None => pieces = (pieces * 2).min(kept.steps.len()),
+            None => pieces = (pieces * 2).min(kept.len()),
         }
     }
     kept

@@ -1,0 +1,177 @@
+//! What the world of replicas is given: how it is set up, and what is done to it when. All of it comes from the seed,
+//! and any part of the steps makes a script as well.
+
+use std::fmt;
+
+use fastrand::Rng;
+use polylogue::config::topic::Durability;
+
+use crate::chance::chance;
+
+/// A node by its id, from 1; 0 is the controller.
+pub(super) type Node = usize;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action {
+    /// The process ends; what it wrote is in the cache.
+    Kill {
+        node: Node,
+        down_ms: u64,
+    },
+    /// What was not synced is gone, as far as chance wills.
+    PowerCut {
+        node: Node,
+        down_ms: u64,
+    },
+    /// Everywhere at once.
+    PowerCutAll {
+        down_ms: u64,
+    },
+    /// In good order.
+    Stop {
+        node: Node,
+        down_ms: u64,
+    },
+    /// The process does nothing for a while, and then all that has come meanwhile.
+    Pause {
+        node: Node,
+        ms: u64,
+    },
+    /// The replica's actor alone ends, and opens its log again.
+    RestartReplica {
+        node: Node,
+    },
+    /// Nothing passes between the two.
+    Cut {
+        one: Node,
+        other: Node,
+        ms: u64,
+    },
+    /// Nobody but clients reaches it.
+    Isolate {
+        node: Node,
+        ms: u64,
+    },
+    /// Messages get lost and late.
+    Network {
+        lost_percent: u8,
+        delay_ms: u64,
+        ms: u64,
+    },
+    /// Flushes and truncations take their time.
+    SlowDisk {
+        node: Node,
+        delay_ms: u64,
+        ms: u64,
+    },
+    /// Data on their way to a follower are damaged.
+    Damage {
+        node: Node,
+        ms: u64,
+    },
+    SetDurability(Durability),
+    SetMinInSync(usize),
+    /// An administrator deletes so much of what is committed.
+    DeleteRecords {
+        percent: u8,
+    },
+    /// The controller gives the leadership to another member of the set.
+    MoveLeader {
+        to: Node,
+    },
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Step {
+    pub(super) at_ms: u64,
+    pub(super) what: Action,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>7} ms  {:?}", self.at_ms, self.what)
+    }
+}
+
+/// A producer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client {
+    pub(super) idempotent: bool,
+    pub(super) acks_all: bool,
+    pub(super) pause_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Script {
+    pub(super) seed: u64,
+    pub(super) nodes: usize,
+    pub(super) durability: Durability,
+    pub(super) min_in_sync: usize,
+    pub(super) clients: Vec<Client>,
+    /// With the number that each had in the whole script.
+    pub(super) steps: Vec<(usize, Step)>,
+}
+
+const LENGTH_MS: u64 = 10_000;
+
+impl Script {
+    pub(super) fn of_seed(seed: u64) -> Self {
+        let mut rng = chance(seed, &[100]);
+        let nodes = *rng.choice(&[2, 3, 3, 3, 4, 5]).unwrap_or(&3);
+        let client = |rng: &mut Rng| Client {
+            idempotent: rng.u8(0..3) != 0,
+            acks_all: rng.u8(0..4) != 0,
+            pause_ms: rng.u64(20..200),
+        };
+        let clients = (0..rng.usize(1..=3)).map(|_| client(&mut rng)).collect();
+        let mut steps: Vec<Step> = (0..rng.usize(4..30))
+            .map(|_| Step { what: action(&mut rng, nodes), at_ms: rng.u64(500..LENGTH_MS) })
+            .collect();
+        steps.sort_by_key(|step| step.at_ms);
+        Self {
+            seed,
+            nodes,
+            durability: durability(&mut rng),
+            min_in_sync: if nodes > 2 { rng.usize(1..=2) } else { 1 },
+            clients,
+            steps: steps.into_iter().enumerate().collect(),
+        }
+    }
+
+    /// The same with these steps alone.
+    pub(super) fn with(&self, steps: Vec<(usize, Step)>) -> Self {
+        Self { steps, ..self.clone() }
+    }
+
+    pub(super) fn ends_ms(&self) -> u64 {
+        self.steps.last().map_or(0, |(_, step)| step.at_ms) + 1000
+    }
+}
+
+fn durability(rng: &mut Rng) -> Durability {
+    if rng.u8(0..3) == 0 { Durability::Replicated } else { Durability::Disk }
+}
+
+fn action(rng: &mut Rng, nodes: usize) -> Action {
+    let node = rng.usize(1..=nodes);
+    let other = rng.usize(0..=nodes);
+    let down_ms = if rng.bool() { rng.u64(5..300) } else { rng.u64(300..4000) };
+    let ms = rng.u64(50..3000);
+    match rng.u8(0..100) {
+        0..12 => Action::Kill { node, down_ms },
+        12..26 => Action::PowerCut { node, down_ms },
+        26..29 => Action::PowerCutAll { down_ms },
+        29..35 => Action::Stop { node, down_ms },
+        35..45 => Action::Pause { node, ms },
+        45..50 => Action::RestartReplica { node },
+        50..58 => Action::Cut { one: node, other, ms },
+        58..66 => Action::Isolate { node, ms },
+        66..74 => Action::Network { lost_percent: rng.u8(0..20), delay_ms: rng.u64(1..800), ms },
+        74..80 => Action::SlowDisk { node, delay_ms: rng.u64(50..1500), ms },
+        80..83 => Action::Damage { node, ms },
+        83..88 => Action::SetDurability(durability(rng)),
+        88..91 => Action::SetMinInSync(rng.usize(1..=2.min(nodes))),
+        91..94 => Action::DeleteRecords { percent: rng.u8(0..=100) },
+        _ => Action::MoveLeader { to: node },
+    }
+}
