@@ -45,11 +45,6 @@ integer_id! {
     LeaderEpoch(i32)
 }
 integer_id! {
-    /// A member of the metadata quorum: random, kept in the data folder, so that a lost disk is a new member (S17).
-    /// 0 means "unknown".
-    RaftId(u64)
-}
-integer_id! {
     /// The registration of a broker; fences a stale incarnation. -1 means "unknown".
     BrokerEpoch(i64)
 }
