@@ -356,6 +356,7 @@ impl Parts<'_> {
         self.root.add(supervisor.child_spec("coordinators", control())).await?;
         let args = RouterArgs {
             supervisor,
+            node: self.config.node_id,
             groups: self.groups.clone(),
             topics: self.topics.clone(),
             membership,

@@ -18,7 +18,7 @@ use super::{at_once, once_each::once_each, readiness, refusals::Refused};
 /// Lets each topic grow on its own.
 pub(crate) async fn handle(
     broker: &Broker,
-    _session: &mut Session,
+    session: &mut Session,
     request: CreatePartitionsRequest,
     _version: i16,
 ) -> CreatePartitionsResponse {
@@ -41,7 +41,7 @@ pub(crate) async fn handle(
             let count = usize::try_from(count).unwrap_or(0);
             if let Some(id) = id {
                 // The partitions are made, whatever comes of this.
-                readiness::until_led(&broker.topics, id, count, deadline).await;
+                readiness::until_led(broker, session, id, count, deadline).await;
             }
         }
         results.push(answer(broker, name, outcome));

@@ -112,6 +112,7 @@ async fn groups(
     root.add(coordinators.child_spec("coordinators", Placement::here())).await.unwrap();
     let router = RouterArgs {
         supervisor: coordinators,
+        node: NODE,
         groups: groups.clone(),
         topics: topics.clone(),
         membership: membership.clone(),
