@@ -16,11 +16,12 @@ mod http;
 mod node;
 mod options;
 mod ports;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod usage;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 pub use self::{
     error::LocalNodeError,
@@ -28,6 +29,7 @@ pub use self::{
     node::LocalNode,
     options::{Folder, NodeOptions, this_program},
     ports::free_port,
+    tail::Tail,
 };
 use crate::model::NodeId;
 
@@ -41,19 +43,55 @@ pub struct LocalCluster {
 impl LocalCluster {
     /// Starts `count` nodes with folders of their own that go with them, and waits until each is ready.
     pub fn start(binary: &Path, count: u16, within: Duration) -> Result<Self, LocalNodeError> {
+        let mut cluster = Self::launch(binary, count, |options| options)?;
+        cluster.wait_until_ready(within)?;
+        Ok(cluster)
+    }
+
+    /// Starts `count` nodes, each with the options that `change` makes of its own, and waits for none.
+    pub fn launch(
+        binary: &Path,
+        count: u16,
+        change: impl Fn(NodeOptions) -> NodeOptions,
+    ) -> Result<Self, LocalNodeError> {
         let options: Vec<NodeOptions> = (1..=count)
             .map(|id| NodeOptions::new(binary, NodeId::new(id.into())))
             .collect::<Result<_, _>>()?;
         let seeds = options.iter().map(NodeOptions::cluster_address).collect::<Vec<_>>();
         let seeds = if count > 1 { seeds } else { Vec::new() };
-        let mut nodes = Vec::new();
-        for options in options {
-            nodes.push(LocalNode::start(options.seeds(&seeds))?);
-        }
-        for node in &mut nodes {
-            node.wait_until_ready(within)?;
-        }
-        Ok(Self { nodes })
+        let start = |options: NodeOptions| LocalNode::start(change(options.seeds(&seeds)));
+        Ok(Self { nodes: options.into_iter().map(start).collect::<Result<_, _>>()? })
+    }
+
+    /// Waits until every node is ready.
+    pub fn wait_until_ready(&mut self, within: Duration) -> Result<(), LocalNodeError> {
+        self.nodes.iter_mut().try_for_each(|node| node.wait_until_ready(within))
+    }
+
+    /// The node of this id.
+    pub fn node(&mut self, id: NodeId) -> Option<&mut LocalNode> {
+        self.nodes.iter_mut().find(|node| node.id() == id)
+    }
+
+    /// SIGTERM to every node that runs, to all at the same time; an error also where one ends with a code that is not
+    /// 0.
+    pub fn stop(&mut self, within: Duration) -> Result<(), LocalNodeError> {
+        let stop = |node: &mut LocalNode| {
+            if !node.is_running() {
+                return Ok(());
+            }
+            let status = node.stop(within)?;
+            let (id, log) = (node.id(), node.log_tail());
+            if status.success() { Ok(()) } else { Err(LocalNodeError::Ended { node: id, status, log }) }
+        };
+        let stopped: Vec<_> = thread::scope(|scope| {
+            let stopping: Vec<_> =
+                self.nodes.iter_mut().map(|node| scope.spawn(move || stop(node))).collect();
+            stopping.into_iter().map(thread::ScopedJoinHandle::join).collect()
+        });
+        stopped
+            .into_iter()
+            .try_for_each(|stopped| stopped.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked)))
     }
 
     /// The addresses of every node's client listener, as clients take them.
