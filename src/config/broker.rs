@@ -6,8 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     node::settings::{self, SETTINGS},
+    phrase::{Phrase, phrase},
     topic::{ConfigChange, TABLE, TopicConfigError, TopicDefaults, TopicKey, alter_with, check_value},
 };
 
@@ -39,7 +42,7 @@ impl DynamicConfigs<'_> {
 
 /// Why a broker's config is not changed. All of these are Kafka's error 40, unless the request itself is
 /// malformed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BrokerConfigError {
     /// There is no such config here; Kafka may have it.
     #[error("unknown broker config {key:?}")]
@@ -51,9 +54,11 @@ pub enum BrokerConfigError {
     #[error("broker config {key} cannot be changed while the broker runs: {instead}")]
     ReadOnly {
         /// The config.
-        key: &'static str,
+        #[serde(deserialize_with = "phrase")]
+        key: Phrase,
         /// What to do instead.
-        instead: &'static str,
+        #[serde(deserialize_with = "phrase")]
+        instead: Phrase,
     },
     /// The value does not fit.
     #[error(transparent)]

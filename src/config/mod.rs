@@ -10,5 +10,6 @@
 pub mod broker;
 pub mod group;
 pub mod node;
+pub mod phrase;
 pub mod topic;
 pub mod units;

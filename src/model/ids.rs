@@ -131,6 +131,27 @@ macro_rules! uuid_id {
     };
 }
 
+integer_id! {
+    /// One data folder of one node, chosen at random when the folder is made: a node that has lost its disk is another
+    /// member (S17). Never 0, which stands for "unknown".
+    RaftId(u64)
+}
+
+impl RaftId {
+    /// Of a folder that nobody has asked for it.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// Whether this is no folder's.
+    pub const fn is_unknown(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether both are known, and differ.
+    pub const fn is_another_than(self, other: Self) -> bool {
+        !self.is_unknown() && !other.is_unknown() && self.0 != other.0
+    }
+}
+
 uuid_id! {
     /// A topic for its whole life (KIP-516): one that is deleted and made again gets another id.
     TopicId

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct TopicName(Arc<str>);
 
 /// Why a name cannot be a topic's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum TopicNameError {
     /// The name has no character.
     #[error("topic name is empty")]

@@ -286,6 +286,7 @@ impl Parts<'_> {
         let rules = Rules {
             node: self.config.node_id,
             default_partitions: self.config.default_partitions,
+            default_replication_factor: self.config.default_replication_factor,
             partitions_max: self.config.limits.partitions as usize,
             topic_defaults: self.config.topic_defaults.clone(),
             group_defaults: self.config.groups.consumer.clone(),

@@ -398,6 +398,7 @@ impl Importing<'_> {
         let rules = Rules {
             node: self.request.node.or(owner).unwrap_or(DEFAULT_NODE),
             default_partitions: 1,
+            default_replication_factor: None,
             // A node checks its own limit when partitions are made there.
             partitions_max: usize::MAX,
             topic_defaults: TopicDefaults::default(),

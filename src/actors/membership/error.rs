@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::core::{ApplyError, Refusal};
 use crate::{
     model::NodeId,
@@ -9,7 +11,7 @@ use crate::{
 };
 
 /// Why a request has no result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum MembershipError {
     /// It was refused, and nothing has changed.
     #[error(transparent)]

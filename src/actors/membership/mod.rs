@@ -32,9 +32,11 @@ use std::{
 use tokio::sync::watch;
 
 pub use self::core::{
-    ApplyError, Assignment, BrokerImage, ConfigOwner, CreatedTopic, DeletedTopic, Endpoint, GroupConfigs,
-    MetadataImage, MetadataRecord, NewTopic, PARTITIONS_MAX, PRODUCER_ID_BLOCK, PartitionImage, Refusal,
-    Rules, TopicImage, TopicRef,
+    Applied, ApplyError, Assignment, BrokerImage, CLUSTER_LISTENER, Command, CommandAnswer, ConfigOwner,
+    Controller, CreatedTopic, Decision, DeletedTopic, Elections, Endpoint, FEATURE_LEVEL, GroupConfigs,
+    InSyncChange, MetadataImage, MetadataRecord, NOBODY, NewTopic, PARTITIONS_MAX, PREFERRED_MAX,
+    PRODUCER_ID_BLOCK, PartitionImage, Proposal, Proposed, Refusal, Registration as BrokerRegistration,
+    Rules, TopicImage, TopicRef, Uncertain, WrongChange, decide,
 };
 use self::{
     core::{ProposeError, Registry},

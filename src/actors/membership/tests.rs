@@ -47,6 +47,7 @@ fn args(fs: Arc<dyn Fs>, node: i32) -> MembershipArgs {
         rules: Rules {
             node,
             default_partitions: 4,
+            default_replication_factor: None,
             partitions_max: 20_000,
             topic_defaults: TopicDefaults::default(),
             group_defaults: ConsumerGroupSettings::default(),

@@ -231,6 +231,9 @@ fn beginnings(image: &MetadataImage, us: &Registration) -> Vec<MetadataRecord> {
         let (cluster_id, feature_level) = (Uuid::new_v4(), FEATURE_LEVEL);
         records.push(MetadataRecord::ClusterCreated { cluster_id, feature_level });
     }
+    if !image.cluster_id().is_nil() && image.feature_level() < FEATURE_LEVEL {
+        records.push(MetadataRecord::FeatureLevelRaised { level: FEATURE_LEVEL });
+    }
     let known = image.brokers().get(&us.node);
     if known.is_none_or(|known| known.boot != us.boot || known.endpoints != us.endpoints) {
         let index = image.index() + records.len() as u64 + 1;

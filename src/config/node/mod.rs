@@ -77,6 +77,11 @@ pub struct NodeConfig {
     pub auto_create_topics: bool,
     /// `default-partitions`: of a topic that is created without a number; 1 to 10,000, default 4.
     pub default_partitions: i32,
+    /// `default-replication-factor`: replicas of a topic that is created without a number; 1 to 15, default 3, or
+    /// as many as there are brokers.
+    pub default_replication_factor: Option<u16>,
+    /// `rack`: what this node shares power, network or a building with; default none.
+    pub rack: Option<String>,
     /// `shutdown-grace`: how long SIGTERM may take to flush and close; default 20 s.
     pub shutdown_grace: Duration,
     /// `[limits]`

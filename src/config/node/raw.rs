@@ -21,6 +21,8 @@ pub(super) struct Raw {
     pub(super) seeds: Vec<String>,
     pub(super) auto_create_topics: Option<bool>,
     pub(super) default_partitions: Option<i32>,
+    pub(super) default_replication_factor: Option<u16>,
+    pub(super) rack: Option<String>,
     pub(super) shutdown_grace: Option<Span>,
     pub(super) listeners: BTreeMap<String, RawListener>,
     pub(super) limits: RawLimits,

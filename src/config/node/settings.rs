@@ -60,6 +60,14 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
         default: "1",
     },
     Setting {
+        name: "broker.rack",
+        change: Change::Never("set rack and start it again"),
+        kind: ConfigKind::String,
+        doc: "What this broker shares power, network or a building with. Setting: rack.",
+        value: |config| config.rack.clone().unwrap_or_default(),
+        default: "",
+    },
+    Setting {
         name: "connections.max.idle.ms",
         change: Change::Never("set limits.idle-timeout and start it again"),
         kind: ConfigKind::Long,
@@ -70,11 +78,12 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "default.replication.factor",
-        change: Change::Never("one node keeps one replica"),
+        change: Change::Never("set default-replication-factor and start it again"),
         kind: ConfigKind::Int,
-        doc: "Replicas of a topic that is created without a number.",
-        value: |_| "1".to_owned(),
-        default: "1",
+        doc: "Replicas of a topic that is created without a number, or as many as there are brokers where that is \
+              less and nobody has set it. Setting: default-replication-factor.",
+        value: |config| config.default_replication_factor.unwrap_or(3).to_string(),
+        default: "3",
     },
     Setting {
         name: "delete.topic.enable",

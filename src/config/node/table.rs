@@ -103,6 +103,20 @@ pub const SETTINGS: &[Setting] = &[
     setting("default-partitions", "1 to 10000", "4", "of a topic that is created without a number", |c| {
         number(c.default_partitions)
     }),
+    setting(
+        "default-replication-factor",
+        "1 to 15",
+        "3, or as many as there are brokers",
+        "replicas of a topic that is created without a number",
+        |c| c.default_replication_factor.and_then(number),
+    ),
+    setting(
+        "rack",
+        "text",
+        "none",
+        "what the node shares power, network or a building with: replicas are spread over racks",
+        |c| c.rack.as_ref().and_then(text),
+    ),
     setting("shutdown-grace", "duration", "20 s", "how long SIGTERM may take to flush and close", |c| {
         span(c.shutdown_grace)
     }),

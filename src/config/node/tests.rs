@@ -278,6 +278,7 @@ fn every_listed_setting_is_one_that_the_raw_form_takes() {
         let value = match *key {
             "node-id"
             | "default-partitions"
+            | "default-replication-factor"
             | "limits.connections"
             | "limits.connections-per-address"
             | "limits.partitions"

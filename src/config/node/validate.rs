@@ -16,6 +16,10 @@ use crate::{
     model::NodeId,
 };
 
+/// Each of them is waited for.
+const REPLICAS_MAX: u16 = 15;
+/// Bytes of a rack's name: it goes to every client.
+const RACK_BYTES_MAX: usize = 249;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
@@ -71,6 +75,11 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
             1,
             10_000,
         )?,
+        default_replication_factor: raw
+            .default_replication_factor
+            .map(|factor| in_range(given, "default-replication-factor", factor, 1, REPLICAS_MAX))
+            .transpose()?,
+        rack: rack(given, raw.rack.as_ref())?,
         shutdown_grace: span(given, "shutdown-grace", raw.shutdown_grace, Duration::from_secs(20))?,
         limits,
         storage: storage(given, &raw.storage)?,
@@ -78,6 +87,16 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
         topic_defaults: topic_defaults(given)?,
         warnings,
     })
+}
+
+fn rack(given: &Settings, rack: Option<&String>) -> Result<Option<String>, NodeConfigError> {
+    let rack = rack.map(|rack| rack.trim().to_owned()).filter(|rack| !rack.is_empty());
+    match rack {
+        Some(rack) if rack.len() > RACK_BYTES_MAX || rack.chars().any(char::is_control) => {
+            Err(given.invalid("rack", format!("{rack:?} is not a name of at most {RACK_BYTES_MAX} bytes")))
+        }
+        rack => Ok(rack),
+    }
 }
 
 pub(super) fn address(

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     check::{check_value, key, words},
     error::TopicConfigError,
@@ -9,7 +11,7 @@ use super::{
 };
 
 /// What is done to a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AlterOp {
     /// Gives it a value.
     Set,
@@ -35,7 +37,7 @@ impl AlterOp {
 }
 
 /// One change of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigChange {
     /// The key.
     pub key: String,

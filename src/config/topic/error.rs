@@ -1,7 +1,11 @@
 //! Why a topic's config is refused, or a broker's of the same kind. All of these are Kafka's error 40 (`INVALID_CONFIG`).
 
+use serde::{Deserialize, Serialize};
+
+use crate::config::phrase::{Phrase, phrase};
+
 /// A refusal; its text goes to the client as it is.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum TopicConfigError {
     /// The key is not in the table.
     #[error("unknown topic config {key:?}")]
@@ -13,7 +17,8 @@ pub enum TopicConfigError {
     #[error("config {key}: {value:?} is not {expected}")]
     Invalid {
         /// The key.
-        key: &'static str,
+        #[serde(deserialize_with = "phrase")]
+        key: Phrase,
         /// As it was given.
         value: String,
         /// What would have been accepted.
@@ -23,17 +28,20 @@ pub enum TopicConfigError {
     #[error("config {key}: {value:?} is not supported: {why}")]
     Unsupported {
         /// The key.
-        key: &'static str,
+        #[serde(deserialize_with = "phrase")]
+        key: Phrase,
         /// As it was given.
         value: String,
         /// The reason.
-        why: &'static str,
+        #[serde(deserialize_with = "phrase")]
+        why: Phrase,
     },
     /// *Append* or *subtract* on a key that holds no list.
     #[error("config {key} is not a list: it can be set and deleted, not appended to or subtracted from")]
     NotAList {
         /// The key.
-        key: &'static str,
+        #[serde(deserialize_with = "phrase")]
+        key: Phrase,
     },
     /// *Set*, *append* or *subtract* without a value.
     #[error("config {key} is given no value")]

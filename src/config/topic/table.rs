@@ -318,7 +318,9 @@ pub const TABLE: &[TopicKey] = &[
         ConfigKind::Int,
         "1",
         range(1, INT_MAX),
-        "Members that the in-sync set must have, 1 or more, for a produce with acks=all to be taken.",
+        "Members that the in-sync set must have, 1 or more, for a produce with acks=all to be taken. A topic with \
+         more than one replica gets a value of its own when it is created: 2 with three replicas or more, \
+         unless another is set.",
     ),
     kafka(
         name::PREALLOCATE,
@@ -374,12 +376,9 @@ pub const TABLE: &[TopicKey] = &[
         "unclean.leader.election.enable",
         ConfigKind::Boolean,
         "false",
-        Rule::Only {
-            served: &["false"],
-            unserved: &["true"],
-            why: "a replica outside the in-sync set is never made leader",
-        },
-        "Whether a replica that may lack acknowledged records can become leader.",
+        Rule::OneOf(&["false", "true"]),
+        "Whether a replica that may lack acknowledged records becomes leader where no other can. What only others \
+         have is lost then.",
     ),
     ours(
         name::VERIFY_ON_READ,

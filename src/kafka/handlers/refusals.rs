@@ -78,7 +78,14 @@ fn of_refusal(refusal: &Refusal) -> ErrorCode {
         Refusal::InvalidBrokerConfig(error) => of_broker_config(error),
         Refusal::InvalidGroupConfig(error) => of_group_config(error),
         Refusal::InvalidRequest(_) => ErrorCode::InvalidRequest,
-        Refusal::NotReplica { .. } => ErrorCode::NotLeaderOrFollower,
+        Refusal::NotReplica { .. } | Refusal::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
+        Refusal::NotRegistered(_) => ErrorCode::BrokerIdNotRegistered,
+        Refusal::StaleBrokerEpoch { .. } => ErrorCode::StaleBrokerEpoch,
+        Refusal::DuplicateBroker(_) => ErrorCode::DuplicateBrokerRegistration,
+        Refusal::FeatureLevel { .. } => ErrorCode::UnsupportedVersion,
+        Refusal::OtherLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+        Refusal::OtherPartitionEpoch { .. } => ErrorCode::InvalidUpdateVersion,
+        Refusal::Ineligible(_) => ErrorCode::IneligibleReplica,
         Refusal::EpochsUsedUp(_) => ErrorCode::KafkaStorageError,
     }
 }

@@ -1,19 +1,28 @@
 //! The state at one record: what every other actor and every request handler looks at.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::record::Endpoint;
+use super::record::{Endpoint, Uncertain};
 use crate::{
     config::broker::DynamicConfigs,
     model::{
-        BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId, TopicId, TopicName,
+        BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId, RaftId, TopicId,
+        TopicName,
     },
 };
 
+/// No broker: the leader of a partition that has none.
+pub const NOBODY: NodeId = NodeId::new(-1);
+
 /// The state after some record. A copy shares every topic that has not changed since.
+///
+/// Its encoding is that of a snapshot's fourth version: another shape needs another version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetadataImage {
     pub(super) index: u64,
@@ -24,12 +33,9 @@ pub struct MetadataImage {
     pub(super) names: BTreeMap<TopicName, TopicId>,
     pub(super) deleted: BTreeMap<TopicId, DeletedTopic>,
     pub(super) next_producer_id: ProducerId,
-    /// Beside the image in a snapshot, whose first version knew nothing of it.
-    #[serde(skip)]
     pub(super) broker_configs: BrokerConfigs,
-    /// Beside the image too, since the third version.
-    #[serde(skip)]
     pub(super) group_configs: Arc<GroupConfigs>,
+    pub(super) controller: Option<Controlled>,
 }
 
 /// What was set while brokers run: for each, and under none for all.
@@ -38,38 +44,11 @@ pub(super) type BrokerConfigs = BTreeMap<Option<NodeId>, BTreeMap<String, String
 /// What groups set themselves, by their ids.
 pub type GroupConfigs = BTreeMap<String, BTreeMap<String, String>>;
 
-/// An image as the metadata log keeps it. Like a record it has no names in it: another shape of the image
-/// is another variant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Snapshot {
-    /// Without configs of brokers.
-    V1(MetadataImage),
-    /// With them.
-    V2(MetadataImage, BTreeMap<Option<NodeId>, BTreeMap<String, String>>),
-    /// With those of groups too.
-    V3(
-        MetadataImage,
-        BTreeMap<Option<NodeId>, BTreeMap<String, String>>,
-        BTreeMap<String, BTreeMap<String, String>>,
-    ),
-}
-
-impl Snapshot {
-    /// What is kept of an image.
-    pub(crate) fn of(image: &MetadataImage) -> Self {
-        Self::V3(image.clone(), image.broker_configs.clone(), GroupConfigs::clone(&image.group_configs))
-    }
-
-    /// The image that was kept.
-    pub(crate) fn into_image(self) -> MetadataImage {
-        match self {
-            Self::V1(image) => image,
-            Self::V2(image, broker_configs) => MetadataImage { broker_configs, ..image },
-            Self::V3(image, broker_configs, group_configs) => {
-                MetadataImage { broker_configs, group_configs: Arc::new(group_configs), ..image }
-            }
-        }
-    }
+/// Who decides, and since which entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Controlled {
+    pub(super) node: NodeId,
+    pub(super) epoch: u64,
 }
 
 /// A registered broker.
@@ -81,6 +60,28 @@ pub struct BrokerImage {
     pub epoch: BrokerEpoch,
     /// Where it is reached.
     pub endpoints: Vec<Endpoint>,
+    /// Its data folder; 0 where that is not known.
+    pub raft_id: RaftId,
+    /// What it shares power, network or a building with.
+    pub rack: Option<String>,
+    /// The highest feature level that it understands.
+    pub feature_level: u16,
+    /// Whether it is registered and no more: it leads nothing and is not listed.
+    pub fenced: bool,
+    /// Whether it is about to stop: it gets nothing to lead any more.
+    pub stopping: bool,
+}
+
+impl BrokerImage {
+    /// Whether it can be made a leader, and be taken into an in-sync set.
+    pub fn is_live(&self) -> bool {
+        !self.fenced && !self.stopping
+    }
+
+    /// Where it is reached through a listener.
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.listener == listener)
+    }
 }
 
 /// A topic.
@@ -117,7 +118,7 @@ impl TopicImage {
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionImage {
-    /// Who leads.
+    /// Who leads; [`NOBODY`] while no one can.
     pub leader: NodeId,
     /// The last epoch handed out; [`LeaderEpoch::NONE`] until the log is opened for the first time.
     pub leader_epoch: LeaderEpoch,
@@ -125,8 +126,23 @@ pub struct PartitionImage {
     pub partition_epoch: i32,
     /// Who keeps it, in order of preference.
     pub replicas: Arc<[NodeId]>,
-    /// Who has all that was acknowledged.
+    /// Who counts for what is acknowledged, and has all that was. Empty only where all of them have lost
+    /// something (S11, S17).
     pub in_sync: Arc<[NodeId]>,
+    /// Who does not count, and has all that was acknowledged too (KIP-966): it left while the set was below its
+    /// minimum, and nothing has been acknowledged since (S10).
+    pub electable: Arc<[NodeId]>,
+    /// Who had all that was acknowledged and may have lost its end (S11). Looked at when nobody is left above.
+    pub uncertain: Arc<[Uncertain]>,
+    /// The opening of the leader's log that the epoch was given to (S6); 0: its election.
+    pub opening: u64,
+}
+
+impl PartitionImage {
+    /// Who leads, if somebody does.
+    pub fn leader(&self) -> Option<NodeId> {
+        (self.leader != NOBODY).then_some(self.leader)
+    }
 }
 
 /// A topic whose deletion is committed and whose data may still be on disks.
@@ -136,10 +152,12 @@ pub struct DeletedTopic {
     pub name: TopicName,
     /// How many partitions it had.
     pub partitions: i32,
+    /// Whose disk it may still be on.
+    pub on: BTreeSet<NodeId>,
 }
 
 impl MetadataImage {
-    /// How many records have led here.
+    /// The last entry that led here; in a log of single records, how many there were.
     pub fn index(&self) -> u64 {
         self.index
     }
@@ -152,6 +170,16 @@ impl MetadataImage {
     /// What all members understand; 0 before the first record.
     pub fn feature_level(&self) -> u16 {
         self.feature_level
+    }
+
+    /// Who decides, if somebody was ever elected to.
+    pub fn controller(&self) -> Option<NodeId> {
+        self.controller.map(|controlled| controlled.node)
+    }
+
+    /// The entry that made it the controller (S19); 0 before the first one.
+    pub fn controller_epoch(&self) -> u64 {
+        self.controller.map_or(0, |controlled| controlled.epoch)
     }
 
     /// All registered brokers, by id.
@@ -211,6 +239,18 @@ impl MetadataImage {
     /// What a group sets itself; nothing, if it does not exist.
     pub fn configs_of_group(&self, group: &str) -> &BTreeMap<String, String> {
         self.group_configs.get(group).unwrap_or(DynamicConfigs::NONE.of_one)
+    }
+
+    /// Whether a broker is registered and can be made a leader.
+    pub fn is_live(&self, node: NodeId) -> bool {
+        self.brokers.get(&node).is_some_and(BrokerImage::is_live)
+    }
+
+    /// Every partition, by topic id and index.
+    pub fn partitions(&self) -> impl Iterator<Item = (PartitionId, &Arc<TopicImage>, &PartitionImage)> {
+        self.topics.values().flat_map(|topic| {
+            topic.partition_ids().zip(&topic.partitions).map(move |(id, partition)| (id, topic, partition))
+        })
     }
 
     /// How many partitions there are in all topics.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::{
-    BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId, TopicId, TopicName,
+    BootId, BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerId, RaftId,
+    TopicId, TopicName,
 };
 
 /// Where a broker is reached.
@@ -20,11 +21,23 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// Who keeps a new partition. The first replica leads.
+/// The listener that other nodes connect to.
+pub const CLUSTER_LISTENER: &str = "cluster";
+
+/// Who keeps a new partition. The first replica that can lead does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// At least one broker, none twice.
     pub replicas: Vec<NodeId>,
+}
+
+/// A replica that had all that was acknowledged and may have lost its end (S11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncertain {
+    /// Whose replica.
+    pub node: NodeId,
+    /// What it has found in its log since its last start: the epoch of its last batch, and its end.
+    pub end: Option<(LeaderEpoch, Offset)>,
 }
 
 /// One change of the state. The encoding knows a variant and a field by its place: variants are added
@@ -117,5 +130,79 @@ pub enum MetadataRecord {
         group: String,
         /// All of them.
         configs: BTreeMap<String, String>,
+    },
+    /// A controller begins; its epoch is the index of the entry that says so (S19). Never one of a group.
+    ControllerElected {
+        /// Who.
+        node: NodeId,
+    },
+    /// A broker has started, or what is said of it here has changed. It is fenced until it is ready.
+    BrokerRegisteredV2 {
+        /// Who.
+        node: NodeId,
+        /// Which start of it.
+        boot: BootId,
+        /// Higher than that of any registration before.
+        epoch: BrokerEpoch,
+        /// Which data folder it stands on (S17).
+        raft_id: RaftId,
+        /// Where it is reached.
+        endpoints: Vec<Endpoint>,
+        /// What it shares power, network or a building with.
+        rack: Option<String>,
+        /// The highest feature level that it understands.
+        feature_level: u16,
+    },
+    /// A broker is not to lead or to be listed until it is ready again.
+    BrokerFenced {
+        /// Who.
+        node: NodeId,
+        /// Its registration.
+        epoch: BrokerEpoch,
+    },
+    /// A broker is ready.
+    BrokerUnfenced {
+        /// Who.
+        node: NodeId,
+        /// Its registration.
+        epoch: BrokerEpoch,
+    },
+    /// A broker is about to stop: it gets nothing to lead any more.
+    BrokerStopping {
+        /// Who.
+        node: NodeId,
+        /// Its registration.
+        epoch: BrokerEpoch,
+    },
+    /// A partition is this now.
+    PartitionChanged {
+        /// Which.
+        partition: PartitionId,
+        /// Who leads, or nobody.
+        leader: NodeId,
+        /// One more than the last where the leader is another one, or opens its log; else the last one.
+        leader_epoch: LeaderEpoch,
+        /// Who counts for what is acknowledged.
+        in_sync: Vec<NodeId>,
+        /// Who does not, and still has all that was (KIP-966).
+        electable: Vec<NodeId>,
+        /// Who did, and may have lost its end (S11).
+        uncertain: Vec<Uncertain>,
+        /// The opening that the leader epoch was given to; 0: an election.
+        opening: u64,
+        /// One more than the last.
+        partition_epoch: i32,
+    },
+    /// A deleted topic's data is gone from one broker.
+    TopicPurgedOn {
+        /// Which.
+        topic: TopicId,
+        /// From whom.
+        node: NodeId,
+    },
+    /// All members understand this level now.
+    FeatureLevelRaised {
+        /// Higher than before.
+        level: u16,
     },
 }

@@ -31,6 +31,8 @@ pub struct Rules {
     pub node: NodeId,
     /// Of a topic that is created without a number.
     pub default_partitions: i32,
+    /// Replicas of a topic that is created without a number; none: three, or as many as there are brokers.
+    pub default_replication_factor: Option<u16>,
     /// The most partitions of all topics together: each takes memory and open files.
     pub partitions_max: usize,
     /// Topic configs that the node sets.
@@ -154,7 +156,7 @@ impl Registry {
     }
 
     pub(crate) fn purge_topic(&mut self, topic: TopicId) -> Result<(), ProposeError> {
-        let record = command::purge_topic(&self.pending, topic);
+        let record = command::purge_topic(&self.pending, topic, self.rules.node);
         self.propose(record)
     }
 
@@ -164,8 +166,8 @@ impl Registry {
         changes: &[ConfigChange],
         validate_only: bool,
     ) -> Result<(), ProposeError> {
-        let record = command::alter_configs(&self.pending, &self.rules, owner, changes)?;
-        self.propose(record.and_then(|record| record_if(record, validate_only)))
+        let records = command::alter_configs(&self.pending, &self.rules, owner, changes)?;
+        self.propose(records.into_iter().filter(|_| !validate_only))
     }
 
     pub(crate) fn replace_configs(
@@ -174,12 +176,12 @@ impl Registry {
         configs: &BTreeMap<String, String>,
         validate_only: bool,
     ) -> Result<(), ProposeError> {
-        let record = command::replace_configs(&self.pending, &self.rules, owner, configs)?;
-        self.propose(record.and_then(|record| record_if(record, validate_only)))
+        let records = command::replace_configs(&self.pending, &self.rules, owner, configs)?;
+        self.propose(records.into_iter().filter(|_| !validate_only))
     }
 
     pub(crate) fn open_epoch(&mut self, partition: PartitionId) -> Result<LeaderEpoch, ProposeError> {
-        let (epoch, record) = command::open_epoch(&self.pending, &self.rules, partition)?;
+        let (epoch, record) = command::open_epoch_here(&self.pending, &self.rules, partition)?;
         self.propose(Some(record))?;
         Ok(epoch)
     }
@@ -202,8 +204,8 @@ impl Registry {
         Ok(())
     }
 
-    fn propose(&mut self, record: Option<MetadataRecord>) -> Result<(), ProposeError> {
-        if let Some(record) = record {
+    fn propose(&mut self, records: impl IntoIterator<Item = MetadataRecord>) -> Result<(), ProposeError> {
+        for record in records {
             self.pending.apply(&record)?;
             self.queued.push(record);
         }

@@ -146,6 +146,7 @@ async fn broker(
         rules: Rules {
             node: NODE,
             default_partitions: DEFAULT_PARTITIONS,
+            default_replication_factor: None,
             partitions_max: 1_000,
             topic_defaults: defaults.clone(),
             group_defaults: ConsumerGroupSettings::default(),

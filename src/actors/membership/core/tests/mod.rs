@@ -1,3 +1,7 @@
+mod cluster;
+mod formats;
+mod world;
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
@@ -16,7 +20,6 @@ use crate::{
     model::{
         BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId, TopicId, TopicName,
     },
-    storage::metadata_log::codec,
 };
 
 const US: NodeId = NodeId::new(1);
@@ -25,6 +28,7 @@ fn rules() -> Rules {
     Rules {
         node: US,
         default_partitions: 4,
+        default_replication_factor: None,
         partitions_max: 30_000,
         topic_defaults: TopicDefaults::default(),
         group_defaults: ConsumerGroupSettings::default(),
@@ -33,7 +37,7 @@ fn rules() -> Rules {
 
 fn beginnings() -> Vec<MetadataRecord> {
     vec![
-        MetadataRecord::ClusterCreated { cluster_id: Uuid::from_u128(7), feature_level: FEATURE_LEVEL },
+        MetadataRecord::ClusterCreated { cluster_id: Uuid::from_u128(7), feature_level: 1 },
         MetadataRecord::BrokerRegistered {
             node: US,
             boot: BootId::from_bytes([3; 16]),
@@ -428,8 +432,8 @@ fn a_record_that_does_not_follow_is_refused_and_changes_nothing() {
         assert_eq!(after, image, "{wrong:?}");
     }
     assert_eq!(MetadataImage::default().apply(&broker(3)), Err(ApplyError::Cluster));
-    let newer = MetadataRecord::ClusterCreated { cluster_id: Uuid::from_u128(1), feature_level: 2 };
-    assert_eq!(MetadataImage::default().apply(&newer), Err(ApplyError::FeatureLevel(2)));
+    let newer = MetadataRecord::ClusterCreated { cluster_id: Uuid::from_u128(1), feature_level: 3 };
+    assert_eq!(MetadataImage::default().apply(&newer), Err(ApplyError::FeatureLevel(3)));
 }
 
 #[test]
@@ -446,94 +450,6 @@ fn a_new_image_shares_every_topic_that_has_not_changed() {
     let (old, new) = (before.topic(changed).unwrap(), after.topic(changed).unwrap());
     assert!(!Arc::ptr_eq(old, new));
     assert!(Arc::ptr_eq(&old.partitions[8].replicas, &new.partitions[8].replicas));
-}
-
-/// One of everything, with ids that do not change from run to run.
-fn one_of_each() -> Vec<MetadataRecord> {
-    let topic = TopicId::from_bytes([9; 16]);
-    let assignment = || Assignment { replicas: vec![US] };
-    let mut records = beginnings();
-    records.extend([
-        MetadataRecord::TopicCreated {
-            id: topic,
-            name: TopicName::new("t").unwrap(),
-            partitions: vec![assignment()],
-            configs: BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]),
-        },
-        MetadataRecord::PartitionsAdded {
-            topic,
-            first: PartitionIndex::new(1),
-            partitions: vec![assignment()],
-        },
-        MetadataRecord::ConfigsReplaced { topic, configs: BTreeMap::new() },
-        MetadataRecord::EpochOpened {
-            partition: partition(topic, 1),
-            leader: US,
-            epoch: LeaderEpoch::new(0),
-        },
-        MetadataRecord::ProducerIdsAllocated { node: US, first: ProducerId::new(0), count: 1000 },
-        MetadataRecord::TopicDeleted { topic },
-        MetadataRecord::TopicPurged { topic },
-    ]);
-    records
-}
-
-fn of_a_broker() -> MetadataRecord {
-    let configs = BTreeMap::from([("max.connections".to_owned(), "9".to_owned())]);
-    MetadataRecord::BrokerConfigsReplaced { broker: Some(US), configs }
-}
-
-#[test]
-fn configs_of_a_broker_are_written_behind_the_records_that_were_there_before() {
-    let expected = [&[9, 1, 2, 1, 15][..], b"max.connections", &[1], b"9"].concat();
-    assert_eq!(codec::encode(&of_a_broker()).unwrap(), expected);
-}
-
-fn of_a_group() -> MetadataRecord {
-    let configs = BTreeMap::from([("assignor".to_owned(), "exclusive".to_owned())]);
-    MetadataRecord::GroupConfigsReplaced { group: "g".to_owned(), configs }
-}
-
-#[test]
-fn configs_of_a_group_are_written_behind_the_records_that_were_there_before() {
-    let expected = [&[10, 1][..], b"g", &[1, 8], b"assignor", &[9], b"exclusive"].concat();
-    assert_eq!(codec::encode(&of_a_group()).unwrap(), expected);
-}
-
-#[test]
-fn records_are_written_as_version_1_wrote_them() {
-    let fixture = include_bytes!("fixtures/records.v1");
-    let bytes: Vec<u8> = one_of_each().iter().flat_map(|record| codec::encode(record).unwrap()).collect();
-    assert_eq!(bytes, fixture);
-}
-
-#[test]
-fn an_image_comes_back_from_a_snapshot_as_it_was() {
-    let records = [one_of_each(), vec![of_a_broker(), of_a_group()]].concat();
-    for upto in 1..=records.len() {
-        let image = image_of(&records[..upto]);
-        let bytes = codec::encode(&Snapshot::of(&image)).unwrap();
-        let back: Snapshot = codec::decode(&bytes).unwrap();
-        assert_eq!(back.into_image(), image);
-    }
-}
-
-#[test]
-fn a_snapshot_of_version_1_is_still_read() {
-    let image = image_of(&one_of_each()[..7]);
-    let bytes = codec::encode(&Snapshot::V1(image.clone())).unwrap();
-    assert_eq!(bytes, include_bytes!("fixtures/snapshot.v1"));
-    let back: Snapshot = codec::decode(&bytes).unwrap();
-    assert_eq!(back.into_image(), image);
-}
-
-#[test]
-fn a_snapshot_of_version_2_is_still_read() {
-    let image = image_of(&[one_of_each(), vec![of_a_broker()]].concat());
-    let bytes = codec::encode(&Snapshot::V2(image.clone(), image.broker_configs.clone())).unwrap();
-    assert_eq!(bytes.first(), Some(&1));
-    let back: Snapshot = codec::decode(&bytes).unwrap();
-    assert_eq!(back.into_image(), image);
 }
 
 /// A command that may or may not be possible.

@@ -1,0 +1,133 @@
+//! Configs of topics, brokers and groups.
+
+use std::collections::BTreeMap;
+
+use super::{CONFIGURED_GROUPS_MAX, ConfigOwner, Refusal, topics::named};
+use crate::{
+    actors::membership::core::{
+        election::{Draft, Policies},
+        image::{MetadataImage, TopicImage},
+        record::MetadataRecord,
+        registry::Rules,
+    },
+    config::{
+        broker::{self, DynamicConfigs},
+        group,
+        topic::{self, ConfigChange, name},
+    },
+    model::NodeId,
+};
+
+/// None where nothing would change.
+pub(in super::super) fn alter_configs(
+    image: &MetadataImage,
+    rules: &Rules,
+    owner: &ConfigOwner,
+    changes: &[ConfigChange],
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    let dynamic = image.dynamic_configs(rules.node);
+    match owner {
+        ConfigOwner::Topic(name) => {
+            let topic = named(image, name)?;
+            let inherited = rules.topic_defaults.with(dynamic).values();
+            Ok(replaced(image, rules, topic, topic::alter(&topic.configs, &inherited, changes)?))
+        }
+        ConfigOwner::Broker(node) => {
+            let of_one = DynamicConfigs::NONE.of_one;
+            let defaults = rules.topic_defaults.with(DynamicConfigs { of_one, ..dynamic });
+            let overrides = image.dynamic_configs(*node).of_one;
+            replaced_for(image, Some(*node), broker::alter(overrides, &defaults, changes)?)
+        }
+        ConfigOwner::AllBrokers => {
+            replaced_for(image, None, broker::alter(dynamic.of_all, &rules.topic_defaults, changes)?)
+        }
+        ConfigOwner::Group(id) => {
+            let after = group::alter(&rules.group_defaults, image.configs_of_group(id), changes)?;
+            replaced_of_group(image, id, after)
+        }
+    }
+}
+
+/// None where nothing would change.
+pub(in super::super) fn replace_configs(
+    image: &MetadataImage,
+    rules: &Rules,
+    owner: &ConfigOwner,
+    configs: &BTreeMap<String, String>,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    match owner {
+        ConfigOwner::Topic(name) => Ok(replaced(image, rules, named(image, name)?, topic::checked(configs)?)),
+        ConfigOwner::Broker(node) => replaced_for(image, Some(*node), broker::checked(configs)?),
+        ConfigOwner::AllBrokers => replaced_for(image, None, broker::checked(configs)?),
+        ConfigOwner::Group(id) => {
+            replaced_of_group(image, id, group::checked(&rules.group_defaults, configs)?)
+        }
+    }
+}
+
+/// Who may be elected is looked at again by the new configs, within the same entry.
+fn replaced(
+    image: &MetadataImage,
+    rules: &Rules,
+    topic: &TopicImage,
+    configs: BTreeMap<String, String>,
+) -> Vec<MetadataRecord> {
+    let factor = topic.partitions.iter().map(|partition| partition.replicas.len()).max().unwrap_or_default();
+    let configs = with_what_elections_need(image, rules, configs, factor);
+    if topic.configs == configs {
+        return Vec::new();
+    }
+    let mut records = vec![MetadataRecord::ConfigsReplaced { topic: topic.id, configs: configs.clone() }];
+    let policies = Policies::new(image, rules);
+    for (id, partition) in topic.partition_ids().zip(&topic.partitions) {
+        let draft = Draft::new(id, partition, policies.of(&configs, partition.replicas.len()));
+        records.extend(draft.record());
+    }
+    records
+}
+
+/// The configs of a topic with more than one replica say themselves what elections rest on: who has all that was
+/// acknowledged follows from them, and what they inherit can differ from node to node and change unseen.
+pub(super) fn with_what_elections_need(
+    image: &MetadataImage,
+    rules: &Rules,
+    mut configs: BTreeMap<String, String>,
+    factor: usize,
+) -> BTreeMap<String, String> {
+    if factor > 1 {
+        let policies = Policies::new(image, rules);
+        for key in [name::MIN_INSYNC_REPLICAS, name::DURABILITY] {
+            let default = || policies.default_of(key, factor).to_owned();
+            configs.entry(key.to_owned()).or_insert_with(default);
+        }
+    }
+    configs
+}
+
+fn replaced_for(
+    image: &MetadataImage,
+    broker: Option<NodeId>,
+    configs: BTreeMap<String, String>,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    if broker.is_some_and(|node| !image.brokers.contains_key(&node)) {
+        return Err(Refusal::InvalidRequest("there is no such broker"));
+    }
+    let none = BTreeMap::new();
+    let changed = *image.broker_configs.get(&broker).unwrap_or(&none) != configs;
+    let record = MetadataRecord::BrokerConfigsReplaced { broker, configs };
+    Ok(changed.then_some(record).into_iter().collect())
+}
+
+fn replaced_of_group(
+    image: &MetadataImage,
+    id: &str,
+    configs: BTreeMap<String, String>,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    let before = image.configs_of_group(id);
+    if before.is_empty() && !configs.is_empty() && image.group_configs.len() >= CONFIGURED_GROUPS_MAX {
+        return Err(Refusal::TooManyGroups);
+    }
+    let changed = *before != configs;
+    let record = MetadataRecord::GroupConfigsReplaced { group: id.to_owned(), configs };
+    Ok(changed.then_some(record).into_iter().collect())
+}
