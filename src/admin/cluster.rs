@@ -71,6 +71,10 @@ pub enum NodeState {
     /// Registered, and taken to live.
     #[default]
     Live,
+    /// Registered, and not to lead: it is starting, or taken to be dead.
+    Fenced,
+    /// About to stop: it is given nothing to lead any more.
+    Stopping,
 }
 
 /// Partitions, and those with which something is wrong.
@@ -117,7 +121,12 @@ impl NodeReport {
             (listener.clone(), address)
         };
         let endpoints = broker.endpoints.iter().map(endpoint).collect();
-        Self { id: id.get(), state: NodeState::Live, endpoints, leads: 0, replicas: 0 }
+        let state = match broker {
+            BrokerImage { fenced: true, .. } => NodeState::Fenced,
+            BrokerImage { stopping: true, .. } => NodeState::Stopping,
+            BrokerImage { .. } => NodeState::Live,
+        };
+        Self { id: id.get(), state, endpoints, leads: 0, replicas: 0 }
     }
 }
 
@@ -137,7 +146,7 @@ impl ClusterReport {
             for (partition, id) in topic.partitions.iter().zip(topic.partition_ids()) {
                 partitions.total += 1;
                 count(&mut nodes, partition);
-                if !nodes.contains_key(&partition.leader) {
+                if nodes.get(&partition.leader).is_none_or(|leader| leader.state == NodeState::Fenced) {
                     partitions.without_leader.add(topic, id);
                 }
                 if partition.in_sync.len() < partition.replicas.len() {
@@ -192,7 +201,7 @@ pub fn cluster_source(
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{ClusterReport, Standing};
+    use super::{ClusterReport, NodeState, Standing};
     use crate::{
         actors::membership::{Assignment, Endpoint, MetadataImage, MetadataRecord},
         model::{BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, TopicId, TopicName},
@@ -243,6 +252,16 @@ mod tests {
         assert_eq!(nodes, [(1, 1, 1), (2, 1, 2)]);
         assert_eq!(report.nodes[0].admin(), Some("h:8092"));
         assert_eq!(report.nodes[0].endpoints["kafka"], "[::1]:9092");
+    }
+
+    #[test]
+    fn what_a_fenced_node_leads_is_without_a_leader() {
+        let mut image = image(&[registered(1), registered(2), topic()]);
+        let (node, epoch) = (NodeId::new(2), BrokerEpoch::new(1));
+        image.apply(&MetadataRecord::BrokerFenced { node, epoch }).unwrap();
+        let report = ClusterReport::of(&image, NodeId::new(1), &Standing::default(), |_| 1);
+        assert_eq!(report.nodes[1].state, NodeState::Fenced);
+        assert_eq!(report.partitions.without_leader.first, ["t-1", "t-2"]);
     }
 
     #[test]

@@ -24,9 +24,7 @@ use crate::{
 };
 
 use super::{Broker, connection::Session};
-
-/// Nobody.
-pub(crate) const NOBODY: NodeId = NodeId::new(-1);
+pub(crate) use crate::actors::membership::NOBODY;
 
 /// Who is where, for clients of one listener.
 #[derive(Clone, Debug)]
@@ -87,10 +85,11 @@ impl ClusterView {
         (!id.is_nil()).then(|| id.to_string().into())
     }
 
-    /// Whom administrators turn to. Every node hands commands on to whoever decides them, so it is this one,
-    /// as a Kafka broker without ZooKeeper names any that lives.
+    /// Whom administrators turn to: the controller, where the client can reach it. Any other would do, since every
+    /// node hands commands on, so it is this one where there is none.
     pub(crate) fn controller(&self) -> NodeId {
-        self.this
+        let controller = self.image.controller().and_then(|node| self.reachable(node));
+        controller.filter(|controller| !controller.fenced).map_or(self.this, |controller| controller.node)
     }
 
     /// Everybody that can be reached, by id. Never empty: a node that is asked is at least there itself.
@@ -108,15 +107,15 @@ impl ClusterView {
     pub(crate) fn reachable(&self, node: NodeId) -> Option<Reachable> {
         let broker = self.image.brokers().get(&node)?;
         if node == self.this {
-            return Some(Reachable { fenced: is_fenced(broker), ..self.this_broker() });
+            return Some(Reachable { fenced: broker.fenced, ..self.this_broker() });
         }
-        let endpoint = broker.endpoints.iter().find(|endpoint| *endpoint.listener == *self.listener)?;
+        let endpoint = broker.endpoint(&self.listener)?;
         Some(Reachable {
             node,
             host: endpoint.host.as_str().into(),
             port: i32::from(endpoint.port),
             rack: rack(broker),
-            fenced: is_fenced(broker),
+            fenced: broker.fenced,
         })
     }
 
@@ -138,7 +137,7 @@ impl ClusterView {
             return here.map_or(Led::Opening, Led::Here);
         }
         if self.is_down(partition.leader) {
-            let mut complete = partition.in_sync.iter().chain(electable(partition));
+            let mut complete = partition.in_sync.iter().chain(&*partition.electable);
             return if complete.any(|node| !self.is_down(*node)) { Led::Awaited } else { Led::Down };
         }
         match self.reachable(partition.leader) {
@@ -186,7 +185,7 @@ impl ClusterView {
 
     /// Who could lead a partition although they are not in sync (KIP-966).
     pub(crate) fn eligible(&self, id: PartitionId) -> Vec<NodeId> {
-        self.image.partition(id).map(|partition| electable(partition).to_vec()).unwrap_or_default()
+        self.image.partition(id).map(|partition| partition.electable.to_vec()).unwrap_or_default()
     }
 
     /// Whom to turn to instead of this node (KIP-951); nothing, where the client knows as much.
@@ -219,7 +218,7 @@ impl ClusterView {
 
     /// Fenced, or not registered at all.
     fn is_down(&self, node: NodeId) -> bool {
-        self.image.brokers().get(&node).is_none_or(is_fenced)
+        self.image.brokers().get(&node).is_none_or(|broker| broker.fenced)
     }
 }
 
@@ -258,19 +257,8 @@ impl From<Reachable> for MetadataResponseBroker {
     }
 }
 
-/// A registration does not yet say more than that the broker has started.
-fn is_fenced(_broker: &BrokerImage) -> bool {
-    false
-}
-
-/// No broker has told its rack yet.
-fn rack(_broker: &BrokerImage) -> Option<Str> {
-    None
-}
-
-/// Nobody outside of the in-sync set is remembered yet.
-fn electable(_partition: &PartitionImage) -> &[NodeId] {
-    &[]
+fn rack(broker: &BrokerImage) -> Option<Str> {
+    broker.rack.as_deref().map(Str::from)
 }
 
 #[cfg(test)]
@@ -317,6 +305,12 @@ pub(super) mod tests {
             endpoints: listeners.iter().map(endpoint).collect(),
         };
         apply(image, &record);
+    }
+
+    pub(crate) fn fence(image: &mut MetadataImage, node: i32) {
+        let node = NodeId::new(node);
+        let epoch = image.brokers()[&node].epoch;
+        apply(image, &MetadataRecord::BrokerFenced { node, epoch });
     }
 
     pub(crate) fn lead(image: &mut MetadataImage, index: i32, node: i32, epoch: i32) {
@@ -387,6 +381,49 @@ pub(super) mod tests {
         let view = view(MetadataImage::default(), 1, "out");
         assert_eq!(view.brokers(false).len(), 1);
         assert_eq!((view.cluster_id(), view.controller()), (None, NodeId::new(1)));
+    }
+
+    #[test]
+    fn a_fenced_broker_is_listed_only_for_who_asks_for_them_too_and_leads_nothing() {
+        let mut image = image();
+        fence(&mut image, 2);
+        let seen = view(image.clone(), 3, "out");
+        let listed =
+            |also| seen.brokers(also).iter().map(|one| (one.node.get(), one.fenced)).collect::<Vec<_>>();
+        assert_eq!(listed(false), [(1, false), (3, false)]);
+        assert_eq!(listed(true), [(1, false), (2, true), (3, false)]);
+        assert_eq!(seen.led(partition_id(1), None), Led::Awaited, "3 is in sync and lives");
+        fence(&mut image, 3);
+        let seen = view(image.clone(), 1, "out");
+        assert_eq!(seen.led(partition_id(1), None), Led::Down);
+        assert_eq!(told(&seen.partition(partition_id(1), None)), (5, -1, 7));
+        apply(&mut image, &MetadataRecord::ControllerElected { node: NodeId::new(4) });
+        assert_eq!(view(image.clone(), 1, "in").controller(), NodeId::new(4));
+        assert_eq!(view(image.clone(), 1, "out").controller(), NodeId::new(1), "4 is out of reach");
+        fence(&mut image, 4);
+        assert_eq!(view(image, 1, "in").controller(), NodeId::new(1));
+    }
+
+    #[test]
+    fn who_could_lead_although_not_in_sync_keeps_a_partition_awaited() {
+        let mut image = image();
+        let electable = MetadataRecord::PartitionChanged {
+            partition: partition_id(0),
+            leader: NOBODY,
+            leader_epoch: LeaderEpoch::new(8),
+            in_sync: vec![NodeId::new(1)],
+            electable: vec![NodeId::new(2)],
+            uncertain: Vec::new(),
+            opening: 0,
+            partition_epoch: image.partition(partition_id(0)).unwrap().partition_epoch + 1,
+        };
+        apply(&mut image, &electable);
+        fence(&mut image, 1);
+        let seen = view(image.clone(), 3, "out");
+        assert_eq!(seen.led(partition_id(0), None), Led::Awaited);
+        assert_eq!(seen.eligible(partition_id(0)), [NodeId::new(2)]);
+        fence(&mut image, 2);
+        assert_eq!(view(image, 3, "out").led(partition_id(0), None), Led::Down);
     }
 
     #[test]

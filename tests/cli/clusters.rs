@@ -74,9 +74,8 @@ fn dev_runs_a_node_until_it_is_told_to_stop_and_keeps_what_it_is_told_to_keep() 
             .unwrap();
         let mut lines = BufReader::new(dev.stdout.take().unwrap()).lines().map(Result::unwrap);
         let bootstrap = lines.find_map(|line| line.strip_prefix("bootstrap ").map(str::to_owned)).unwrap();
-        let topic = |arguments: &[&str]| {
-            polylogue(&[arguments, &["--bootstrap", &bootstrap]].concat(), "").done()
-        };
+        let topic =
+            |arguments: &[&str]| polylogue(&[arguments, &["--bootstrap", &bootstrap]].concat(), "").done();
         topic(&["topic", "create", round]);
         let topics = topic(&["topic", "list", "--output", "json"]);
         assert!(topics.contains("first") && topics.contains('7'), "{topics}");
@@ -100,7 +99,8 @@ fn dev_ends_with_the_nodes_own_words_when_a_node_ends() {
 
 #[test]
 fn one_node_loses_nothing_by_being_killed_paused_and_restarted_under_load() {
-    let failover = ["chaos", "failover", "--nodes", "1", "--runs", "1", "--partitions", "2", "--output", "json"];
+    let failover =
+        ["chaos", "failover", "--nodes", "1", "--runs", "1", "--partitions", "2", "--output", "json"];
     let mut command = Command::new(support::binary());
     let output = command.args(failover).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

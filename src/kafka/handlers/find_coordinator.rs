@@ -132,7 +132,9 @@ async fn made(broker: &Broker, session: &Session, deadline: Instant) -> Result<(
 
 /// As many as there are brokers, up to what is set: with fewer of them groups are to work as well.
 fn replicas(broker: &Broker) -> i16 {
-    let brokers = i16::try_from(broker.membership.image().brokers().len()).unwrap_or(i16::MAX);
+    let image = broker.membership.image();
+    let live = image.brokers().values().filter(|broker| broker.is_live()).count();
+    let brokers = i16::try_from(live).unwrap_or(i16::MAX);
     broker.settings.groups.offsets_replication_factor.min(brokers).max(1)
 }
 
