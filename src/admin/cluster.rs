@@ -47,6 +47,9 @@ pub struct ClusterReport {
     pub nodes: Vec<NodeReport>,
     /// All partitions together.
     pub partitions: PartitionsReport,
+    /// The partitions of the topic that was asked for, in order; none, where it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<Vec<PartitionReport>>,
 }
 
 /// A registered node.
@@ -75,6 +78,23 @@ pub enum NodeState {
     Fenced,
     /// About to stop: it is given nothing to lead any more.
     Stopping,
+}
+
+/// One partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionReport {
+    /// Its index.
+    pub index: i32,
+    /// Who leads; none while nobody does.
+    pub leader: Option<i32>,
+    /// The leader's term.
+    pub leader_epoch: i32,
+    /// Who keeps it.
+    pub replicas: Vec<i32>,
+    /// Who counts for what is acknowledged.
+    pub in_sync: Vec<i32>,
+    /// Who could lead although they do not count.
+    pub electable: Vec<i32>,
 }
 
 /// Partitions, and those with which something is wrong.
@@ -166,7 +186,25 @@ impl ClusterReport {
             voters: standing.voters.iter().map(|node| node.get()).collect(),
             nodes: nodes.into_values().collect(),
             partitions,
+            topic: None,
         }
+    }
+
+    /// The same with all that is known of a topic's partitions.
+    #[must_use]
+    pub fn with_topic(self, image: &MetadataImage, topic: &str) -> Self {
+        let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.get()).collect();
+        let of = |(partition, id): (&PartitionImage, PartitionId)| PartitionReport {
+            index: id.index.get(),
+            leader: partition.leader().map(NodeId::get),
+            leader_epoch: partition.leader_epoch.get(),
+            replicas: numbers(&partition.replicas),
+            in_sync: numbers(&partition.in_sync),
+            electable: numbers(&partition.electable),
+        };
+        let topic = image.topic_named(topic);
+        let topic = topic.map(|topic| topic.partitions.iter().zip(topic.partition_ids()).map(of).collect());
+        Self { topic, ..self }
     }
 }
 
@@ -181,8 +219,8 @@ fn count(nodes: &mut BTreeMap<NodeId, NodeReport>, partition: &PartitionImage) {
     }
 }
 
-/// Asked for each `/cluster`; must not block.
-pub type ClusterSource = Arc<dyn Fn() -> ClusterReport + Send + Sync>;
+/// Asked for each `/cluster`, with the topic that is asked for; must not block.
+pub type ClusterSource = Arc<dyn Fn(Option<&str>) -> ClusterReport + Send + Sync>;
 
 /// Reports what `image` says when it is asked, with the topics' own minimums.
 pub fn cluster_source(
@@ -191,9 +229,14 @@ pub fn cluster_source(
     image: impl Fn() -> Arc<MetadataImage> + Send + Sync + 'static,
     standing: impl Fn() -> Standing + Send + Sync + 'static,
 ) -> ClusterSource {
-    Arc::new(move || {
+    Arc::new(move |topic: Option<&str>| {
+        let image = image();
         let minimum = |id| topics.by_id(id).map_or(1, |topic| topic.config().min_in_sync_replicas as usize);
-        ClusterReport::of(&image(), node, &standing(), minimum)
+        let report = ClusterReport::of(&image, node, &standing(), minimum);
+        match topic {
+            Some(topic) => report.with_topic(&image, topic),
+            None => report,
+        }
     })
 }
 
@@ -276,6 +319,10 @@ mod tests {
         assert_eq!((partitions.total, partitions.under_replicated.count), (3, 0));
         assert_eq!(partitions.without_leader.first, ["t-1", "t-2"], "node 7 is not registered");
         assert_eq!(partitions.below_minimum.first, ["t-1", "t-2"]);
+        let of_topic = report.clone().with_topic(&image, "t").topic.unwrap();
+        assert_eq!((of_topic[0].leader, &of_topic[0].in_sync[..]), (Some(1), &[1, 2][..]));
+        assert_eq!((of_topic[1].leader, of_topic[1].leader_epoch), (None, 1));
+        assert_eq!(report.clone().with_topic(&image, "other").topic, None);
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<ClusterReport>(&text).unwrap(), report);
     }

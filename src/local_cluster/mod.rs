@@ -31,7 +31,14 @@ pub use self::{
     ports::free_port,
     tail::Tail,
 };
-use crate::model::NodeId;
+use crate::{
+    admin::cluster::{ClusterReport, PartitionReport},
+    clock::{Clock, SystemClock},
+    model::NodeId,
+};
+
+/// How often a condition of the whole is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(10);
 
 /// Several nodes that know each other by a seed list; one node has none.
 #[derive(Debug)]
@@ -71,6 +78,71 @@ impl LocalCluster {
     /// The node of this id.
     pub fn node(&mut self, id: NodeId) -> Option<&mut LocalNode> {
         self.nodes.iter_mut().find(|node| node.id() == id)
+    }
+
+    /// The partitions of a topic, as the first node says that answers; none where it knows no such topic.
+    pub fn partitions(&self, topic: &str) -> Result<Vec<PartitionReport>, LocalNodeError> {
+        let path = format!("/cluster?topic={topic}");
+        let mut last = LocalNodeError::Nobody;
+        for node in &self.nodes {
+            match node.get(&path) {
+                Ok(answer) => {
+                    let report = serde_json::from_str::<ClusterReport>(&answer.body);
+                    let report = report.map_err(|error| LocalNodeError::Admin {
+                        node: node.id(),
+                        path: path.clone(),
+                        source: error.into(),
+                    })?;
+                    return Ok(report.topic.unwrap_or_default());
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The node that leads a partition, if one does.
+    pub fn leader_of(&self, topic: &str, partition: i32) -> Result<Option<NodeId>, LocalNodeError> {
+        let partitions = self.partitions(topic)?;
+        let found = partitions.iter().find(|found| found.index == partition);
+        Ok(found.and_then(|found| found.leader).map(NodeId::new))
+    }
+
+    /// Waits until a topic is there and each of its partitions has a leader and all of its replicas in sync.
+    pub fn until_in_sync(&self, topic: &str, within: Duration) -> Result<(), LocalNodeError> {
+        let is_whole = |partition: &PartitionReport| {
+            partition.leader.is_some() && partition.in_sync.len() == partition.replicas.len()
+        };
+        self.until(topic, "not all of its replicas were in sync", within, is_whole)
+    }
+
+    /// Waits until a topic is there and each of its partitions has a leader.
+    pub fn until_led(&self, topic: &str, within: Duration) -> Result<(), LocalNodeError> {
+        self.until(topic, "not all of its partitions had a leader", within, |found| found.leader.is_some())
+    }
+
+    fn until(
+        &self,
+        topic: &str,
+        missing: &'static str,
+        within: Duration,
+        holds: impl Fn(&PartitionReport) -> bool,
+    ) -> Result<(), LocalNodeError> {
+        let clock = SystemClock::new();
+        let deadline = clock.monotonic() + within;
+        loop {
+            // A node that is being killed or started answers later.
+            let found = self.partitions(topic).unwrap_or_default();
+            if !found.is_empty() && found.iter().all(&holds) {
+                return Ok(());
+            }
+            if clock.monotonic() >= deadline {
+                let tail = |node: &LocalNode| format!("node {}:\n{}", node.id(), node.log_tail());
+                let log = self.nodes.iter().map(tail).collect::<Vec<_>>().join("\n");
+                return Err(LocalNodeError::Topic { topic: topic.to_owned(), missing, within, log });
+            }
+            thread::sleep(POLL);
+        }
     }
 
     /// SIGTERM to every node that runs, to all at the same time; an error also where one ends with a code that is not

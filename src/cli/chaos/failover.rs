@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::time::Instant;
 
 use super::{
-    faults::{Fault, NODE_TIME, Struck, until_in_sync},
+    faults::{Fault, NODE_TIME, Struck},
     load::{Acks, Load, verify},
     report::{Report, Runs},
     stock::Stock,
@@ -137,12 +137,12 @@ async fn measure(flags: &Flags, cluster: &mut LocalCluster, began: Instant) -> a
     };
     let acks = writer.acks();
     let began_after = acks.gap_after(PartitionIndex::new(0), began, NODE_TIME).await?;
-    until_in_sync(&client, &topic).await?;
+    cluster.until_in_sync(topic.as_str(), NODE_TIME)?;
     let mut runs = Vec::new();
     for (fault, times) in flags.faults() {
         let mut gaps = Vec::new();
         for run in 1..=times {
-            let mut struck = Struck { cluster, client: &client, topic: &topic, acks: &acks };
+            let mut struck = Struck { cluster, topic: &topic, acks: &acks };
             let gap = struck.run(fault).await?;
             eprintln!("{} {run} of {times}: {:.0} ms", fault.name(), gap.as_secs_f64() * 1e3);
             gaps.push(gap);

@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep};
 
 use super::load::Acks;
 use crate::{
-    client::{Admin, Client},
     local_cluster::LocalCluster,
     model::{NodeId, PartitionIndex, TopicName},
 };
@@ -17,8 +16,6 @@ use crate::{
 pub(super) const NODE_TIME: Duration = Duration::from_mins(1);
 /// How long no record may be acknowledged before it is called a failure.
 const LONGEST_GAP: Duration = Duration::from_secs(60);
-/// How often metadata is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the cluster is left alone between two faults.
 const REST: Duration = Duration::from_millis(500);
 /// The partition whose leader is struck.
@@ -48,7 +45,6 @@ impl Fault {
 /// A cluster under load.
 pub(super) struct Struck<'a> {
     pub(super) cluster: &'a mut LocalCluster,
-    pub(super) client: &'a Client,
     pub(super) topic: &'a TopicName,
     pub(super) acks: &'a Acks,
 }
@@ -67,7 +63,7 @@ impl Struck<'_> {
     }
 
     async fn kill(&mut self) -> anyhow::Result<Duration> {
-        let leader = self.leader().await?;
+        let leader = self.leader()?;
         let is_alone = self.cluster.nodes.len() == 1;
         let node = self.cluster.node(leader).context("the leader is none of our nodes")?;
         let fault = Instant::now();
@@ -79,12 +75,12 @@ impl Struck<'_> {
         if !is_alone {
             self.cluster.node(leader).context("the leader is none of our nodes")?.start_again()?;
         }
-        self.until_well(leader).await?;
+        self.until_well(leader)?;
         Ok(gap)
     }
 
     async fn pause(&mut self) -> anyhow::Result<Duration> {
-        let leader = self.leader().await?;
+        let leader = self.leader()?;
         let is_alone = self.cluster.nodes.len() == 1;
         let node = self.cluster.node(leader).context("the leader is none of our nodes")?;
         let fault = Instant::now();
@@ -98,7 +94,7 @@ impl Struck<'_> {
         if !is_alone {
             self.cluster.node(leader).context("the leader is none of our nodes")?.resume()?;
         }
-        self.until_well(leader).await?;
+        self.until_well(leader)?;
         gap
     }
 
@@ -110,21 +106,21 @@ impl Struck<'_> {
             node.stop(NODE_TIME)?;
             node.start_again()?;
             let back = Instant::now();
-            self.until_well(id).await?;
+            self.until_well(id)?;
             self.acks.gap_after(STRUCK, back, LONGEST_GAP).await?;
         }
         Ok(self.acks.worst_gap_since(began))
     }
 
     /// Waits until a node serves again, and all replicas are in sync.
-    async fn until_well(&mut self, id: NodeId) -> anyhow::Result<()> {
+    fn until_well(&mut self, id: NodeId) -> anyhow::Result<()> {
         self.cluster.node(id).context("a node has gone")?.wait_until_ready(NODE_TIME)?;
-        until_in_sync(self.client, self.topic).await
+        Ok(self.cluster.until_in_sync(self.topic.as_str(), NODE_TIME)?)
     }
 
-    async fn leader(&self) -> anyhow::Result<NodeId> {
-        self.client.refresh(self.client.metadata().generation).await?;
-        Ok(self.client.leader(self.topic, STRUCK).await?.node)
+    fn leader(&self) -> anyhow::Result<NodeId> {
+        let leader = self.cluster.leader_of(self.topic.as_str(), STRUCK.get())?;
+        leader.context("nobody leads the partition to be struck")
     }
 
     fn log_tails(&self) -> String {
@@ -132,23 +128,5 @@ impl Struck<'_> {
             format!("the log of node {} ends with:\n{}", node.id(), node.log_tail())
         };
         self.cluster.nodes.iter().map(tail).collect::<Vec<_>>().join("\n")
-    }
-}
-
-/// Waits until every partition has a leader and every replica is in sync.
-pub(super) async fn until_in_sync(client: &Client, topic: &TopicName) -> anyhow::Result<()> {
-    let deadline = Instant::now() + NODE_TIME;
-    loop {
-        // A node that is starting may not know the topic yet.
-        if let Ok(described) = Admin::new(client).describe_topic(topic).await {
-            let is_whole = |partition: &crate::client::PartitionMetadata| {
-                partition.leader.is_some() && partition.in_sync.len() == partition.replicas.len()
-            };
-            if described.partitions.iter().all(is_whole) {
-                return Ok(());
-            }
-        }
-        anyhow::ensure!(Instant::now() < deadline, "not all replicas are in sync within {NODE_TIME:?}");
-        sleep(LOOK_EVERY).await;
     }
 }
