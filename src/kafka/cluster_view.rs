@@ -134,6 +134,8 @@ impl ClusterView {
     pub(crate) fn led(&self, id: PartitionId, here: Option<LeaderEpoch>) -> Led {
         let Some(partition) = self.image.partition(id) else { return Led::Down };
         if partition.leader == self.this {
+            // A replica that still leads in an earlier term is about to be told of the next.
+            let here = here.filter(|epoch| *epoch >= partition.leader_epoch);
             return here.map_or(Led::Opening, Led::Here);
         }
         if self.is_down(partition.leader) {
@@ -433,6 +435,7 @@ pub(super) mod tests {
         assert_eq!(view.led(partition_id(0), Some(epoch)), Led::Here(epoch));
         assert_eq!(told(&view.partition(partition_id(0), Some(epoch))), (0, 1, 8));
         assert_eq!(view.led(partition_id(0), None), Led::Opening);
+        assert_eq!(view.led(partition_id(0), Some(LeaderEpoch::new(6))), Led::Opening, "of an earlier term");
         let opening = view.partition(partition_id(0), None);
         assert_eq!(told(&opening), (5, -1, 7));
         let nodes = |nodes: &[NodeId]| nodes.iter().map(|node| node.get()).collect::<Vec<_>>();

@@ -80,25 +80,22 @@ impl LocalCluster {
         self.nodes.iter_mut().find(|node| node.id() == id)
     }
 
-    /// The partitions of a topic, as the first node says that answers; none where it knows no such topic.
+    /// The partitions of a topic, as the node says whose metadata is newest; none where it knows no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Vec<PartitionReport>, LocalNodeError> {
         let path = format!("/cluster?topic={topic}");
-        let mut last = LocalNodeError::Nobody;
+        let (mut newest, mut last): (Option<ClusterReport>, _) = (None, LocalNodeError::Nobody);
         for node in &self.nodes {
-            match node.get(&path) {
-                Ok(answer) => {
-                    let report = serde_json::from_str::<ClusterReport>(&answer.body);
-                    let report = report.map_err(|error| LocalNodeError::Admin {
-                        node: node.id(),
-                        path: path.clone(),
-                        source: error.into(),
-                    })?;
-                    return Ok(report.topic.unwrap_or_default());
+            match ask(node, &path) {
+                Ok(report) => {
+                    let is_newer = |known: &ClusterReport| known.metadata_index < report.metadata_index;
+                    if newest.as_ref().is_none_or(is_newer) {
+                        newest = Some(report);
+                    }
                 }
                 Err(error) => last = error,
             }
         }
-        Err(last)
+        newest.map(|newest| newest.topic.unwrap_or_default()).ok_or(last)
     }
 
     /// The node that leads a partition, if one does.
@@ -170,4 +167,13 @@ impl LocalCluster {
     pub fn bootstrap(&self) -> String {
         self.nodes.iter().map(LocalNode::kafka_address).collect::<Vec<_>>().join(",")
     }
+}
+
+fn ask(node: &LocalNode, path: &str) -> Result<ClusterReport, LocalNodeError> {
+    let answer = node.get(path)?;
+    serde_json::from_str(&answer.body).map_err(|error| LocalNodeError::Admin {
+        node: node.id(),
+        path: path.to_owned(),
+        source: error.into(),
+    })
 }
