@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     actors::{
-        membership::{BrokerImage, MetadataImage, PartitionImage},
+        membership::{BrokerImage, MetadataImage},
         partition::PartitionHandle,
     },
     config::node::HostPort,

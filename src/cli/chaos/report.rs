@@ -48,10 +48,12 @@ impl Report {
 
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let nodes = if self.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", self.nodes) };
+        let replicas =
+            if self.replicas == 1 { "1 replica".to_owned() } else { format!("{} replicas", self.replicas) };
         writeln!(
             out,
-            "{nodes}, {} replicas, acks=all, {}, socket time-outs of {:?}",
-            self.replicas, self.client, self.timeouts
+            "{nodes}, {replicas}, acks=all, {}, socket time-outs of {:?}",
+            self.client, self.timeouts
         )?;
         writeln!(out, "first acknowledged record {} after the start\n", millis(self.began_after))?;
         let head = ["fault", "runs", "median", "worst"];

@@ -64,6 +64,9 @@ pub(crate) async fn handle(
     let deadline = Instant::now() + wait;
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let wanted = Wanted::resolve(broker, &request, version);
+    for partition in wanted.partitions(&request) {
+        leaders::wait_for(broker, session, partition).await;
+    }
     let waiter = Waiter::default();
     let mut signed_in: Option<Vec<SignedIn>> = None;
     loop {
@@ -109,6 +112,14 @@ impl Wanted {
             unknown: if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition },
         };
         Self { topics: request.topics.iter().map(resolve).collect() }
+    }
+
+    /// Those that are asked for, as far as there are such.
+    fn partitions<'a>(&'a self, request: &'a FetchRequest) -> impl Iterator<Item = &'a PartitionHandle> {
+        self.topics.iter().zip(&request.topics).flat_map(|(wanted, asked)| {
+            let topic = wanted.topic.as_deref();
+            asked.partitions.iter().filter_map(move |asked| topic?.partition(asked.partition))
+        })
     }
 
     fn is_empty(&self) -> bool {

@@ -4,7 +4,7 @@
 //! copied on its way into the segment. The request's answer waits on the connection while later
 //! requests are already being appended.
 
-use std::{slice, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -21,8 +21,7 @@ use crate::{
         errors,
         handlers::{
             hints::{Hints, SINCE_PRODUCE},
-            metadata::LEADER_WAIT,
-            readiness,
+            leaders,
         },
     },
     model::{Offset, PartitionIndex, TopicId},
@@ -39,9 +38,6 @@ use crate::{
 
 /// The longest that a producer's time-out may be; a client that asks for more gets this.
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(5);
-
-/// How soon a connection may wait for a leader again that did not come.
-const VAIN_WAITS_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a partition's batch is not acknowledged.
 #[derive(Debug)]
@@ -148,7 +144,9 @@ async fn begin_topic(
             (_, Err(code)) => Err(Refusal::Code(code)),
             (None, Ok(_)) => Err(Refusal::Code(unknown)),
             (Some(topic), Ok(acks)) => {
-                wait_for_leader(broker, session, topic, index).await;
+                if let Some(partition) = topic.partition(index) {
+                    leaders::wait_for(broker, session, partition).await;
+                }
                 begin_partition(broker, topic, index, records, acks, held).await
             }
         };
@@ -156,20 +154,6 @@ async fn begin_topic(
         partitions.push(PendingPartition { index, state });
     }
     PendingTopic { name: data.name, id: data.topic_id, topic, partitions }
-}
-
-/// A client that has just been told of a leader comes before that leader has opened its log: refused, it would
-/// sleep for longer than that takes. One wait that was in vain is enough for a while, since everything else that the
-/// connection sends waits as well.
-async fn wait_for_leader(broker: &Broker, session: &mut Session, topic: &Topic, index: PartitionIndex) {
-    let Some(partition) = topic.partition(index) else { return };
-    let now = Instant::now();
-    if partition.leader().is_some() || now < session.no_wait_before {
-        return;
-    }
-    if !readiness::settled(broker, session, slice::from_ref(partition), now + LEADER_WAIT).await {
-        session.no_wait_before = Instant::now() + VAIN_WAITS_EVERY;
-    }
 }
 
 async fn begin_partition(
