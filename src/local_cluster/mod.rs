@@ -61,13 +61,18 @@ impl LocalCluster {
         count: u16,
         change: impl Fn(NodeOptions) -> NodeOptions,
     ) -> Result<Self, LocalNodeError> {
-        let options: Vec<NodeOptions> = (1..=count)
-            .map(|id| NodeOptions::new(binary, NodeId::new(id.into())))
-            .collect::<Result<_, _>>()?;
+        let start = |options| LocalNode::start(change(options));
+        let nodes = Self::options(binary, count)?.into_iter().map(start).collect::<Result<_, _>>()?;
+        Ok(Self { nodes })
+    }
+
+    /// How `count` nodes of one cluster are started, for whoever starts them in another order.
+    pub fn options(binary: &Path, count: u16) -> Result<Vec<NodeOptions>, LocalNodeError> {
+        let new = |id: u16| NodeOptions::new(binary, NodeId::new(id.into()));
+        let options: Vec<NodeOptions> = (1..=count).map(new).collect::<Result<_, _>>()?;
         let seeds = options.iter().map(NodeOptions::cluster_address).collect::<Vec<_>>();
-        let seeds = if count > 1 { seeds } else { Vec::new() };
-        let start = |options: NodeOptions| LocalNode::start(change(options.seeds(&seeds)));
-        Ok(Self { nodes: options.into_iter().map(start).collect::<Result<_, _>>()? })
+        let seeds = if count > 1 { &seeds[..] } else { &[] };
+        Ok(options.into_iter().map(|options| options.seeds(seeds)).collect())
     }
 
     /// Waits until every node is ready.
