@@ -117,7 +117,9 @@ impl Actor for GroupRouter {
                 changes.next().await;
             }
         });
-        tokio::spawn(look_at_images(args.membership.watch(), me.clone()));
+        // What the first look goes by, or something older.
+        let known = args.membership.image();
+        tokio::spawn(look_at_images(args.membership.watch(), known, me.clone()));
         me.send_interval(LOOK_EVERY, || RouterMessage::Look);
         // After a restart of the router its coordinators still run; they are started anew.
         args.groups.replace(Vec::new());
@@ -142,23 +144,30 @@ impl Actor for GroupRouter {
 }
 
 /// Of all that the registry tells, only configs of groups and leaders of their topic are for the router.
-async fn look_at_images(mut images: watch::Receiver<Arc<MetadataImage>>, router: ActorRef<RouterMessage>) {
-    let mut known = Arc::clone(&images.borrow_and_update());
-    while images.changed().await.is_ok() {
+async fn look_at_images(
+    mut images: watch::Receiver<Arc<MetadataImage>>,
+    mut known: Arc<MetadataImage>,
+    router: ActorRef<RouterMessage>,
+) {
+    loop {
         let image = Arc::clone(&images.borrow_and_update());
-        let same_configs = Arc::ptr_eq(image.group_configs(), known.group_configs());
-        let same_leaders = match (image.topic_named(OFFSETS_TOPIC), known.topic_named(OFFSETS_TOPIC)) {
-            (Some(topic), Some(known)) => Arc::ptr_eq(topic, known),
-            (topic, known) => topic.is_none() && known.is_none(),
-        };
-        known = image;
-        if same_configs && same_leaders {
-            continue;
+        if differ(&image, &known) && router.cast(RouterMessage::Look).is_err() {
+            return;
         }
-        if router.cast(RouterMessage::Look).is_err() {
+        known = image;
+        if images.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// Whether configs of groups or leaders of their topic have changed; images share what has not.
+fn differ(image: &MetadataImage, known: &MetadataImage) -> bool {
+    let same_leaders = match (image.topic_named(OFFSETS_TOPIC), known.topic_named(OFFSETS_TOPIC)) {
+        (Some(topic), Some(known)) => Arc::ptr_eq(topic, known),
+        (topic, known) => topic.is_none() && known.is_none(),
+    };
+    !same_leaders || !Arc::ptr_eq(image.group_configs(), known.group_configs())
 }
 
 /// Fine if it is gone already.
