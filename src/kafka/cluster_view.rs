@@ -190,6 +190,12 @@ impl ClusterView {
         self.image.partition(id).map(|partition| partition.electable.to_vec()).unwrap_or_default()
     }
 
+    /// Who was in sync last and may have lost its end: what KIP-966 calls the last known.
+    pub(crate) fn last_known(&self, id: PartitionId) -> Vec<NodeId> {
+        let uncertain = self.image.partition(id).map(|partition| partition.uncertain.iter());
+        uncertain.into_iter().flatten().map(|uncertain| uncertain.node).collect()
+    }
+
     /// Whom to turn to instead of this node (KIP-951); nothing, where the client knows as much.
     pub(crate) fn hint(&self, partition: &PartitionHandle) -> LeaderIdAndEpoch {
         self.hint_for(partition.id(), partition.leader().map(|leader| leader.epoch))
@@ -271,7 +277,7 @@ pub(super) mod tests {
 
     use super::{ClusterView, Led, NOBODY};
     use crate::{
-        actors::membership::{Assignment, Endpoint, MetadataImage, MetadataRecord},
+        actors::membership::{Assignment, Endpoint, MetadataImage, MetadataRecord, Uncertain},
         config::node::HostPort,
         model::{BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, TopicId, TopicName},
         wire::{
@@ -415,7 +421,7 @@ pub(super) mod tests {
             leader_epoch: LeaderEpoch::new(8),
             in_sync: vec![NodeId::new(1)],
             electable: vec![NodeId::new(2)],
-            uncertain: Vec::new(),
+            uncertain: vec![Uncertain { node: NodeId::new(5), end: None }],
             opening: 0,
             partition_epoch: image.partition(partition_id(0)).unwrap().partition_epoch + 1,
         };
@@ -424,6 +430,7 @@ pub(super) mod tests {
         let seen = view(image.clone(), 3, "out");
         assert_eq!(seen.led(partition_id(0), None), Led::Awaited);
         assert_eq!(seen.eligible(partition_id(0)), [NodeId::new(2)]);
+        assert_eq!(seen.last_known(partition_id(0)), [NodeId::new(5)]);
         fence(&mut image, 2);
         assert_eq!(view(image, 3, "out").led(partition_id(0), None), Led::Down);
     }

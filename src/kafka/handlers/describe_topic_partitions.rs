@@ -175,7 +175,7 @@ fn partition(view: &ClusterView, handle: &PartitionHandle) -> DescribeTopicParti
         replica_nodes: of.replica_nodes,
         isr_nodes: of.isr_nodes,
         eligible_leader_replicas: Some(view.eligible(handle.id())),
-        last_known_elr: Some(Vec::new()),
+        last_known_elr: Some(view.last_known(handle.id())),
         offline_replicas: of.offline_replicas,
     }
 }
