@@ -256,7 +256,8 @@ impl Look {
     async fn purge_what_is_deleted(&mut self) {
         let image = Arc::clone(&self.image);
         for (id, deleted) in image.deleted_topics() {
-            if self.done.running.keys().any(|running| running.topic == *id) {
+            let is_open = self.done.running.keys().any(|running| running.topic == *id);
+            if is_open || !deleted.on.contains(&self.args.node) {
                 continue;
             }
             if let Err(error) = self.purge(*id, deleted).await {

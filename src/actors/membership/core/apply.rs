@@ -139,6 +139,7 @@ impl MetadataImage {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has told them apart")]
     fn change_broker(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
         match record {
             MetadataRecord::BrokerRegistered { node, boot, epoch, endpoints } => {
@@ -174,11 +175,11 @@ impl MetadataImage {
                 self.broker_mut(*node, *epoch)?.stopping = true;
                 Ok(())
             }
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has told them apart")]
             _ => Ok(()),
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has told them apart")]
     fn change_topics(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
         match record {
             MetadataRecord::TopicCreated { id, name, partitions, configs } => {
@@ -200,7 +201,6 @@ impl MetadataImage {
                 }
                 Ok(())
             }
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has told them apart")]
             _ => Ok(()),
         }
     }

@@ -134,6 +134,7 @@ pub(super) struct Draft<'a> {
     electable: Vec<NodeId>,
     uncertain: Vec<Uncertain>,
     opening: Option<u64>,
+    changes: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -148,6 +149,7 @@ impl<'a> Draft<'a> {
             electable: before.electable.to_vec(),
             uncertain: before.uncertain.to_vec(),
             opening: None,
+            changes: false,
         }
     }
 
@@ -206,6 +208,12 @@ impl<'a> Draft<'a> {
     pub(super) fn open(&mut self, opening: u64) {
         self.opening = Some(opening);
         self.uncertain.clear();
+    }
+
+    /// The partition's epoch is raised although it stays as it is: what its leader asks for on what it knew before is
+    /// refused.
+    pub(super) fn raise_epoch(&mut self) {
+        self.changes = true;
     }
 
     /// Another member leads, if it can.
@@ -287,7 +295,7 @@ impl<'a> Draft<'a> {
         let same_members = *self.in_sync == *before.in_sync
             && *self.electable == *before.electable
             && *self.uncertain == *before.uncertain;
-        if same_members && !another && self.opening.is_none() {
+        if same_members && !another && !self.changes && self.opening.is_none() {
             return None;
         }
         let begins = another || self.opening.is_some();

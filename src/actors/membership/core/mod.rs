@@ -2,7 +2,7 @@
 //!
 //! [`MetadataImage`] is the state machine's state, [`MetadataRecord`] its input, and a [`Proposal`] what of it stands in
 //! one entry of the quorum's log. A [`Command`] is what somebody asks for; [`decide`] says which records it becomes.
-//! [`Controller`] decides for a cluster, ahead of the log; [`Registry`] for one node with a log of its own.
+//! [`Controller`] decides for a cluster, ahead of the log; `Registry` for one node with a log of its own.
 
 mod apply;
 mod command;

@@ -4,9 +4,10 @@
 //! the brokers. Other than there, what a broker has already counts: who has the least gets the next, so that many small
 //! topics are spread as well as one large one.
 
-use std::collections::BTreeMap;
-
-use super::{image::MetadataImage, record::Assignment};
+use super::{
+    image::{BrokerImage, MetadataImage},
+    record::Assignment,
+};
 use crate::model::NodeId;
 
 /// A broker and what it has.
@@ -27,20 +28,30 @@ pub(super) struct Placed(Vec<Host>);
 
 impl Placed {
     pub(super) fn of(image: &MetadataImage) -> Self {
-        let mut counts: BTreeMap<NodeId, (usize, usize)> = BTreeMap::new();
-        for (_, _, partition) in image.partitions() {
-            for (at, node) in partition.replicas.iter().enumerate() {
-                let (replicas, preferred) = counts.entry(*node).or_default();
-                *replicas += 1;
-                *preferred += usize::from(at == 0);
+        let host = |(node, broker): (&NodeId, &BrokerImage)| Host {
+            node: *node,
+            rack: broker.rack.clone(),
+            live: broker.is_live(),
+            replicas: 0,
+            preferred: 0,
+        };
+        let mut placed = Self(image.brokers().iter().map(host).collect());
+        // Where there is no choice nothing has to be counted: that is a walk over all partitions.
+        if placed.0.len() > 1 {
+            let partitions = image.topics().values().flat_map(|topic| &topic.partitions);
+            partitions.for_each(|partition| placed.count(&partition.replicas));
+        }
+        placed
+    }
+
+    fn count(&mut self, replicas: &[NodeId]) {
+        for (place, node) in replicas.iter().enumerate() {
+            let Ok(at) = self.0.binary_search_by_key(node, |host| host.node) else { continue };
+            if let Some(host) = self.0.get_mut(at) {
+                host.replicas += 1;
+                host.preferred += usize::from(place == 0);
             }
         }
-        let host = |node: &NodeId| {
-            let (replicas, preferred) = counts.get(node).copied().unwrap_or_default();
-            let rack = image.brokers().get(node).and_then(|broker| broker.rack.clone());
-            Host { node: *node, rack, live: image.is_live(*node), replicas, preferred }
-        };
-        Self(image.brokers().keys().map(host).collect())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
         membership::{Endpoint, LOGS_DIR, MetadataRecord, offline::OfflineRegistry},
         partition::RealFs,
     },
+    config::topic::TopicDefaults,
     model::{BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionIndex},
     wire::{
         ErrorCode, Str,
@@ -34,7 +35,8 @@ async fn open() -> (Door, Client) {
 }
 
 fn register_other(folder: &Path) {
-    let mut registry = OfflineRegistry::open(Arc::new(RealFs), folder, rules()).unwrap();
+    let mut registry =
+        OfflineRegistry::open(Arc::new(RealFs), folder, rules(TopicDefaults::default())).unwrap();
     let endpoint = |listener: &str, port| Endpoint {
         listener: listener.to_owned(),
         host: "other.example".to_owned(),

@@ -131,6 +131,17 @@ async fn groups(
     groups
 }
 
+fn rules(topic_defaults: TopicDefaults) -> Rules {
+    Rules {
+        node: NODE,
+        default_partitions: DEFAULT_PARTITIONS,
+        default_replication_factor: None,
+        partitions_max: 1_000,
+        topic_defaults,
+        group_defaults: ConsumerGroupSettings::default(),
+    }
+}
+
 /// The registry, the replicas, and what connections share.
 async fn broker(
     root: &SupervisorHandle,
@@ -147,7 +158,7 @@ async fn broker(
         fs: Arc::clone(&fs),
         data_dir: folder.to_owned(),
         registration: Registration { node: NODE, boot: BootId::random(), endpoints: vec![endpoint] },
-        rules: rules(),
+        rules: rules(defaults.clone()),
     };
     let (handle, spec) = membership("membership", Placement::here(), args);
     root.add(spec).await.unwrap();
@@ -194,17 +205,6 @@ async fn broker(
         in_flight: Budget::new(64 << 20),
         frames: Arc::default(),
         complaints: LogLimit::default(),
-    }
-}
-
-fn rules() -> Rules {
-    Rules {
-        node: NODE,
-        default_partitions: DEFAULT_PARTITIONS,
-        default_replication_factor: None,
-        partitions_max: 1_000,
-        topic_defaults: TopicDefaults::default(),
-        group_defaults: ConsumerGroupSettings::default(),
     }
 }
 

@@ -65,7 +65,8 @@ pub(in super::super) fn replace_configs(
     }
 }
 
-/// Who may be elected is looked at again by the new configs, within the same entry.
+/// Who may be elected is looked at again by the new configs, within the same entry. A leader that has not heard of them
+/// gets no other in-sync set before it has: below a minimum that it does not know it would acknowledge alone.
 fn replaced(
     image: &MetadataImage,
     rules: &Rules,
@@ -80,7 +81,13 @@ fn replaced(
     let mut records = vec![MetadataRecord::ConfigsReplaced { topic: topic.id, configs: configs.clone() }];
     let policies = Policies::new(image, rules);
     for (id, partition) in topic.partition_ids().zip(&topic.partitions) {
-        let draft = Draft::new(id, partition, policies.of(&configs, partition.replicas.len()));
+        let factor = partition.replicas.len();
+        let (before, after) = (policies.of(&topic.configs, factor), policies.of(&configs, factor));
+        let mut draft = Draft::new(id, partition, after);
+        let counts_otherwise = (before.min_in_sync, before.in_memory) != (after.min_in_sync, after.in_memory);
+        if factor > 1 && counts_otherwise {
+            draft.raise_epoch();
+        }
         records.extend(draft.record());
     }
     records

@@ -30,6 +30,13 @@ pub(super) fn create(
     if let Some(topic) = image.topic(id).filter(|topic| topic.name.as_str() == new.name) {
         return Ok((Vec::new(), CommandAnswer::TopicCreated(created_before(topic))));
     }
+    if id.is_nil() || image.topics.contains_key(&id) {
+        return Err(Refusal::InvalidRequest("a new topic needs an id of its own"));
+    }
+    // It was created, deleted since, and comes late.
+    if image.deleted.contains_key(&id) {
+        return Err(Refusal::UnknownTopicId(id));
+    }
     let (created, record) = create_topic(image, rules, new, id)?;
     Ok((vec![record], CommandAnswer::TopicCreated(created)))
 }

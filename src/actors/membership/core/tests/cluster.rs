@@ -41,10 +41,8 @@ fn create(name: &str, partitions: i32, replication_factor: i16) -> Command {
 }
 
 fn created(answer: CommandAnswer) -> (TopicId, i16, BTreeMap<String, String>) {
-    match answer {
-        CommandAnswer::TopicCreated(topic) => (topic.id, topic.replication_factor, topic.configs),
-        other => panic!("{other:?}"),
-    }
+    let CommandAnswer::TopicCreated(topic) = answer else { panic!("{answer:?}") };
+    (topic.id, topic.replication_factor, topic.configs)
 }
 
 #[test]
@@ -154,6 +152,22 @@ fn s10_a_lower_minimum_makes_those_unelectable_who_are_outside_in_the_same_entry
     let entries = world.log.len();
     world.command(&Command::AlterConfigs { owner, changes, validate_only: false }).unwrap();
     assert_eq!((world.partition(id).electable.len(), world.log.len()), (0, entries + 1));
+}
+
+#[test]
+fn s10_a_leader_that_has_not_heard_of_a_higher_minimum_gets_no_smaller_set() {
+    let mut world = World::new(2);
+    let id = world.topic(&[1, 2], &[]);
+    let shrink = change(&world, id, &[1]);
+    let owner = ConfigOwner::Topic(world.image.topic(id.topic).unwrap().name.to_string());
+    let changes = vec![ConfigChange::set("min.insync.replicas", "2")];
+    world.command(&Command::AlterConfigs { owner: owner.clone(), changes, validate_only: false }).unwrap();
+    // It would acknowledge alone, and the other one stay electable.
+    let refused = world.command(&Command::AlterInSync(shrink)).unwrap_err();
+    assert_eq!(refused, Refusal::OtherPartitionEpoch { partition: id, current: 1 });
+    let changes = vec![ConfigChange::set("retention.ms", "9")];
+    world.command(&Command::AlterConfigs { owner, changes, validate_only: false }).unwrap();
+    assert_eq!(world.partition(id).partition_epoch, 1, "other configs do not concern it");
 }
 
 #[test]
@@ -455,6 +469,9 @@ fn a_topic_created_again_by_the_same_command_is_the_same_topic() {
     assert_eq!(world.command(&command).unwrap(), first);
     assert!(matches!(world.command(&create("t", 2, 3)), Err(Refusal::TopicExists(_))));
     assert!(matches!(world.command(&create("u", 1, 4)), Err(Refusal::InvalidReplicationFactor { .. })));
+    let (id, ..) = created(first);
+    world.command(&Command::DeleteTopic(TopicRef::Id(id))).unwrap();
+    assert_eq!(world.command(&command), Err(Refusal::UnknownTopicId(id)), "it comes late");
 }
 
 #[test]

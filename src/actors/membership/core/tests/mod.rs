@@ -1,5 +1,6 @@
 mod cluster;
 mod formats;
+mod model;
 mod world;
 
 use std::{

@@ -56,7 +56,7 @@ impl World {
 
     fn append(&mut self, proposal: Proposal) {
         // A log has entries of its own too.
-        let index = self.image.index() + 1 + u64::from(self.log.len() % 3 == 0);
+        let index = self.image.index() + 1 + u64::from(self.log.len().is_multiple_of(3));
         assert_eq!(self.image.apply_entry(index, &proposal), Applied::Done, "{proposal:?}");
         self.log.push((index, proposal));
     }
@@ -72,10 +72,9 @@ impl World {
     }
 
     pub(super) fn elections(&mut self, command: &Command) -> Elections {
-        match self.command(command).unwrap() {
-            CommandAnswer::Elected(elections) => elections,
-            other => panic!("{other:?}"),
-        }
+        let answer = self.command(command).unwrap();
+        let CommandAnswer::Elected(elections) = answer else { panic!("{answer:?}") };
+        elections
     }
 
     pub(super) fn broker(&self, node: NodeId) -> &BrokerImage {
@@ -103,10 +102,9 @@ impl World {
 
     pub(super) fn start(&mut self, node: NodeId, raft_id: u64, clean: bool) -> Result<BrokerEpoch, Refusal> {
         let registration = self.registration(node, raft_id, clean);
-        match self.command(&Command::RegisterBroker(registration))? {
-            CommandAnswer::Registered { epoch, .. } => Ok(epoch),
-            other => panic!("{other:?}"),
-        }
+        let answer = self.command(&Command::RegisterBroker(registration))?;
+        let CommandAnswer::Registered { epoch, .. } = answer else { panic!("{answer:?}") };
+        Ok(epoch)
     }
 
     pub(super) fn ready(&mut self, node: NodeId) -> Elections {
@@ -151,7 +149,6 @@ impl World {
     }
 
     /// What the same entries give on another node.
-    #[allow(dead_code)]
     pub(super) fn replayed(&self) -> MetadataImage {
         let mut image = MetadataImage::default();
         for (index, proposal) in &self.log {
