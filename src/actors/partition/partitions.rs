@@ -239,10 +239,12 @@ impl Look {
     async fn stop_what_is_gone(&mut self) {
         let gone = |id: &&PartitionId| !is_kept_by(&self.image, self.args.node, **id);
         let gone: Vec<_> = self.done.running.keys().filter(gone).copied().collect();
-        if gone.is_empty() {
+        let topics = self.done.topics.len();
+        self.done.topics.retain(|id, _| self.image.topic(*id).is_some());
+        // A topic may be gone of which nothing runs here.
+        if gone.is_empty() && self.done.topics.len() == topics {
             return;
         }
-        self.done.topics.retain(|id, _| self.image.topic(*id).is_some());
         // Nobody finds them any more; then they stop; then their folders go.
         self.args.topics.replace(self.done.topics.values().cloned());
         for id in gone {

@@ -15,6 +15,7 @@ use crate::{
         ErrorCode, Str,
         api::{
             create_topics::{CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest},
+            delete_topics::{DeleteTopicState, DeleteTopicsRequest},
             describe_cluster::DescribeClusterRequest,
             describe_groups::DescribeGroupsRequest,
             fetch::{FetchPartition, FetchRequest, FetchTopic},
@@ -96,6 +97,29 @@ async fn no_replica_is_started_of_a_partition_that_others_keep() {
     let logs = door.folder.path().join(LOGS_DIR);
     assert!(logs.join("t-0").is_dir());
     assert!(!logs.join("t-1").exists());
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_wholly_elsewhere_is_gone_when_it_is_deleted() {
+    let (door, mut client) = open().await;
+    let on_other =
+        CreatableReplicaAssignment { broker_ids: vec![OTHER], ..CreatableReplicaAssignment::default() };
+    let topic = CreatableTopic {
+        name: "far".into(),
+        num_partitions: -1,
+        replication_factor: -1,
+        assignments: vec![on_other],
+        ..CreatableTopic::default()
+    };
+    let request =
+        CreateTopicsRequest { topics: vec![topic], timeout_ms: 5000, ..CreateTopicsRequest::default() };
+    assert!(client.ask(7, &request).await.topics[0].error_code.is_none());
+    assert_eq!(client.metadata(12, None, false).await.topics.len(), 1);
+    let topics = vec![DeleteTopicState { name: Some("far".into()), ..DeleteTopicState::default() }];
+    let request = DeleteTopicsRequest { topics, timeout_ms: 5000, ..DeleteTopicsRequest::default() };
+    assert!(client.ask(6, &request).await.responses[0].error_code.is_none());
+    assert!(client.metadata(12, None, false).await.topics.is_empty());
     door.close().await;
 }
 
