@@ -6,11 +6,12 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use super::{Client, Door, NODE, batch, codes, rules};
 use crate::{
     actors::{
-        membership::{Endpoint, LOGS_DIR, MetadataRecord, offline::OfflineRegistry},
+        group_coordinator::OFFSETS_TOPIC,
+        membership::{Assignment, Endpoint, LOGS_DIR, MetadataRecord, offline::OfflineRegistry},
         partition::RealFs,
     },
     config::topic::TopicDefaults,
-    model::{BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionIndex},
+    model::{BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName},
     wire::{
         ErrorCode, Str,
         api::{
@@ -30,12 +31,17 @@ const OTHER: NodeId = NodeId::new(7);
 
 /// A node beside whom another one is registered, on whom nobody calls.
 async fn open() -> (Door, Client) {
+    open_with(&[]).await
+}
+
+/// The same where more is on record.
+async fn open_with(more: &[MetadataRecord]) -> (Door, Client) {
     let folder = tempfile::tempdir().unwrap();
-    register_other(folder.path());
+    register_other(folder.path(), more);
     Door::open_in(folder, false).await
 }
 
-fn register_other(folder: &Path) {
+fn register_other(folder: &Path, more: &[MetadataRecord]) {
     let mut registry =
         OfflineRegistry::open(Arc::new(RealFs), folder, rules(TopicDefaults::default())).unwrap();
     let endpoint = |listener: &str, port| Endpoint {
@@ -49,6 +55,7 @@ fn register_other(folder: &Path) {
         epoch: BrokerEpoch::new(1000),
         endpoints: vec![endpoint("cluster", 1), endpoint("kafka", 9999)],
     }]);
+    registry.record(more);
 }
 
 /// A topic whose partition 0 is here and whose partition 1 is there.
@@ -184,7 +191,14 @@ async fn who_reads_at_the_wrong_node_is_told_so_and_of_the_right_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s21_a_group_is_coordinated_where_its_partition_is_led_and_nowhere_else() {
-    let (door, mut client) = open().await;
+    let kept_by = |node| Assignment { replicas: vec![node] };
+    let topic = MetadataRecord::TopicCreated {
+        id: TopicId::random(),
+        name: TopicName::new(OFFSETS_TOPIC).unwrap(),
+        partitions: vec![kept_by(NODE), kept_by(OTHER), kept_by(OTHER)],
+        configs: BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]),
+    };
+    let (door, mut client) = open_with(&[topic]).await;
     let groups: Vec<Str> = (0..40).map(|number| Str::from(format!("group-{number}"))).collect();
     let request = FindCoordinatorRequest { coordinator_keys: groups.clone(), ..Default::default() };
     let found = client.ask(4, &request).await.coordinators;
