@@ -15,7 +15,7 @@ use crate::{
 /// How long nodes may take to start or stop, and replicas to be in sync again.
 pub(super) const NODE_TIME: Duration = Duration::from_mins(1);
 /// How long no record may be acknowledged before it is called a failure.
-const LONGEST_GAP: Duration = Duration::from_secs(60);
+const LONGEST_GAP: Duration = Duration::from_mins(1);
 /// How long the cluster is left alone between two faults.
 const REST: Duration = Duration::from_millis(500);
 /// The partition whose leader is struck.

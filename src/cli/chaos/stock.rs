@@ -71,13 +71,12 @@ fn read(output: impl BufRead, acks: &Acks) -> anyhow::Result<()> {
     for line in output.lines() {
         let line = line?;
         let now = Instant::now();
-        match line.strip_prefix("failed") {
-            Some(why) => acks.fail(why.trim().to_owned()),
-            None => {
-                let (partition, acked) =
-                    parse(&line, now).with_context(|| format!("{line:?} is no line of such a program"))?;
-                acks.add(partition, acked);
-            }
+        if let Some(why) = line.strip_prefix("failed") {
+            acks.fail(why.trim().to_owned());
+        } else {
+            let (partition, acked) =
+                parse(&line, now).with_context(|| format!("{line:?} is no line of such a program"))?;
+            acks.add(partition, acked);
         }
     }
     Ok(())
