@@ -10,9 +10,11 @@
 //! | `/health` | 200 while the process answers |
 //! | `/ready` | 200 or 503, a JSON object with the reasons why not |
 //! | `/metrics` | the metrics in the `OpenMetrics` text format |
+//! | `/cluster` | a JSON object: nodes, controller, voters, partitions that need care, as this node sees them; with `?topic=NAME` that topic's partitions too |
 //! | `/tree` | a JSON array of actors; with `?format=text` a drawn tree |
 
 pub mod client;
+pub mod cluster;
 #[cfg(test)]
 mod tests;
 
@@ -74,6 +76,8 @@ pub struct AdminSource {
     pub metrics: Arc<Metrics>,
     /// Asked for the lag of groups before the metrics are read.
     pub lag: Arc<LagMeter>,
+    /// Asked for each `/cluster`; must not block.
+    pub cluster: cluster::ClusterSource,
     /// The node's actors.
     pub tree: Tree,
 }
@@ -152,6 +156,7 @@ impl AdminSource {
             "/health" => json(StatusCode::OK, &Message { status: Some("ok"), error: None }),
             "/ready" => self.ready(),
             "/metrics" => self.metrics().await,
+            "/cluster" => self.cluster(request.uri().query().unwrap_or_default()),
             "/tree" => self.tree(request.uri().query().unwrap_or_default()),
             _ => failure(StatusCode::NOT_FOUND, "no such path"),
         }
@@ -169,6 +174,11 @@ impl AdminSource {
             Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text.into()),
             Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be written"),
         }
+    }
+
+    fn cluster(&self, query: &str) -> Answer {
+        let topic = query.split('&').find_map(|parameter| parameter.strip_prefix("topic="));
+        json(StatusCode::OK, &(self.cluster)(topic))
     }
 
     fn tree(&self, query: &str) -> Answer {

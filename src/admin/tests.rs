@@ -38,11 +38,13 @@ async fn admin_within(bounds: ConnectionBounds, times: Times) -> Admin {
     let address = port.address().to_string();
     let (groups, topics) = (Groups::default(), TopicTable::default());
     let lag = Arc::new(LagMeter::new(groups, topics, metrics.clone(), SystemClock::shared(), 100));
+    let cluster = Arc::new(|_: Option<&str>| cluster::ClusterReport::default());
+    let source = AdminSource { ready, metrics: metrics.clone(), lag, cluster, tree: tree.clone() };
     let options = ListenerOptions {
         port,
         bounds: bounds.into(),
         grace: Duration::from_secs(20),
-        serve: serve_within(AdminSource { ready, metrics: metrics.clone(), lag, tree: tree.clone() }, times),
+        serve: serve_within(source, times),
         metrics: metrics.clone(),
         clock: SystemClock::shared(),
     };

@@ -4,12 +4,14 @@
 //! do next. Only here may an error be without a type.
 
 mod bench;
+mod chaos;
 mod cluster;
 mod completions;
 mod config;
 mod connect;
 mod consume;
 mod demo;
+mod dev;
 mod group;
 mod log;
 mod produce;
@@ -46,10 +48,15 @@ enum Command {
     Consume(consume::Flags),
     /// Start a node, write a day of a web shop, read it back and compare.
     Demo(demo::Flags),
+    /// Run nodes on this machine in one terminal, to try things on.
+    Dev(dev::Flags),
     /// Load a cluster, ours or any other that speaks the Kafka protocol, and measure it.
     #[command(subcommand)]
     Bench(bench::Command),
-    /// Look into a running node.
+    /// Break nodes on purpose, and tell what came of it.
+    #[command(subcommand)]
+    Chaos(chaos::Command),
+    /// Look into running nodes.
     #[command(subcommand)]
     Cluster(cluster::Command),
     /// Look into the files of a data folder, mend them, bring topics in. No node may run there.
@@ -70,7 +77,9 @@ pub fn run(program: Program) -> anyhow::Result<()> {
         Command::Produce(flags) => connect::block_on(produce::run(flags)),
         Command::Consume(flags) => connect::block_on(consume::run(flags)),
         Command::Demo(flags) => connect::block_on(demo::run(flags)),
+        Command::Dev(flags) => connect::block_on(dev::run(flags)),
         Command::Bench(command) => connect::block_on(bench::run(command)),
+        Command::Chaos(command) => connect::block_on(chaos::run(command)),
         Command::Cluster(command) => connect::block_on(cluster::run(command)),
         Command::Log(command) => log::run(command),
         Command::Config(flags) => config::run(flags),

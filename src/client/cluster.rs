@@ -6,18 +6,25 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    select,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     ClientConfig, ClientError, Connection, ConnectionError,
-    metadata::{Leader, Metadata, TopicMetadata},
+    metadata::{Hint, Leader, Metadata, TopicMetadata},
     pool::Pool,
 };
 use crate::{
     model::{NodeId, PartitionIndex, TopicName},
     wire::{
         ApiKey, Request, Str,
-        api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse},
+        api::{
+            metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse},
+            produce::NodeEndpoint,
+        },
     },
 };
 
@@ -77,9 +84,22 @@ impl Client {
         }
         let topics = self.topics().iter().cloned().collect::<Vec<_>>();
         let response = self.ask_metadata(Some(&topics)).await?;
-        let read = Arc::new(Metadata::read(&response, now.generation + 1));
-        *self.known.metadata.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&read);
-        Ok(read)
+        let mut known = self.known.metadata.write().unwrap_or_else(PoisonError::into_inner);
+        let mut read = Metadata::read(&response, known.generation + 1);
+        read.keep_newer(&known);
+        *known = Arc::new(read);
+        Ok(Arc::clone(&known))
+    }
+
+    /// Takes note of leaders that a refusal named; whether any of them is news.
+    pub(super) fn learn(&self, hints: &[Hint], endpoints: &[NodeEndpoint]) -> bool {
+        if hints.is_empty() {
+            return false;
+        }
+        let mut known = self.known.metadata.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(next) = known.with_hints(hints, endpoints) else { return false };
+        *known = Arc::new(next);
+        true
     }
 
     /// The same within a loop that has a deadline of its own: who cannot be reached now may be later.
@@ -179,25 +199,49 @@ impl Client {
         Some(self.metadata().brokers.get(&node)?.address.clone())
     }
 
-    /// A connection to any broker: one that is there, else a known broker, else a bootstrap address.
-    async fn any(&self) -> Result<Arc<Connection>, ClientError> {
+    /// A connection to any broker: one that is there, else a known broker, else a bootstrap address. Whoever does not
+    /// take the call at once is not waited for: the next is called as well, and the first that answers is the one.
+    async fn any(&self, but: Option<&str>) -> Result<Arc<Connection>, ClientError> {
+        let addresses: Vec<_> =
+            self.addresses().into_iter().filter(|address| but != Some(address.as_str())).collect();
+        let live = |address: &String| self.pool.live(address);
+        if let Some(live) = addresses.iter().filter_map(live).find(|live| !live.is_silent(SILENCE)) {
+            return Ok(live);
+        }
+        let mut calls = JoinSet::new();
+        let mut left = addresses.iter();
+        let mut last = None;
+        loop {
+            if let Some(address) = left.next() {
+                let (pool, known, address) =
+                    (Arc::clone(&self.pool), Arc::clone(&self.known), address.clone());
+                calls.spawn(async move { pool.get(&address, &known.config).await });
+            } else if calls.is_empty() {
+                return Err(last.map_or(ClientError::NoBootstrap, |last| ClientError::Unreachable {
+                    addresses: addresses.clone(),
+                    last,
+                }));
+            }
+            let patience = if left.len() > 0 { NEXT_CALL } else { Duration::MAX };
+            match timeout(patience, calls.join_next()).await {
+                Ok(Some(Ok(Ok(connection)))) => return Ok(connection),
+                Ok(Some(Ok(Err(error)))) => last = Some(error),
+                // Its time is up, or a task was aborted, which only the end of the runtime does.
+                Ok(Some(Err(_)) | None) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Known brokers in any order, then those to begin with; those behind that owe an answer.
+    fn addresses(&self) -> Vec<String> {
         let mut addresses: Vec<String> =
             self.metadata().brokers.values().map(|broker| broker.address.clone()).collect();
         fastrand::shuffle(&mut addresses);
         let bootstrap = self.config().bootstrap.iter();
         addresses
             .extend(bootstrap.filter(|address| !addresses.contains(address)).cloned().collect::<Vec<_>>());
-        if let Some(live) = addresses.iter().find_map(|address| self.pool.live(address)) {
-            return Ok(live);
-        }
-        let mut last = None;
-        for address in &addresses {
-            match self.pool.get(address, self.config()).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.map_or(ClientError::NoBootstrap, |last| ClientError::Unreachable { addresses, last }))
+        addresses.sort_by_key(|address| self.pool.live(address).is_some_and(|live| live.is_silent(SILENCE)));
+        addresses
     }
 
     /// Asks whichever broker answers a question that may be asked twice.
@@ -205,20 +249,43 @@ impl Client {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let failed = match self.any().await?.call(request).await {
+            let failed = match self.ask_any(request).await {
                 Ok(response) => return Ok(response),
-                Err(error) if error.is_retriable() && attempts < ATTEMPTS => error,
-                Err(error) => return Err(error.into()),
+                Err(ClientError::Connection(error)) if error.is_retriable() && attempts < ATTEMPTS => error,
+                Err(error) => return Err(error),
             };
             tracing::debug!(api = ?R::API, error = %failed, "asking again");
             sleep(self.config().backoff(attempts)).await;
         }
     }
 
+    /// Asks one broker, and a second one if the first is silent: it may be stopped or cut off.
+    async fn ask_any<R: Request>(&self, request: &R) -> Result<R::Response, ClientError> {
+        let first = self.any(None).await?;
+        let asked = first.call(request);
+        tokio::pin!(asked);
+        let second = async {
+            sleep(SILENCE).await;
+            let second = self.any(Some(first.address())).await;
+            match second {
+                Ok(second) => second.call(request).await.ok(),
+                Err(_) => None,
+            }
+        };
+        tokio::pin!(second);
+        select! {
+            answer = &mut asked => Ok(answer?),
+            answer = &mut second => match answer {
+                Some(answer) => Ok(answer),
+                None => Ok(asked.await?),
+            },
+        }
+    }
+
     /// Asks whichever broker answers for a change, once: [`ClientError::OutcomeUnknown`] where the answer
     /// is lost.
     pub(super) async fn change_any<R: Request>(&self, request: &R) -> Result<R::Response, ClientError> {
-        self.any().await?.call(request).await.map_err(unknown_outcome)
+        self.any(None).await?.call(request).await.map_err(unknown_outcome)
     }
 
     /// Asks one broker for a change, once.
@@ -238,6 +305,10 @@ impl Client {
 
 /// How often a question is asked before its last failure is the answer.
 const ATTEMPTS: u32 = 5;
+/// How long a broker may owe an answer before another one is asked as well.
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
+/// How long a broker may take to accept a connection before another one is called as well.
+const NEXT_CALL: Duration = Duration::from_millis(250);
 
 fn unknown_outcome(error: ConnectionError) -> ClientError {
     if error.outcome_is_unknown() { ClientError::OutcomeUnknown(error) } else { error.into() }

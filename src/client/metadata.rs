@@ -8,8 +8,11 @@ use crate::{
     model::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName},
     wire::{
         ErrorCode,
-        api::metadata::{
-            MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+        api::{
+            metadata::{
+                MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+            },
+            produce::{LeaderIdAndEpoch, NodeEndpoint},
         },
     },
 };
@@ -95,6 +98,14 @@ pub struct Leader {
     pub topic_id: TopicId,
 }
 
+/// A leader that a broker named when it refused to be it (KIP-951).
+#[derive(Clone, Debug)]
+pub(super) struct Hint {
+    pub(super) topic: TopicName,
+    pub(super) partition: PartitionIndex,
+    pub(super) leader: LeaderIdAndEpoch,
+}
+
 /// The cluster as one answer told it, with topics of earlier answers.
 #[derive(Clone, Debug)]
 pub struct Metadata {
@@ -138,6 +149,50 @@ impl Metadata {
         }
     }
 
+    /// The same with leaders that are newer than those known, if any of the hints is of use.
+    pub(super) fn with_hints(&self, hints: &[Hint], endpoints: &[NodeEndpoint]) -> Option<Self> {
+        let mut next = self.clone();
+        for endpoint in endpoints {
+            let NodeEndpoint { node_id, host, port, rack } = endpoint.clone();
+            let broker = read_broker(&MetadataResponseBroker { node_id, host, port, rack });
+            next.brokers.insert(node_id, broker);
+        }
+        let mut is_newer = false;
+        for hint in hints {
+            is_newer |= next.learn(hint);
+        }
+        next.generation += 1;
+        is_newer.then_some(next)
+    }
+
+    fn learn(&mut self, Hint { topic, partition, leader }: &Hint) -> bool {
+        if !self.brokers.contains_key(&leader.leader_id) {
+            return false;
+        }
+        let at = usize::try_from(partition.get()).unwrap_or(usize::MAX);
+        let Some(topic) = self.topics.get_mut(topic) else { return false };
+        let known = topic.partitions.get(at).filter(|known| known.index == *partition);
+        let is_newer = known.is_some_and(|known| known.leader_epoch < leader.leader_epoch);
+        if let Some(known) = Arc::make_mut(topic).partitions.get_mut(at).filter(|_| is_newer) {
+            (known.leader, known.leader_epoch) = (Some(leader.leader_id), leader.leader_epoch);
+        }
+        is_newer
+    }
+
+    /// Keeps what is known of partitions from later terms than this answer tells of: who answered is behind.
+    pub(super) fn keep_newer(&mut self, known: &Self) {
+        for (name, topic) in &mut self.topics {
+            let Some(known) = known.topics.get(name).filter(|known| known.id == topic.id) else { continue };
+            for (partition, known) in Arc::make_mut(topic).partitions.iter_mut().zip(&known.partitions) {
+                let reachable = known.leader.is_some_and(|leader| self.brokers.contains_key(&leader));
+                if partition.index == known.index && partition.leader_epoch < known.leader_epoch && reachable
+                {
+                    partition.clone_from(known);
+                }
+            }
+        }
+    }
+
     /// Who leads a partition, where that is known.
     pub fn leader(&self, topic: &TopicName, partition: PartitionIndex) -> Option<Leader> {
         let topic = self.topics.get(topic)?;
@@ -160,4 +215,72 @@ fn read_broker(broker: &MetadataResponseBroker) -> Broker {
         if bare_v6 { format!("[{host}]:{}", broker.port) } else { format!("{host}:{}", broker.port) };
     let rack = broker.rack.as_ref().map(|rack| rack.as_str().to_owned());
     Broker { id: broker.node_id, address, rack }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Str;
+
+    fn answer(nodes: &[i32], leader: i32, epoch: i32) -> MetadataResponse {
+        let broker = |node: &i32| MetadataResponseBroker {
+            node_id: NodeId::new(*node),
+            host: Str::from_static("h"),
+            port: 9000 + node,
+            ..MetadataResponseBroker::default()
+        };
+        let partition = MetadataResponsePartition {
+            leader_id: NodeId::new(leader),
+            leader_epoch: LeaderEpoch::new(epoch),
+            ..MetadataResponsePartition::default()
+        };
+        let topic = MetadataResponseTopic {
+            name: Some("t".into()),
+            partitions: vec![partition],
+            ..MetadataResponseTopic::default()
+        };
+        MetadataResponse {
+            brokers: nodes.iter().map(broker).collect(),
+            topics: vec![topic],
+            ..MetadataResponse::default()
+        }
+    }
+
+    fn leader(of: &Metadata) -> Option<(i32, i32)> {
+        let leader = of.leader(&TopicName::new("t").unwrap(), PartitionIndex::new(0))?;
+        Some((leader.node.get(), leader.epoch.get()))
+    }
+
+    fn hint(node: i32, epoch: i32) -> Hint {
+        let leader = LeaderIdAndEpoch { leader_id: NodeId::new(node), leader_epoch: LeaderEpoch::new(epoch) };
+        Hint { topic: TopicName::new("t").unwrap(), partition: PartitionIndex::new(0), leader }
+    }
+
+    #[test]
+    fn a_leader_that_a_refusal_names_is_taken_if_it_is_newer_and_can_be_reached() {
+        let known = Metadata::read(&answer(&[1, 2], 1, 5), 7);
+        let learned = known.with_hints(&[hint(2, 6)], &[]).unwrap();
+        assert_eq!((leader(&learned), learned.generation), (Some((2, 6)), 8));
+        assert!(known.with_hints(&[hint(2, 5)], &[]).is_none(), "of the same term");
+        assert!(known.with_hints(&[hint(2, 4)], &[]).is_none(), "of an earlier term");
+        assert!(known.with_hints(&[hint(3, 9)], &[]).is_none(), "nobody knows where it is");
+        let endpoint = NodeEndpoint { node_id: NodeId::new(3), host: "x".into(), port: 1, rack: None };
+        let learned = known.with_hints(&[hint(3, 9)], &[endpoint]).unwrap();
+        assert_eq!(leader(&learned), Some((3, 9)));
+        assert_eq!(learned.brokers[&NodeId::new(3)].address, "x:1");
+    }
+
+    #[test]
+    fn an_answer_of_a_broker_that_is_behind_takes_no_newer_leader_away() {
+        let known = Metadata::read(&answer(&[1, 2], 2, 6), 1);
+        let mut behind = Metadata::read(&answer(&[1, 2], 1, 5), 2);
+        behind.keep_newer(&known);
+        assert_eq!(leader(&behind), Some((2, 6)));
+        let mut ahead = Metadata::read(&answer(&[1, 2], 1, 7), 2);
+        ahead.keep_newer(&known);
+        assert_eq!(leader(&ahead), Some((1, 7)));
+        let mut gone = Metadata::read(&answer(&[1], 1, 5), 2);
+        gone.keep_newer(&known);
+        assert_eq!(leader(&gone), Some((1, 5)), "the newer leader is no broker any more");
+    }
 }

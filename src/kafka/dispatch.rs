@@ -86,12 +86,16 @@ impl From<Bytes> for Answer {
 }
 
 /// Brings a produce request's batches into their queues.
-pub(crate) async fn produce(broker: &Broker, mut request: Request) -> Result<PendingProduce, Refused> {
+pub(crate) async fn produce(
+    broker: &Broker,
+    session: &mut Session,
+    mut request: Request,
+) -> Result<PendingProduce, Refused> {
     broker.meters.request(ApiKey::Produce);
     let held = mem::take(&mut request.held);
     let (version, correlation_id) = (request.version(), request.header.correlation_id);
     let body = request.body::<ProduceRequest>()?;
-    Ok(handlers::produce::begin(broker, body, version, correlation_id, held).await)
+    Ok(handlers::produce::begin(broker, session, body, version, correlation_id, held).await)
 }
 
 /// Carries out any other request.

@@ -3,6 +3,7 @@
 //! A connection is a task that reads requests, one handler per API carries them out. Handlers see the
 //! partitions' and the registry's handles and never a file: what is promised, the actors promise.
 
+mod cluster_view;
 mod connection;
 mod dispatch;
 mod errors;

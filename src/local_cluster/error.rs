@@ -68,6 +68,21 @@ pub enum LocalNodeError {
         /// What failed.
         source: io::Error,
     },
+    /// There is no node.
+    #[error("there is no node to ask")]
+    Nobody,
+    /// A topic did not get so far.
+    #[error("topic {topic}: {missing} within {within:?}; the logs end with:\n{log}")]
+    Topic {
+        /// Which.
+        topic: String,
+        /// What was waited for.
+        missing: &'static str,
+        /// For how long.
+        within: Duration,
+        /// The last lines of all logs.
+        log: String,
+    },
     /// The admin port did not answer as asked.
     #[error("node {node}: GET {path}: {source}")]
     Admin {

@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_millis(2);
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of a log is kept in an error.
 const LOG_LINES_IN_ERRORS: usize = 20;
+/// The file of what a node prints.
+const LOG: &str = "log";
 
 /// One node: a process, its ports and its folder, over any number of starts.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct LocalNode {
     // Declared before the folder, so that the process is gone before its files are.
     process: Process,
     folder: Folder,
+    /// How much log there was before, in bytes: a folder may have been used before.
+    log_began: u64,
     clock: SystemClock,
 }
 
@@ -51,7 +55,9 @@ impl LocalNode {
     /// Starts the process; [`LocalNode::wait_until_ready`] says when it serves.
     pub fn start(options: NodeOptions) -> Result<Self, LocalNodeError> {
         let folder = Folder::open(options.folder.as_deref(), options.id)?;
-        let mut node = Self { options, process: Process::default(), folder, clock: SystemClock::new() };
+        let log_began = folder.path().join(LOG).metadata().map_or(0, |log| log.len());
+        let (process, clock) = (Process::default(), SystemClock::new());
+        let mut node = Self { options, process, folder, log_began, clock };
         node.start_again()?;
         Ok(node)
     }
@@ -228,7 +234,12 @@ impl LocalNode {
 
     /// What the node printed, over all of its starts.
     pub fn log_path(&self) -> PathBuf {
-        self.folder.path().join("log")
+        self.folder.path().join(LOG)
+    }
+
+    /// Where in its log this run of it begins.
+    pub(super) fn log_began(&self) -> u64 {
+        self.log_began
     }
 
     /// The last lines of its log; what went wrong where it cannot be read.

@@ -48,6 +48,11 @@ impl NodeOptions {
         })
     }
 
+    /// The node's id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
     /// Keeps data and log in a folder of the caller's, which stays.
     #[must_use]
     pub fn folder(mut self, folder: &Path) -> Self {

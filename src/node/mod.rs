@@ -46,7 +46,10 @@ use crate::{
             ChildSpec, Ended, Exit, Placement, Shutdown, Slot, SupervisorHandle, SupervisorOptions, Tree,
         },
     },
-    admin::{self, AdminSource, Readiness},
+    admin::{
+        self, AdminSource, Readiness,
+        cluster::{ADMIN_LISTENER, ClusterSource, Standing, cluster_source},
+    },
     clock::{Clock, SystemClock},
     config::node::{HostPort, NodeConfig},
     kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, RequestMeters},
@@ -229,13 +232,13 @@ impl Parts<'_> {
         let (ready, is_ready) = watch::channel(false);
         let listeners = SupervisorHandle::new(SupervisorOptions::default());
         let control = || Placement::on(self.runtimes.control().clone());
-        let membership = self.start_membership(&doors).await?;
+        let membership = self.start_membership(&doors, self.admin_endpoint(&admin_port)).await?;
         let image = membership.image();
         self.sweep(&image).await?;
         let agreed = self.start_partitions(&membership).await?;
         self.root.add(listeners.child_spec("listeners", control())).await?;
         let admin_address = admin_port.address();
-        let admin = self.admin_source(is_ready);
+        let admin = self.admin_source(is_ready, membership.clone());
         let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
         listeners.add(admin).await?;
         self.wait_for_leaders(&image, agreed).await;
@@ -273,12 +276,12 @@ impl Parts<'_> {
         })
     }
 
-    async fn start_membership(&self, doors: &[Door]) -> Result<MembershipHandle, NodeError> {
+    async fn start_membership(&self, doors: &[Door], admin: Endpoint) -> Result<MembershipHandle, NodeError> {
         let endpoint = |door: &Door| {
             let HostPort { host, port } = door.advertised();
             Endpoint { listener: door.settings.name.clone(), host, port }
         };
-        let endpoints = doors.iter().map(endpoint).collect();
+        let endpoints = doors.iter().map(endpoint).chain([admin]).collect();
         let registration = Registration { node: self.config.node_id, boot: self.boot, endpoints };
         let rules = Rules {
             node: self.config.node_id,
@@ -300,6 +303,15 @@ impl Parts<'_> {
         let (handle, spec) = membership("registry", control(), args);
         supervisor.add(spec).await?;
         Ok(handle)
+    }
+
+    /// Where tools that look at all nodes find this one's admin port. One that is bound to every address is told by
+    /// the name that clients know the node by.
+    fn admin_endpoint(&self, port: &BoundPort) -> Endpoint {
+        let address = port.address();
+        let named = &self.config.kafka_advertise.host;
+        let host = if address.ip().is_unspecified() { named } else { &self.config.admin_listen.host };
+        Endpoint { listener: ADMIN_LISTENER.to_owned(), host: host.clone(), port: address.port() }
     }
 
     /// Puts aside what belongs to nobody, before anybody opens anything (S12).
@@ -357,6 +369,7 @@ impl Parts<'_> {
         self.root.add(supervisor.child_spec("coordinators", control())).await?;
         let args = RouterArgs {
             supervisor,
+            node: self.config.node_id,
             groups: self.groups.clone(),
             topics: self.topics.clone(),
             membership,
@@ -471,7 +484,7 @@ impl Parts<'_> {
         listener::child_spec(name, place, options)
     }
 
-    fn admin_source(&self, is_ready: watch::Receiver<bool>) -> AdminSource {
+    fn admin_source(&self, is_ready: watch::Receiver<bool>, membership: MembershipHandle) -> AdminSource {
         let topics = self.topics.clone();
         let ready = move || {
             let mut reasons = Vec::new();
@@ -491,8 +504,17 @@ impl Parts<'_> {
             ready: Arc::new(ready),
             metrics: Arc::clone(&self.metrics),
             lag: Arc::new(self.lag_meter()),
+            cluster: self.cluster_source(membership),
             tree: self.tree.clone(),
         }
+    }
+
+    /// A node alone decides by itself.
+    fn cluster_source(&self, membership: MembershipHandle) -> ClusterSource {
+        let node = self.config.node_id;
+        let standing = Standing { controller: Some(node), voters: vec![node] };
+        let image = move || membership.image();
+        cluster_source(node, self.topics.clone(), image, move || standing.clone())
     }
 
     fn lag_meter(&self) -> LagMeter {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod clusters;
 mod dead_letters;
 mod documented;
 mod files;

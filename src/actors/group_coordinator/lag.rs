@@ -83,7 +83,7 @@ impl LagMeter {
     /// Asks the coordinators one after the other, each for what there is still room for.
     async fn survey(&self, deadline: Duration) -> Survey {
         let mut all = Survey::default();
-        for coordinator in self.groups.now().iter() {
+        for coordinator in self.groups.now().iter().flatten() {
             let left = deadline.saturating_sub(self.clock.monotonic()).min(ANSWER_WITHIN);
             let most = self.most - all.offsets.len();
             let Some(some) = ask(coordinator, most, left).await else { continue };

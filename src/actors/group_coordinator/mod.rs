@@ -40,7 +40,7 @@ use self::{
 };
 pub use self::{
     error::Refusal,
-    handle::{Groups, Unavailable},
+    handle::{Groups, Unavailable, home_of},
     lag::LagMeter,
     loading::{LoadError, Replayed, replay},
     message::CoordinatorMessage,

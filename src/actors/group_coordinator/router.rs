@@ -1,7 +1,8 @@
 //! Keeps a coordinator at work for each partition of `__consumer_offsets` that this node leads.
 //!
-//! Level-triggered, as the reconciler of partitions: it compares the table of topics with the coordinators that it
-//! has started. It also tells them what their groups depend on: which topics there are, with how many
+//! Level-triggered, as the reconciler of partitions: it compares what the metadata says of leaders with the
+//! coordinators that it has started. One whose partition has moved to another node is stopped: clients that ask here
+//! are told to look for it again. It also tells them what their groups depend on: which topics there are, with how many
 //! partitions, and what is configured of groups; and which topics are gone, since their offsets mean nothing any
 //! more.
 
@@ -22,7 +23,7 @@ use crate::{
     actors::{
         membership::{MembershipHandle, MetadataImage},
         partition::{
-            Fences,
+            Fences, PartitionHandle,
             table::{Topic, TopicTable},
         },
         supervise::{
@@ -33,7 +34,7 @@ use crate::{
     clock::Clock,
     config::{group::GroupConfig, node::GroupSettings},
     metrics::Metrics,
-    model::TopicId,
+    model::{NodeId, PartitionIndex, TopicId},
     wire::Str,
 };
 
@@ -45,6 +46,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub struct RouterArgs {
     /// Whose children the coordinators are.
     pub supervisor: SupervisorHandle,
+    /// This node.
+    pub node: NodeId,
     /// Where connections find them.
     pub groups: Groups,
     /// The partitions.
@@ -72,6 +75,13 @@ pub enum RouterMessage {
 
 crate::actors::supervise::local_message!(RouterMessage);
 
+/// A coordinator that was started.
+#[derive(Debug)]
+struct Running {
+    child: String,
+    slot: Slot<CoordinatorMessage>,
+}
+
 /// The actor.
 #[derive(Debug)]
 pub struct GroupRouter;
@@ -82,7 +92,8 @@ pub struct RouterState {
     args: RouterArgs,
     /// The topic whose coordinators were started.
     topic: Option<TopicId>,
-    children: Vec<String>,
+    /// Those at work, by partition.
+    running: BTreeMap<PartitionIndex, Running>,
     /// The topics that there were at the last look.
     known: BTreeSet<TopicId>,
     /// The same for coordinators, also for those that are started later.
@@ -106,15 +117,17 @@ impl Actor for GroupRouter {
                 changes.next().await;
             }
         });
-        tokio::spawn(look_at_configs(args.membership.watch(), me.clone()));
+        // What the first look goes by, or something older.
+        let known = args.membership.image();
+        tokio::spawn(look_at_images(args.membership.watch(), known, me.clone()));
         me.send_interval(LOOK_EVERY, || RouterMessage::Look);
-        let (topic, children, known) = (None, Vec::new(), BTreeSet::new());
-        let image = watch::Sender::new(Arc::default());
-        let mut state = RouterState { args, topic, children, known, image };
         // After a restart of the router its coordinators still run; they are started anew.
-        state.children = state.args.supervisor.children().await?;
-        state.stop_all().await?;
-        Ok(state)
+        args.groups.replace(Vec::new());
+        for child in args.supervisor.children().await? {
+            remove(&args.supervisor, &child).await?;
+        }
+        let (topic, running, known) = (None, BTreeMap::new(), BTreeSet::new());
+        Ok(RouterState { args, topic, running, known, image: watch::Sender::new(Arc::default()) })
     }
 
     async fn handle(
@@ -130,18 +143,38 @@ impl Actor for GroupRouter {
     }
 }
 
-/// Of all that the registry tells, only configs of groups are for the router.
-async fn look_at_configs(mut images: watch::Receiver<Arc<MetadataImage>>, router: ActorRef<RouterMessage>) {
-    let mut known = Arc::clone(images.borrow_and_update().group_configs());
-    while images.changed().await.is_ok() {
-        let configs = Arc::clone(images.borrow_and_update().group_configs());
-        if Arc::ptr_eq(&configs, &known) {
-            continue;
-        }
-        known = configs;
-        if router.cast(RouterMessage::Look).is_err() {
+/// Of all that the registry tells, only configs of groups and leaders of their topic are for the router.
+async fn look_at_images(
+    mut images: watch::Receiver<Arc<MetadataImage>>,
+    mut known: Arc<MetadataImage>,
+    router: ActorRef<RouterMessage>,
+) {
+    loop {
+        let image = Arc::clone(&images.borrow_and_update());
+        if differ(&image, &known) && router.cast(RouterMessage::Look).is_err() {
             return;
         }
+        known = image;
+        if images.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether configs of groups or leaders of their topic have changed; images share what has not.
+fn differ(image: &MetadataImage, known: &MetadataImage) -> bool {
+    let same_leaders = match (image.topic_named(OFFSETS_TOPIC), known.topic_named(OFFSETS_TOPIC)) {
+        (Some(topic), Some(known)) => Arc::ptr_eq(topic, known),
+        (topic, known) => topic.is_none() && known.is_none(),
+    };
+    !same_leaders || !Arc::ptr_eq(image.group_configs(), known.group_configs())
+}
+
+/// Fine if it is gone already.
+async fn remove(supervisor: &SupervisorHandle, child: &str) -> Result<(), SupervisorError> {
+    match supervisor.remove(child).await {
+        Ok(()) | Err(SupervisorError::Unknown { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -153,60 +186,91 @@ impl RouterState {
             self.stop_all().await?;
         }
         if let Some(topic) = topic {
-            self.start_missing(&topic).await?;
+            self.topic = Some(topic.id);
+            let led = self.led_here(&topic);
+            self.stop_moved(&led).await?;
+            self.start_missing(&topic, &led).await?;
+            self.publish(&topic);
         }
         self.tell_of_deleted();
         Ok(())
     }
 
+    /// The partitions that this node is to lead. Whether it does so already is the coordinator's to wait for.
+    fn led_here(&self, topic: &Topic) -> BTreeSet<PartitionIndex> {
+        let image = self.args.membership.image();
+        let is_here = |id| image.partition(id).is_some_and(|partition| partition.leader == self.args.node);
+        let ids = topic.partitions().iter().map(PartitionHandle::id);
+        ids.filter(|id| is_here(*id)).map(|id| id.index).collect()
+    }
+
     async fn stop_all(&mut self) -> Result<(), SupervisorError> {
         self.args.groups.replace(Vec::new());
-        for child in self.children.drain(..) {
-            match self.args.supervisor.remove(&child).await {
-                Ok(()) | Err(SupervisorError::Unknown { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        self.stop_moved(&BTreeSet::new()).await?;
         self.topic = None;
         Ok(())
     }
 
-    async fn start_missing(&mut self, topic: &Topic) -> Result<(), SupervisorError> {
-        self.topic = Some(topic.id);
-        let mut slots: Vec<_> = self.args.groups.now().to_vec();
-        if slots.len() == topic.partitions().len() {
-            return Ok(());
-        }
-        for partition in topic.partitions().iter().skip(slots.len()) {
-            let label: Arc<str> = format!("{}-{}", topic.name, partition.id().index).into();
-            let slot = Slot::new();
-            let args = CoordinatorArgs {
-                partition: partition.clone(),
-                label: Arc::clone(&label),
-                io: self.args.io.clone(),
-                clock: Arc::clone(&self.args.clock),
-                settings: self.args.settings.clone(),
-                image: self.image.subscribe(),
-                topics: self.args.topics.clone(),
-                membership: self.args.membership.clone(),
-                metrics: Arc::clone(&self.args.metrics),
-                fences: Fences::default(),
-                vitals: None,
-            };
-            let place = Placement::on(self.args.data.clone());
-            let spec = ChildSpec::actor(&label, place, slot.clone(), move |vitals| {
-                (GroupCoordinator, CoordinatorArgs { vitals: Some(vitals), ..args.clone() })
-            });
-            // One that cannot load says nothing about the others, so it is tried for ever.
-            match self.args.supervisor.add(spec.with_policy(RestartPolicy::PATIENT)).await {
-                Ok(()) | Err(SupervisorError::NotStarted { .. }) => {}
-                Err(error) => return Err(error),
+    /// Stops coordinators of partitions that are not among these.
+    async fn stop_moved(&mut self, led: &BTreeSet<PartitionIndex>) -> Result<(), SupervisorError> {
+        let moved: Vec<_> = self.running.keys().filter(|index| !led.contains(index)).copied().collect();
+        for index in moved {
+            if let Some(running) = self.running.get(&index) {
+                remove(&self.args.supervisor, &running.child).await?;
+                self.running.remove(&index);
             }
-            self.children.push(label.to_string());
-            slots.push(slot);
         }
-        self.args.groups.replace(slots);
         Ok(())
+    }
+
+    async fn start_missing(
+        &mut self,
+        topic: &Topic,
+        led: &BTreeSet<PartitionIndex>,
+    ) -> Result<(), SupervisorError> {
+        for partition in topic.partitions() {
+            let index = partition.id().index;
+            if led.contains(&index) && !self.running.contains_key(&index) {
+                let running = self.start(topic, partition).await?;
+                self.running.insert(index, running);
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&self, topic: &Topic, partition: &PartitionHandle) -> Result<Running, SupervisorError> {
+        let label: Arc<str> = format!("{}-{}", topic.name, partition.id().index).into();
+        let slot = Slot::new();
+        let args = CoordinatorArgs {
+            partition: partition.clone(),
+            label: Arc::clone(&label),
+            io: self.args.io.clone(),
+            clock: Arc::clone(&self.args.clock),
+            settings: self.args.settings.clone(),
+            image: self.image.subscribe(),
+            topics: self.args.topics.clone(),
+            membership: self.args.membership.clone(),
+            metrics: Arc::clone(&self.args.metrics),
+            fences: Fences::default(),
+            vitals: None,
+        };
+        let place = Placement::on(self.args.data.clone());
+        let spec = ChildSpec::actor(&label, place, slot.clone(), move |vitals| {
+            (GroupCoordinator, CoordinatorArgs { vitals: Some(vitals), ..args.clone() })
+        });
+        // One that cannot load says nothing about the others, so it is tried for ever.
+        match self.args.supervisor.add(spec.with_policy(RestartPolicy::PATIENT)).await {
+            Ok(()) | Err(SupervisorError::NotStarted { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Running { child: label.to_string(), slot })
+    }
+
+    fn publish(&self, topic: &Topic) {
+        let slot = |partition: &PartitionHandle| {
+            self.running.get(&partition.id().index).map(|running| running.slot.clone())
+        };
+        self.args.groups.replace(topic.partitions().iter().map(slot).collect());
     }
 
     /// Topics and configs of groups, as coordinators see them.
@@ -251,7 +315,7 @@ impl RouterState {
     }
 
     fn tell(&self, message: impl Fn() -> CoordinatorMessage) {
-        for coordinator in self.args.groups.now().iter().filter_map(Slot::get) {
+        for coordinator in self.running.values().filter_map(|running| running.slot.get()) {
             // One that is restarting will look for itself.
             let _ = coordinator.cast(message());
         }

@@ -77,6 +77,13 @@ impl OfflineRegistry {
         self.registry.open_epoch(partition).map_err(refusal)
     }
 
+    /// Writes records as they are, whatever the registry would say: metadata of a cluster, for tests on one node.
+    #[cfg(test)]
+    pub(crate) fn record(&mut self, records: &[MetadataRecord]) {
+        let records: Vec<_> = records.iter().map(|record| codec::encode(record).unwrap()).collect();
+        self.log.append(&records).unwrap();
+    }
+
     /// Writes what was proposed; it is on disk when this returns.
     pub fn commit(&mut self) -> Result<(), WriteError> {
         let Some(group) = self.registry.next_group() else { return Ok(()) };

@@ -3,11 +3,12 @@
 //! The reconciler compares the latest image with the replicas that it has started, and starts, stops,
 //! reconfigures and deletes until they agree; an image that comes meanwhile only replaces the one to
 //! agree with. A partition is known by its topic's id, so one that was deleted and made again under the
-//! same name is another (S12). It is a supervisor's child beside the `partitions` supervisor whose
+//! same name is another (S12). Of partitions whose replicas are all on other nodes it keeps handles that never have a
+//! leader, so that connections can tell "not here" from "not at all". It is a supervisor's child beside the `partitions` supervisor whose
 //! children it adds and removes, so its own restart ends no replica.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, RwLock},
     time::Duration,
@@ -236,13 +237,14 @@ impl Look {
     }
 
     async fn stop_what_is_gone(&mut self) {
-        let topics = self.image.topics().values();
-        let known: HashSet<PartitionId> = topics.flat_map(|topic| topic.partition_ids()).collect();
-        let gone: Vec<_> = self.done.running.keys().filter(|id| !known.contains(*id)).copied().collect();
-        if gone.is_empty() {
+        let gone = |id: &&PartitionId| !is_kept_by(&self.image, self.args.node, **id);
+        let gone: Vec<_> = self.done.running.keys().filter(gone).copied().collect();
+        let topics = self.done.topics.len();
+        self.done.topics.retain(|id, _| self.image.topic(*id).is_some());
+        // A topic may be gone of which nothing runs here.
+        if gone.is_empty() && self.done.topics.len() == topics {
             return;
         }
-        self.done.topics.retain(|id, _| self.image.topic(*id).is_some());
         // Nobody finds them any more; then they stop; then their folders go.
         self.args.topics.replace(self.done.topics.values().cloned());
         for id in gone {
@@ -339,7 +341,8 @@ impl Look {
         let topics: Vec<_> = self.done.topics.values().cloned().collect();
         for topic in topics {
             for partition in &topic.partitions {
-                if !self.done.running.contains_key(&partition.id()) {
+                let id = partition.id();
+                if is_kept_by(&self.image, self.args.node, id) && !self.done.running.contains_key(&id) {
                     self.start(&topic, partition).await;
                 }
             }
@@ -372,6 +375,11 @@ impl Look {
             Err(error) => self.done.failed.push(format!("partition {label} could not be started: {error}")),
         }
     }
+}
+
+/// Whether a node is one of those that keep the partition.
+fn is_kept_by(image: &MetadataImage, node: NodeId, id: PartitionId) -> bool {
+    image.partition(id).is_some_and(|partition| partition.replicas.contains(&node))
 }
 
 /// A supervisor of its own for each partition, with the replica and its scrubber under it.

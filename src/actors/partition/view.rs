@@ -31,6 +31,8 @@ pub struct Leader {
     pub(super) queue: AppendQueue,
     pub(super) address: Address<LeaderMessage>,
     high_watermark: AtomicI64,
+    /// Where its own term begins in its log.
+    begins: Offset,
 }
 
 impl Leader {
@@ -41,6 +43,7 @@ impl Leader {
         high_watermark: Offset,
     ) -> Self {
         Self {
+            begins: reader.log_end_offset(),
             epoch,
             reader,
             queue: AppendQueue::new(),
@@ -52,6 +55,12 @@ impl Leader {
     /// How far consumers may read.
     pub fn high_watermark(&self) -> Offset {
         Offset::new(self.high_watermark.load(Ordering::Acquire))
+    }
+
+    /// The same for whoever asks for the log's end; `None` while it lies before the leader's own term: what earlier
+    /// leaders acknowledged may go beyond it, and an end that was told must not move back (S5).
+    pub fn settled_high_watermark(&self) -> Option<Offset> {
+        Some(self.high_watermark()).filter(|offset| *offset >= self.begins)
     }
 
     pub(super) fn set_high_watermark(&self, to: Offset) {

@@ -1,6 +1,6 @@
 use std::io::{self, Write};
 
-use super::{check::Reading, replay::Replay, write::Writing};
+use super::{check::Reading, replay::Replay, strike::Struck, write::Writing};
 use crate::cli::progress::{count, rates, size};
 
 /// What the demo found.
@@ -9,10 +9,14 @@ pub(super) struct Report {
     pub(super) seed: u64,
     pub(super) partitions: usize,
     pub(super) records: u64,
+    pub(super) nodes: usize,
+    pub(super) replicas: i16,
     pub(super) written: Writing,
+    /// Where a node was killed.
+    pub(super) struck: Option<Struck>,
     pub(super) read: Reading,
     pub(super) replayed: Replay,
-    /// The node's resident memory at the end, in bytes.
+    /// The nodes' resident memory at the end, in bytes.
     pub(super) memory: u64,
 }
 
@@ -42,7 +46,12 @@ impl Report {
         )?;
         let rate = rates("records", written.acknowledged, written.bytes, written.elapsed);
         writeln!(out, "  written       {} in {:.2?}, {rate}", size(written.bytes), written.elapsed)?;
-        writeln!(out, "  acknowledged  {} by the disk", count(written.acknowledged))?;
+        let by = if self.replicas > 1 {
+            format!("the disks of {} replicas of {} nodes", self.replicas, self.nodes)
+        } else {
+            "the disk".to_owned()
+        };
+        writeln!(out, "  acknowledged  {} by {by}", count(written.acknowledged))?;
         let rate = rates("records", read.records, read.bytes, read.elapsed);
         writeln!(
             out,
@@ -53,6 +62,7 @@ impl Report {
         writeln!(out, "  lost          {}", count(self.lost()))?;
         writeln!(out, "  different     {}", count(read.different))?;
         writeln!(out, "  out of order  {}", count(read.out_of_order + written.misplaced))?;
+        self.print_strike(out)?;
         let from = humantime::format_rfc3339_millis(
             std::time::UNIX_EPOCH + std::time::Duration::from_millis(replayed.from.get().unsigned_abs()),
         );
@@ -70,6 +80,15 @@ impl Report {
             writeln!(out, "  first error   {error}")?;
         }
         writeln!(out, "{}", if self.is_right() { "everything matched" } else { "NOT everything matched" })
+    }
+
+    fn print_strike(&self, out: &mut impl Write) -> io::Result<()> {
+        let Some(struck) = self.struck else { return Ok(()) };
+        writeln!(out, "  killed        node {}, back after {:.2?}", struck.node, struck.back_after)?;
+        match self.written.failover {
+            Some(took) => writeln!(out, "  fail-over     {:.0} ms", took.as_secs_f64() * 1e3),
+            None => writeln!(out, "  fail-over     not seen: writing had ended"),
+        }
     }
 
     fn wrongs(&self) -> impl Iterator<Item = (u64, &'static str)> {

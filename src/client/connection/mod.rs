@@ -159,6 +159,12 @@ impl Connection {
         self.queue.is_closed()
     }
 
+    /// Whether an answer has been due for so long without any other having come: the broker may be dead, stopped or
+    /// cut off.
+    pub fn is_silent(&self, within: Duration) -> bool {
+        self.queue.owed_for() >= within
+    }
+
     /// How many more requests would be queued at once.
     pub fn room(&self) -> usize {
         self.room.available_permits()

@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, oneshot},
+    time::{Duration, Instant},
+};
 
 use super::ConnectionError;
 use crate::wire::{
@@ -21,6 +24,7 @@ pub(super) type Answer = Result<Bytes, ConnectionError>;
 struct Waiting {
     correlation_id: i32,
     answer: oneshot::Sender<Answer>,
+    since: Instant,
     _room: OwnedSemaphorePermit,
 }
 
@@ -33,19 +37,28 @@ pub(super) struct Queue {
     pub(super) changed: Notify,
 }
 
-#[derive(Default)]
 struct State {
     next_correlation_id: i32,
     waiting: VecDeque<Waiting>,
     outgoing: VecDeque<Bytes>,
     scratch: BytesMut,
     closed: Option<ConnectionError>,
+    /// When the last answer came.
+    answered_at: Instant,
 }
 
 impl Queue {
     pub(super) fn new(address: String, client_id: &str) -> Arc<Self> {
         let client_id = Str::from(client_id);
-        Arc::new(Self { address, client_id, state: Mutex::default(), changed: Notify::new() })
+        let state = State {
+            next_correlation_id: 0,
+            waiting: VecDeque::new(),
+            outgoing: VecDeque::new(),
+            scratch: BytesMut::new(),
+            closed: None,
+            answered_at: Instant::now(),
+        };
+        Arc::new(Self { address, client_id, state: Mutex::new(state), changed: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -72,7 +85,7 @@ impl Queue {
         state.outgoing.extend(parts.into_iter().filter_map(bytes_of));
         state.next_correlation_id = correlation_id.wrapping_add(1) & i32::MAX;
         if let Some(room) = room {
-            state.waiting.push_back(Waiting { correlation_id, answer, _room: room });
+            state.waiting.push_back(Waiting { correlation_id, answer, since: Instant::now(), _room: room });
         }
         self.changed.notify_one();
         Ok(answered)
@@ -92,6 +105,7 @@ impl Queue {
         if expected != answered || expected < 0 {
             return Err(ConnectionError::OutOfOrder { address: self.address.clone(), expected, answered });
         }
+        state.answered_at = Instant::now();
         if let Some(waiting) = state.waiting.pop_front() {
             // Whoever gave up waiting has no use for the answer.
             let _ = waiting.answer.send(Ok(frame));
@@ -115,6 +129,13 @@ impl Queue {
             let _ = waiting.answer.send(Err(error.clone()));
         }
         self.changed.notify_one();
+    }
+
+    /// How long the broker has owed an answer.
+    pub(super) fn owed_for(&self) -> Duration {
+        let state = self.lock();
+        let since = state.waiting.front().map(|waiting| waiting.since.max(state.answered_at));
+        since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     select,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::sleep,
 };
 
 use super::{
@@ -19,12 +20,18 @@ use super::{
     placement::Returned,
 };
 use crate::{
-    client::{Client, ClientError, OffsetSpec},
+    client::{Client, ClientError, Connection, OffsetSpec, cluster::SILENCE, metadata::Hint},
     model::{NodeId, Offset, PartitionIndex, TopicId},
     record::{BatchError, batches, crc_is_right},
     wire::{
         ApiKey, ErrorCode, Str,
-        api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData},
+        api::{
+            fetch::{
+                FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse,
+                PartitionData,
+            },
+            produce::LeaderIdAndEpoch,
+        },
     },
 };
 
@@ -58,6 +65,8 @@ enum After {
     Keep(Placed),
     /// Its leader is to be found again.
     Return(Placed),
+    /// Its leader has been named.
+    Moved(Placed),
     /// It is read no further.
     Drop,
 }
@@ -98,7 +107,32 @@ impl Fetcher {
         let within = self.client.config().request_timeout + self.config.max_wait;
         let pending = connection.start(&self.request(), cap, within).await?;
         let version = pending.version();
-        Ok((pending.answer().await?, version))
+        let answer = pending.answer();
+        tokio::pin!(answer);
+        loop {
+            select! {
+                answer = &mut answer => return Ok((answer?, version)),
+                () = sleep(self.config.max_wait + SILENCE) => self.ask_others(&connection).await,
+            }
+        }
+    }
+
+    /// The broker owes its answer: it may be stopped or cut off. Where others say that it leads nothing of this any
+    /// more it is given up.
+    async fn ask_others(&self, connection: &Connection) {
+        let seen = self.client.metadata().generation;
+        if let Err(error) = self.client.refresh(seen).await {
+            tracing::debug!(node = %self.node, %error, "silent, and metadata cannot be had");
+            return;
+        }
+        let metadata = self.client.metadata();
+        let leads = |placed: &Placed| {
+            let leader = metadata.leader(&placed.assigned.topic, placed.assigned.partition);
+            leader.is_none_or(|leader| leader.node == self.node)
+        };
+        if !self.partitions.iter().any(leads) {
+            connection.close();
+        }
     }
 
     fn request(&self) -> FetchRequest {
@@ -152,6 +186,7 @@ impl Fetcher {
             let error = ClientError::refused(ApiKey::Fetch, response.error_code, None);
             return self.on_failure(&error);
         }
+        self.learn(&response, version);
         let mut answers = by_partition(response, version);
         let mut kept = Vec::with_capacity(self.partitions.len());
         for placed in std::mem::take(&mut self.partitions) {
@@ -166,6 +201,7 @@ impl Fetcher {
             };
             match after {
                 After::Keep(placed) => kept.push(placed),
+                After::Moved(placed) => self.returned.send(placed.unplace()).map_err(|_| Gone)?,
                 After::Return(mut placed) => {
                     placed.assigned.failures += 1;
                     self.returned.send(placed.unplace()).map_err(|_| Gone)?;
@@ -181,6 +217,31 @@ impl Fetcher {
         Ok(())
     }
 
+    /// Leaders that refusals name are known when the partitions are placed again.
+    fn learn(&self, response: &FetchResponse, version: i16) {
+        if response.node_endpoints.is_empty() {
+            return;
+        }
+        let by_id = version > LAST_BY_NAME;
+        let hint = |placed: &Placed| {
+            let same = |topic: &&FetchableTopicResponse| {
+                if by_id {
+                    topic.topic_id == placed.leader.topic_id
+                } else {
+                    topic.topic == *placed.assigned.topic.as_str()
+                }
+            };
+            let topic = response.responses.iter().find(same)?;
+            let partition = placed.assigned.partition;
+            let answer = topic.partitions.iter().find(|answer| answer.partition_index == partition)?;
+            let leader = answer.current_leader.clone();
+            let topic = placed.assigned.topic.clone();
+            (leader != LeaderIdAndEpoch::default()).then_some(Hint { topic, partition, leader })
+        };
+        let hints: Vec<_> = self.partitions.iter().filter_map(hint).collect();
+        self.client.learn(&hints, &response.node_endpoints);
+    }
+
     async fn on_partition(&self, placed: Placed, answer: PartitionData) -> Result<After, Gone> {
         let code = answer.error_code;
         if code.is_none() {
@@ -190,11 +251,18 @@ impl Fetcher {
             return self.on_out_of_range(placed, answer.log_start_offset).await;
         }
         if code.is_retriable() {
-            return Ok(After::Return(placed));
+            return Ok(self.returned(placed));
         }
         let source = ClientError::refused(ApiKey::Fetch, code, None);
         let (topic, partition) = (placed.assigned.topic, placed.assigned.partition);
         self.fail(ConsumeError::Partition { topic, partition, source }).await
+    }
+
+    /// What was just learned of the leader is not asked for again.
+    fn returned(&self, placed: Placed) -> After {
+        let leader = self.client.metadata().leader(&placed.assigned.topic, placed.assigned.partition);
+        let moved = leader.is_some_and(|leader| leader.epoch > placed.leader.epoch);
+        if moved { After::Moved(placed) } else { After::Return(placed) }
     }
 
     async fn on_out_of_range(&self, mut placed: Placed, log_start: Offset) -> Result<After, Gone> {

@@ -9,12 +9,13 @@ use super::{
     queue::{Attempt, PartitionQueue},
 };
 use crate::{
-    client::ConnectionError,
+    client::{ConnectionError, metadata::Hint},
     model::{PartitionIndex, TimestampMs, TopicId, TopicName},
     wire::{
         ErrorCode, Str,
         api::produce::{
-            PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
+            LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+            ProduceResponse, TopicProduceData,
         },
     },
 };
@@ -84,6 +85,17 @@ impl Request {
 fn topic_data(item: &Item) -> TopicProduceData {
     let name = Str::from(item.queue.topic.as_str());
     TopicProduceData { name, topic_id: item.topic_id, partition_data: Vec::new() }
+}
+
+/// The leaders that an answer names for batches that it refuses.
+pub(super) fn hints(items: &[Item], response: &ProduceResponse) -> Vec<Hint> {
+    let answers = by_partition(response);
+    let hint = |item: &Item| {
+        let leader = find(&answers, item).map(|answer| answer.current_leader.clone())?;
+        let (topic, partition) = (item.queue.topic.clone(), item.queue.partition);
+        (leader != LeaderIdAndEpoch::default()).then_some(Hint { topic, partition, leader })
+    };
+    items.iter().filter_map(hint).collect()
 }
 
 /// How each batch's try ended, in the order of the items.

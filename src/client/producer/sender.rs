@@ -20,19 +20,21 @@ use super::{
     Acks, Shared,
     batch::pack,
     queue::{Attempt, Identity, Next, Outgoing, PartitionQueue},
-    request::{Item, Request, read_answer},
+    request::{Item, Request, hints, read_answer},
 };
 use crate::{
-    client::{Client, ClientError, ConnectionError, metadata::Leader},
+    client::{Client, ClientError, Connection, ConnectionError, cluster::SILENCE, metadata::Leader},
     model::{NodeId, ProducerEpoch, ProducerId},
     wire::{
-        ApiKey,
+        ApiKey, ErrorCode,
         api::{init_producer_id::InitProducerIdRequest, produce::ProduceResponse},
     },
 };
 
 /// How long nothing is looked at if nothing happens.
 const IDLE: Duration = Duration::from_secs(1);
+/// How often brokers that owe an answer are looked at.
+const LOOK_AT_SILENT: Duration = Duration::from_millis(250);
 
 /// What a task of the sender came back with.
 enum Event {
@@ -48,6 +50,9 @@ pub(super) struct Sender {
     active: Vec<Arc<PartitionQueue>>,
     events: JoinSet<Event>,
     connecting: HashSet<NodeId>,
+    /// Connections that batches were sent on.
+    sent_on: HashMap<NodeId, Arc<Connection>>,
+    look_at_silent: Instant,
     refreshing: bool,
     refresh_wanted: bool,
     refresh_not_before: Instant,
@@ -64,6 +69,8 @@ impl Sender {
             active: Vec::new(),
             events: JoinSet::new(),
             connecting: HashSet::new(),
+            sent_on: HashMap::new(),
+            look_at_silent: Instant::now(),
             refreshing: false,
             refresh_wanted: false,
             refresh_not_before: Instant::now(),
@@ -97,6 +104,7 @@ impl Sender {
     fn pass(&mut self) -> Instant {
         let now = Instant::now();
         let mut wake_at = now + IDLE;
+        self.give_up_silent(now, &mut wake_at);
         self.refresh_if_due(now, &mut wake_at);
         let hurry = self.shared.hurrying.load(Ordering::Acquire) > 0;
         let mut requests: HashMap<NodeId, Request> = HashMap::new();
@@ -110,6 +118,38 @@ impl Sender {
             self.send(node, request);
         }
         wake_at
+    }
+
+    /// A broker that is stopped or cut off answers nothing and refuses nothing. When one has owed an answer for a while
+    /// others are asked who leads; once none of what waits is led by it, its answers are no longer waited for. Batches
+    /// that were on their way to it go to the new leaders, who know those that were written.
+    fn give_up_silent(&mut self, now: Instant, wake_at: &mut Instant) {
+        self.sent_on.retain(|_, connection| !connection.is_closed());
+        if self.sent_on.is_empty() {
+            return;
+        }
+        if now < self.look_at_silent {
+            *wake_at = self.look_at_silent.min(*wake_at);
+            return;
+        }
+        self.look_at_silent = now + LOOK_AT_SILENT;
+        *wake_at = self.look_at_silent.min(*wake_at);
+        let metadata = self.shared.client.metadata();
+        for (node, connection) in &self.sent_on {
+            if !connection.is_silent(SILENCE) {
+                continue;
+            }
+            let leads = |queue: &Arc<PartitionQueue>| {
+                let leader = metadata.leader(&queue.topic, queue.partition);
+                leader.is_none_or(|leader| leader.node == *node)
+            };
+            if self.active.iter().any(leads) {
+                self.refresh_wanted = true;
+            } else {
+                tracing::debug!(%node, "owes answers and leads nothing any more");
+                connection.close();
+            }
+        }
     }
 
     fn refresh_if_due(&mut self, now: Instant, wake_at: &mut Instant) {
@@ -241,6 +281,7 @@ impl Sender {
         }
         match connection.start_now(&message, cap) {
             Ok(pending) => {
+                self.sent_on.insert(node, connection);
                 self.events.spawn(async move { Event::Answered { items, result: pending.answer().await } });
             }
             Err(error) => self.on_answered(items, Err(error)),
@@ -306,8 +347,18 @@ impl Sender {
     }
 
     fn on_answered(&mut self, items: Vec<Item>, result: Result<ProduceResponse, ConnectionError>) {
+        let learned = result.as_ref().is_ok_and(|response| {
+            self.shared.client.learn(&hints(&items, response), &response.node_endpoints)
+        });
         let attempts = read_answer(&items, result);
         for (item, attempt) in items.into_iter().zip(attempts) {
+            let moved = learned && matches!(&attempt, Attempt::Refused { code, .. } if is_of_leader(*code));
+            if moved {
+                // It is known where to go, so there is nothing to wait for.
+                let told = item.queue.on_attempt(item.batch, attempt, |_| Duration::ZERO);
+                self.shared.tell(told);
+                continue;
+            }
             if !matches!(attempt, Attempt::Written { .. }) {
                 tracing::debug!(topic = %item.queue.topic, partition = %item.queue.partition, ?attempt, "batch not written");
                 self.refresh_wanted = true;
@@ -320,6 +371,11 @@ impl Sender {
         let told = queue.on_attempt(batch, attempt, |failures| self.shared.client.backoff(failures));
         self.shared.tell(told);
     }
+}
+
+/// Refusals after which another broker leads.
+fn is_of_leader(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
 }
 
 async fn ask_identity(client: &Client) -> Result<Identity, ClientError> {

@@ -12,11 +12,11 @@ use crate::{
         Client, ClientConfig, ClientError, Producer, ProducerConfig, ProducerRecord,
         producer::{Delivery, ProduceError},
     },
-    model::{Offset, PartitionIndex, TopicName},
+    model::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicName},
     record::{BatchHeader, records},
     wire::{
         ApiKey, ErrorCode,
-        api::produce::{ProduceRequest, ProduceResponse},
+        api::produce::{LeaderIdAndEpoch, NodeEndpoint, ProduceRequest, ProduceResponse},
     },
 };
 
@@ -75,6 +75,55 @@ async fn a_batch_refused_by_a_former_leader_is_written_by_the_one_that_metadata_
     let produced = &world.lock().produced;
     assert!(produced.len() >= 2);
     assert!(produced.iter().all(|batch| *batch == produced[0]), "a retry changed the batch");
+}
+
+#[tokio::test]
+async fn a_leader_that_a_refusal_names_is_followed_although_metadata_does_not_know_it_yet() {
+    let world = World::new(1);
+    // Metadata is behind for as long as the test lasts.
+    world.move_leader(0, 1, 0);
+    let first = world
+        .node(|world, call| {
+            let mut response = (call.api() == ApiKey::Produce)
+                .then(|| refuse(world, &call.decode(), ErrorCode::NotLeaderOrFollower))?;
+            let (node_id, port) = (NodeId::new(1), i32::from(world.lock().ports[1]));
+            for answer in response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses) {
+                answer.current_leader =
+                    LeaderIdAndEpoch { leader_id: node_id, leader_epoch: LeaderEpoch::new(2) };
+            }
+            response.node_endpoints =
+                vec![NodeEndpoint { node_id, host: "127.0.0.1".into(), port, rack: None }];
+            Some(call.answer(&response))
+        })
+        .await;
+    let _second = world.node(|_, _| None).await;
+    let producer = Producer::new(&Client::new(config(&first)), ProducerConfig::default());
+    let written = timeout(PATIENCE, send(&producer, "0").await).await.unwrap().unwrap();
+    assert_eq!(written.offset, Some(Offset::new(0)));
+    assert_eq!(values(&world), numbered(1));
+    assert_eq!(world.lock().produced.len(), 2, "refused once, and then at the right place");
+}
+
+#[tokio::test]
+async fn a_leader_that_falls_silent_is_given_up_once_others_say_that_another_one_leads() {
+    let world = World::new(1);
+    let (_never, released) = oneshot::channel();
+    let mut released = Some(released);
+    let first = world
+        .node(move |world, call| {
+            let silence = (call.api() == ApiKey::Produce).then(|| released.take())??;
+            world.move_leader(0, 1, 1);
+            world.raise_epoch();
+            Some(call.answer(&ProduceResponse::default()).when(silence))
+        })
+        .await;
+    let second = world.node(|_, _| None).await;
+    let mut config = ClientConfig { request_timeout: PATIENCE * 2, ..config(&first) };
+    config.bootstrap.push(second.address());
+    let producer = Producer::new(&Client::new(config), ProducerConfig::default());
+    let written = timeout(PATIENCE, send(&producer, "0").await).await.unwrap().unwrap();
+    assert_eq!(written.offset, Some(Offset::new(0)));
+    assert_eq!(values(&world), numbered(1));
 }
 
 #[tokio::test]

@@ -47,6 +47,8 @@ pub(super) struct Log {
 pub(super) struct State {
     /// Who leads each partition, and whom Metadata names.
     pub(super) leaders: Vec<(NodeId, NodeId)>,
+    /// Of all partitions.
+    epoch: i32,
     pub(super) ports: Vec<u16>,
     pub(super) logs: Vec<Log>,
     /// Batches as they came, before any check.
@@ -63,6 +65,7 @@ impl World {
     pub(super) fn new(partitions: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             leaders: vec![(NodeId::new(0), NodeId::new(0)); partitions],
+            epoch: 1,
             ports: Vec::new(),
             logs: (0..partitions).map(|_| Log::default()).collect(),
             produced: Vec::new(),
@@ -91,6 +94,10 @@ impl World {
 
     pub(super) fn move_leader(&self, partition: usize, leads: i32, told: i32) {
         self.lock().leaders[partition] = (NodeId::new(leads), NodeId::new(told));
+    }
+
+    pub(super) fn raise_epoch(&self) {
+        self.lock().epoch += 1;
     }
 
     pub(super) fn reply(&self, node: NodeId, call: &Call) -> Reply {
@@ -122,7 +129,7 @@ impl State {
         let partition = |(index, (_, told)): (usize, &(NodeId, NodeId))| MetadataResponsePartition {
             partition_index: PartitionIndex::new(index as i32),
             leader_id: *told,
-            leader_epoch: LeaderEpoch::new(1),
+            leader_epoch: LeaderEpoch::new(self.epoch),
             ..MetadataResponsePartition::default()
         };
         MetadataResponse {

@@ -148,6 +148,9 @@ pub struct StorageSettings {
 pub struct GroupSettings {
     /// `groups.offsets-partitions`: partitions of `__consumer_offsets` when it is made; 1 to 10,000, default 16.
     pub offsets_partitions: i32,
+    /// `groups.offsets-replication-factor`: replicas of `__consumer_offsets` when it is made, though never more than
+    /// there are brokers then; 1 to 100, default 3 as in Kafka.
+    pub offsets_replication_factor: i16,
     /// `groups.initial-rebalance-delay`: how long the first member of an empty group waits for others; each that
     /// comes prolongs it, up to the members' rebalance time-out. Default 300 ms (Kafka: 3 s).
     pub initial_rebalance_delay: Duration,
@@ -173,6 +176,7 @@ impl Default for GroupSettings {
     fn default() -> Self {
         Self {
             offsets_partitions: 16,
+            offsets_replication_factor: 3,
             initial_rebalance_delay: Duration::from_millis(300),
             min_session_timeout: Duration::from_secs(6),
             max_session_timeout: Duration::from_mins(30),

@@ -78,6 +78,7 @@ pub(super) struct RawStorage {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct RawGroups {
     pub(super) offsets_partitions: Option<i32>,
+    pub(super) offsets_replication_factor: Option<i16>,
     pub(super) initial_rebalance_delay: Option<Span>,
     pub(super) min_session_timeout: Option<Span>,
     pub(super) max_session_timeout: Option<Span>,

@@ -271,6 +271,14 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
         default: "16",
     },
     Setting {
+        name: "offsets.topic.replication.factor",
+        change: Change::Never("set groups.offsets-replication-factor and start it again"),
+        kind: ConfigKind::Int,
+        doc: "Replicas of __consumer_offsets when it is made, up to the brokers there are then. Setting: groups.offsets-replication-factor.",
+        value: |config| config.groups.offsets_replication_factor.to_string(),
+        default: "3",
+    },
+    Setting {
         name: "queued.max.request.bytes",
         change: Change::Never("set limits.in-flight-bytes and start it again"),
         kind: ConfigKind::Long,

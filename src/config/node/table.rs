@@ -243,6 +243,13 @@ pub const SETTINGS: &[Setting] = &[
         |c| number(c.groups.offsets_partitions),
     ),
     setting(
+        "groups.offsets-replication-factor",
+        "1 to 100",
+        "3",
+        "replicas of __consumer_offsets when it is made, though never more than there are brokers then",
+        |c| number(c.groups.offsets_replication_factor),
+    ),
+    setting(
         "groups.initial-rebalance-delay",
         "duration, also 0",
         "300 ms",

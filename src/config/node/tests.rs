@@ -324,6 +324,7 @@ fn every_listed_setting_is_one_that_the_raw_form_takes() {
             | "limits.connections-per-address"
             | "limits.partitions"
             | "groups.offsets-partitions"
+            | "groups.offsets-replication-factor"
             | "groups.max-size"
             | "groups.consumer-max-size"
             | "groups.lag-metrics-max" => "5",

@@ -251,9 +251,11 @@ fn groups(given: &Settings, raw: &RawGroups) -> Result<GroupSettings, NodeConfig
         return Err(given.invalid(max_key, problem));
     }
     let partitions = raw.offsets_partitions.unwrap_or(default.offsets_partitions);
+    let replicas = raw.offsets_replication_factor.unwrap_or(default.offsets_replication_factor);
     let metadata = raw.offset_metadata_max_bytes;
     Ok(GroupSettings {
         offsets_partitions: in_range(given, "groups.offsets-partitions", partitions, 1, 10_000)?,
+        offsets_replication_factor: in_range(given, "groups.offsets-replication-factor", replicas, 1, 100)?,
         initial_rebalance_delay: raw
             .initial_rebalance_delay
             .map_or(default.initial_rebalance_delay, |Span(delay)| delay),

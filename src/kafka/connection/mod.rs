@@ -49,8 +49,12 @@ const LEAST_PROGRESS: usize = 16 << 10;
 /// What one connection keeps between its requests.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Where clients of the listener that it came in by are told to find this node.
+    /// The listener that it came in by: brokers are told of by their listeners of this name.
+    pub(crate) listener: Arc<str>,
+    /// Where clients of that listener are told to find this node.
     pub(crate) advertised: Arc<HostPort>,
+    /// Until then no request waits for a leader, since one did so in vain.
+    pub(crate) no_wait_before: Instant,
     /// What the client called itself in its latest request.
     pub(crate) client_id: Str,
     /// Where it comes from, as Kafka writes it: `/127.0.0.1`.
@@ -116,7 +120,9 @@ pub(crate) async fn serve(
     broker: Arc<Broker>,
 ) {
     let session = Session {
+        listener: Arc::clone(&context.listener),
         advertised,
+        no_wait_before: Instant::now(),
         client_id: Str::default(),
         client_host: Str::from(format!("/{}", context.peer.ip())),
         buffer: ReadBuffer::new(),
@@ -268,7 +274,7 @@ impl Connection {
         self.note_activity();
         let request = dispatch::Request::parse(frame.bytes, frame.held)?;
         if request.is_produce() {
-            self.pending.push_back(dispatch::produce(&self.broker, request).await?);
+            self.pending.push_back(dispatch::produce(&self.broker, &mut self.session, request).await?);
             self.has_rung = true;
             return Ok(());
         }
@@ -286,7 +292,7 @@ impl Connection {
         let mut out = BytesMut::new();
         while self.pending.front_mut().is_some_and(PendingProduce::is_finished) {
             if let Some(finished) = self.pending.pop_front() {
-                finished.encode(&self.broker, &mut out)?;
+                finished.encode(&self.broker, &self.session, &mut out)?;
             }
         }
         if out.is_empty() {

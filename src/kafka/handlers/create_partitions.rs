@@ -18,7 +18,7 @@ use super::{at_once, once_each::once_each, readiness, refusals::Refused};
 /// Lets each topic grow on its own.
 pub(crate) async fn handle(
     broker: &Broker,
-    _session: &mut Session,
+    session: &mut Session,
     request: CreatePartitionsRequest,
     _version: i16,
 ) -> CreatePartitionsResponse {
@@ -41,7 +41,7 @@ pub(crate) async fn handle(
             let count = usize::try_from(count).unwrap_or(0);
             if let Some(id) = id {
                 // The partitions are made, whatever comes of this.
-                readiness::until_led(&broker.topics, id, count, deadline).await;
+                readiness::until_led(broker, session, id, count, deadline).await;
             }
         }
         results.push(answer(broker, name, outcome));
@@ -92,21 +92,28 @@ fn check(
     if let (Some(assignments), Some(known)) = (&topic.assignments, image.topic_named(&topic.name)) {
         let added = i64::from(topic.count) - i64::from(known.partition_count());
         if added > 0 {
-            check_assignments(assignments, added, node)?;
+            check_assignments(assignments, added, node, image.brokers().len())?;
         }
     }
     Ok(topic.count)
 }
 
-/// There is one node that a new partition can be on, and it must be told for each of them.
+/// Where there is one node, it must be told for each new partition. Of several the controller chooses: whoever wants to
+/// choose makes the topic with its assignments.
 fn check_assignments(
     assignments: &[CreatePartitionsAssignment],
     added: i64,
     node: NodeId,
+    brokers: usize,
 ) -> Result<(), Refused> {
     let refused = |text: String| Err(Refused::new(ErrorCode::InvalidReplicaAssignment, text));
     if assignments.len() as i64 != added {
         return refused(format!("{added} partitions are added and {} assigned", assignments.len()));
+    }
+    if brokers > 1 {
+        return refused(
+            "where new partitions go is the cluster's to choose: leave assignments out".to_owned(),
+        );
     }
     match assignments.iter().find(|assignment| assignment.broker_ids != [node]) {
         Some(_) => refused(format!("each partition has one replica, which can be on broker {node} only")),
@@ -142,7 +149,7 @@ mod tests {
             broker_ids: nodes.iter().copied().map(NodeId::new).collect(),
         };
         let code = |assignments: &[_]| {
-            check_assignments(assignments, 2, NodeId::new(1)).map_err(|refused| refused.code)
+            check_assignments(assignments, 2, NodeId::new(1), 1).map_err(|refused| refused.code)
         };
         let refused = Err(ErrorCode::InvalidReplicaAssignment);
         assert_eq!(code(&[on(&[1]), on(&[1])]), Ok(()));
@@ -150,5 +157,7 @@ mod tests {
         assert_eq!(code(&[on(&[1]), on(&[2])]), refused);
         assert_eq!(code(&[on(&[1]), on(&[1, 1])]), refused);
         assert_eq!(code(&[on(&[1]), on(&[])]), refused);
+        let of_many = check_assignments(&[on(&[1])], 1, NodeId::new(1), 3);
+        assert_eq!(of_many.map_err(|refused| refused.code), refused);
     }
 }

@@ -26,7 +26,7 @@ const MOST_PARTITIONS: i64 = 10_000;
 /// Makes each topic on its own; what fails of one leaves the others alone.
 pub(crate) async fn handle(
     broker: &Broker,
-    _session: &mut Session,
+    session: &mut Session,
     request: CreateTopicsRequest,
     _version: i16,
 ) -> CreateTopicsResponse {
@@ -41,7 +41,7 @@ pub(crate) async fn handle(
         at_once::each(prepared, |prepared| create(broker.membership.clone(), prepared, validate_only));
     let outcomes: Vec<_> = outcomes.await.into_iter().map(|outcome| outcome.unwrap_or_else(ended)).collect();
     if !validate_only {
-        wait_for_leaders(broker, &outcomes, deadline).await;
+        wait_for_leaders(broker, session, &outcomes, deadline).await;
     }
     let defaults = broker.topic_defaults();
     let results = names.into_iter().zip(outcomes).map(|(name, outcome)| match outcome {
@@ -115,10 +115,15 @@ async fn create(
 }
 
 /// The topics are made, whatever comes of this: who finds a partition without a leader asks again.
-async fn wait_for_leaders(broker: &Broker, outcomes: &[Result<CreatedTopic, Refused>], deadline: Instant) {
+async fn wait_for_leaders(
+    broker: &Broker,
+    session: &Session,
+    outcomes: &[Result<CreatedTopic, Refused>],
+    deadline: Instant,
+) {
     for created in outcomes.iter().flatten() {
         let partitions = usize::try_from(created.partitions).unwrap_or(0);
-        if !readiness::until_led(&broker.topics, created.id, partitions, deadline).await {
+        if !readiness::until_led(broker, session, created.id, partitions, deadline).await {
             tracing::debug!(topic = %created.name, "topic is made and has no leader in time");
         }
     }

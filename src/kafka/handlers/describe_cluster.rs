@@ -1,7 +1,11 @@
-//! `DescribeCluster`: this broker and its cluster's id (KIP-700).
+//! `DescribeCluster`: the brokers and their cluster's id (KIP-700).
 
 use crate::{
-    kafka::{Broker, connection::Session},
+    kafka::{
+        Broker,
+        cluster_view::{ClusterView, Reachable},
+        connection::Session,
+    },
     wire::{
         ApiKey, ErrorCode, Str,
         api::{
@@ -31,26 +35,21 @@ pub(crate) async fn handle(
         broker.meters.refused(ApiKey::DescribeCluster, error_code);
         return refused(&request, error_code);
     }
-    let this = DescribeClusterBroker {
-        broker_id: broker.node_id,
-        host: session.advertised.host.as_str().into(),
-        port: i32::from(session.advertised.port),
-        ..DescribeClusterBroker::default()
-    };
+    let view = ClusterView::of(broker, session);
+    let brokers = view.brokers(request.include_fenced_brokers);
     DescribeClusterResponse {
         endpoint_type: request.endpoint_type,
-        cluster_id: cluster_id(broker).unwrap_or_default(),
-        controller_id: broker.node_id,
-        brokers: vec![this],
+        cluster_id: view.cluster_id().unwrap_or_default(),
+        controller_id: view.controller(),
+        brokers: brokers.into_iter().map(described).collect(),
         cluster_authorized_operations: operations(request.include_cluster_authorized_operations),
         ..DescribeClusterResponse::default()
     }
 }
 
-/// The cluster's id; `None` until it has one.
-pub(super) fn cluster_id(broker: &Broker) -> Option<Str> {
-    let id = broker.membership.image().cluster_id();
-    (!id.is_nil()).then(|| id.to_string().into())
+fn described(broker: Reachable) -> DescribeClusterBroker {
+    let Reachable { node: broker_id, host, port, rack, fenced: is_fenced } = broker;
+    DescribeClusterBroker { broker_id, host, port, rack, is_fenced }
 }
 
 pub(super) fn operations(asked: bool) -> i32 {

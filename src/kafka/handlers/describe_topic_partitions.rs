@@ -1,29 +1,27 @@
 //! `DescribeTopicPartitions`: topics page by page, so that an answer never holds them all (KIP-966).
 //!
 //! A page begins at the cursor and ends after so many partitions; the cursor in the answer is where the
-//! next one begins. One replica is always in sync, so none is ever eligible beside it.
+//! next one begins.
 
 use std::{mem, ops::Range};
 
 use tokio::time::Instant;
 
 use crate::{
-    kafka::{Broker, connection::Session},
+    actors::partition::PartitionHandle,
+    kafka::{Broker, cluster_view::ClusterView, connection::Session},
     model::{PartitionIndex, TopicId, TopicName},
     wire::{
         ApiKey, ErrorCode, Str,
-        api::{
-            describe_topic_partitions::{
-                Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
-                DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
-            },
-            metadata::MetadataResponsePartition,
+        api::describe_topic_partitions::{
+            Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+            DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
         },
     },
 };
 
 use super::{
-    metadata::{self, LEADER_WAIT, TOPIC_OPERATIONS},
+    metadata::{LEADER_WAIT, TOPIC_OPERATIONS},
     readiness,
 };
 
@@ -33,7 +31,7 @@ const MOST_PARTITIONS: usize = 2_000;
 /// Answers one page.
 pub(crate) async fn handle(
     broker: &Broker,
-    _session: &mut Session,
+    session: &mut Session,
     request: DescribeTopicPartitionsRequest,
     _version: i16,
 ) -> DescribeTopicPartitionsResponse {
@@ -47,7 +45,7 @@ pub(crate) async fn handle(
         Page::begin(asked.clone(), request.cursor, true, limit)
     };
     match begun {
-        Ok(page) => answer(broker, page, all).await,
+        Ok(page) => answer(broker, session, page, all).await,
         Err(error_code) => {
             broker.meters.refused(ApiKey::DescribeTopicPartitions, error_code);
             let topics = asked.into_iter().map(|name| refused(name, error_code)).collect();
@@ -104,7 +102,12 @@ impl Page {
     }
 }
 
-async fn answer(broker: &Broker, mut page: Page, all: bool) -> DescribeTopicPartitionsResponse {
+async fn answer(
+    broker: &Broker,
+    session: &Session,
+    mut page: Page,
+    all: bool,
+) -> DescribeTopicPartitionsResponse {
     let leaders_by = Instant::now() + LEADER_WAIT;
     let mut topics = Vec::new();
     for name in mem::take(&mut page.names) {
@@ -122,12 +125,12 @@ async fn answer(broker: &Broker, mut page: Page, all: bool) -> DescribeTopicPart
         let (taken, whole) = page.take(&name, topic.partitions().len());
         let end = taken.end;
         let handles = topic.partitions().get(taken).unwrap_or_default();
-        readiness::led(handles, leaders_by).await;
-        let described = handles.iter().map(|handle| metadata::describe_partition(broker.node_id, handle));
+        readiness::settled(broker, session, handles, leaders_by).await;
+        let view = ClusterView::of(broker, session);
         topics.push(DescribeTopicPartitionsResponseTopic {
             name: Some(name.clone()),
             topic_id: topic.id,
-            partitions: described.map(partition).collect(),
+            partitions: handles.iter().map(|handle| partition(&view, handle)).collect(),
             topic_authorized_operations: TOPIC_OPERATIONS,
             ..DescribeTopicPartitionsResponseTopic::default()
         });
@@ -162,7 +165,8 @@ fn refused(name: Str, error_code: ErrorCode) -> DescribeTopicPartitionsResponseT
     }
 }
 
-fn partition(of: MetadataResponsePartition) -> DescribeTopicPartitionsResponsePartition {
+fn partition(view: &ClusterView, handle: &PartitionHandle) -> DescribeTopicPartitionsResponsePartition {
+    let of = view.partition_of(handle);
     DescribeTopicPartitionsResponsePartition {
         error_code: of.error_code,
         partition_index: of.partition_index,
@@ -170,8 +174,8 @@ fn partition(of: MetadataResponsePartition) -> DescribeTopicPartitionsResponsePa
         leader_epoch: of.leader_epoch,
         replica_nodes: of.replica_nodes,
         isr_nodes: of.isr_nodes,
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
+        eligible_leader_replicas: Some(view.eligible(handle.id())),
+        last_known_elr: Some(view.last_known(handle.id())),
         offline_replicas: of.offline_replicas,
     }
 }

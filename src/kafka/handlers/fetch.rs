@@ -22,7 +22,10 @@ use crate::{
         Broker,
         connection::{Piece, Session},
         errors,
-        handlers::leaders,
+        handlers::{
+            hints::{Hints, SINCE_FETCH},
+            leaders,
+        },
     },
     model::{Offset, PartitionIndex},
     wire::{
@@ -61,11 +64,14 @@ pub(crate) async fn handle(
     let deadline = Instant::now() + wait;
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let wanted = Wanted::resolve(broker, &request, version);
+    for partition in wanted.partitions(&request) {
+        leaders::wait_for(broker, session, partition).await;
+    }
     let waiter = Waiter::default();
     let mut signed_in: Option<Vec<SignedIn>> = None;
     loop {
         session.buffer.clear();
-        let pass = Pass::new(broker, session, &request).read(&wanted).await;
+        let pass = Pass::new(broker, session, &request, version).read(&wanted).await;
         if pass.failed || pass.bytes >= min_bytes || wanted.is_empty() || Instant::now() >= deadline {
             pass.remember_served();
             return pass.into_answer(&request);
@@ -108,6 +114,14 @@ impl Wanted {
         Self { topics: request.topics.iter().map(resolve).collect() }
     }
 
+    /// Those that are asked for, as far as there are such.
+    fn partitions<'a>(&'a self, request: &'a FetchRequest) -> impl Iterator<Item = &'a PartitionHandle> {
+        self.topics.iter().zip(&request.topics).flat_map(|(wanted, asked)| {
+            let topic = wanted.topic.as_deref();
+            asked.partitions.iter().filter_map(move |asked| topic?.partition(asked.partition))
+        })
+    }
+
     fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }
@@ -129,6 +143,7 @@ struct Pass<'a> {
     bytes: usize,
     room: usize,
     failed: bool,
+    hints: Hints,
     /// What of partitions whose failed deliveries are counted goes out: from where, and to where.
     served: Vec<(PartitionHandle, Offset, Offset)>,
 }
@@ -141,12 +156,12 @@ struct Taken {
 }
 
 impl<'a> Pass<'a> {
-    fn new(broker: &'a Broker, session: &'a mut Session, request: &'a FetchRequest) -> Self {
+    fn new(broker: &'a Broker, session: &'a mut Session, request: &'a FetchRequest, version: i16) -> Self {
         let most = usize::try_from(request.max_bytes).unwrap_or(0).min(MOST_BYTES);
         let room = session.make_room(most, &broker.in_flight);
         let answers = Vec::with_capacity(request.topics.len());
-        let (pieces, served) = (Vec::new(), Vec::new());
-        Self { broker, session, request, answers, pieces, bytes: 0, room, failed: false, served }
+        let (pieces, served, hints) = (Vec::new(), Vec::new(), Hints::new(version >= SINCE_FETCH));
+        Self { broker, session, request, answers, pieces, bytes: 0, room, failed: false, hints, served }
     }
 
     fn remember_served(&self) {
@@ -178,7 +193,9 @@ impl<'a> Pass<'a> {
             Err(error_code) => {
                 self.failed = true;
                 self.broker.meters.refused(ApiKey::Fetch, error_code);
-                failed(asked.partition, error_code)
+                let partition = wanted.topic.as_ref().and_then(|topic| topic.partition(asked.partition));
+                let hint = self.hints.for_refusal(self.broker, self.session, partition, error_code);
+                PartitionData { current_leader: hint, ..failed(asked.partition, error_code) }
             }
         }
     }
@@ -310,7 +327,11 @@ impl<'a> Pass<'a> {
             topic_id: asked.topic_id,
             partitions,
         });
-        let response = FetchResponse { responses: responses.collect(), ..FetchResponse::default() };
+        let response = FetchResponse {
+            responses: responses.collect(),
+            node_endpoints: self.hints.endpoints(),
+            ..FetchResponse::default()
+        };
         Fetched { response, pieces: self.pieces }
     }
 }

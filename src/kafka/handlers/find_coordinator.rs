@@ -1,20 +1,23 @@
 //! `FindCoordinator`: who coordinates groups. Nobody coordinates transactions or share groups yet.
 //!
-//! The first question for a group makes the topic that groups are kept in, and waits for its partitions: a client
-//! that is told "not yet" sleeps longer than that. For a transaction the error is final: a client that tried for
+//! A group's coordinator is where the group's partition of `__consumer_offsets` is led. The first question for a group
+//! makes that topic, and waits for its partitions: a client that is told "not yet" sleeps longer than that. For a transaction the error is final: a client that tried for
 //! ever would never tell its user.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, slice, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
     actors::{
-        group_coordinator::OFFSETS_TOPIC,
+        group_coordinator::{OFFSETS_TOPIC, home_of},
         membership::{MembershipError, NewTopic, Refusal},
     },
-    kafka::{Broker, connection::Session},
-    model::NodeId,
+    kafka::{
+        Broker,
+        cluster_view::{ClusterView, NOBODY, Reachable},
+        connection::Session,
+    },
     wire::{
         ApiKey, ErrorCode, Str,
         api::find_coordinator::{
@@ -24,10 +27,17 @@ use crate::{
     },
 };
 
-use super::readiness;
+use super::{metadata::LEADER_WAIT, readiness};
 
 /// How long the topic of the groups may take to be made and led.
 const CREATION_WAIT: Duration = Duration::from_secs(5);
+
+/// Why there is none, in two forms.
+type NotFound = (ErrorCode, &'static str);
+
+const NOT_YET: NotFound = (ErrorCode::CoordinatorNotAvailable, "the topic of the groups is being made");
+const NO_LEADER: NotFound =
+    (ErrorCode::CoordinatorNotAvailable, "nobody leads the partition of the group now");
 
 /// Finds, or says why there is none.
 pub(crate) async fn handle(
@@ -36,29 +46,63 @@ pub(crate) async fn handle(
     request: FindCoordinatorRequest,
     version: i16,
 ) -> FindCoordinatorResponse {
-    let found = match refusal(request.key_type, version) {
-        None => there(broker).await,
+    let refused = refusal(request.key_type, version);
+    // One key in a field of its own up to version 3, a list of them from version 4 on (KIP-699).
+    let keys = if version < 4 { vec![request.key] } else { request.coordinator_keys };
+    let deadline = Instant::now() + CREATION_WAIT;
+    let there = match refused {
+        None => made(broker, session, deadline).await,
         Some(refused) => Err(refused),
     };
-    if let Err((code, _)) = found {
-        broker.meters.refused(ApiKey::FindCoordinator, code);
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        let one = match there {
+            Ok(()) => find(broker, session, &key, deadline).await,
+            Err(refused) => Err(refused),
+        };
+        if let Err((code, _)) = one {
+            broker.meters.refused(ApiKey::FindCoordinator, code);
+        }
+        found.push(told(key, one));
     }
-    let coordinator = match found {
-        Ok(()) => Coordinator {
-            node_id: broker.node_id,
-            host: session.advertised.host.as_str().into(),
-            port: i32::from(session.advertised.port),
-            ..Coordinator::default()
-        },
+    answer(version, found)
+}
+
+/// The node that leads the group's partition. Where that is this one, its coordinator is at work.
+async fn find(
+    broker: &Broker,
+    session: &Session,
+    group: &str,
+    deadline: Instant,
+) -> Result<Reachable, NotFound> {
+    let topic = broker.topics.by_name(OFFSETS_TOPIC).ok_or(NOT_YET)?;
+    let home = home_of(group, topic.partitions().len()).and_then(|index| topic.partition(index));
+    let partition = home.ok_or(NOT_YET)?;
+    readiness::settled(broker, session, slice::from_ref(partition), Instant::now() + LEADER_WAIT).await;
+    let view = ClusterView::of(broker, session);
+    let leader = view.leader_of(partition).ok_or(NO_LEADER)?;
+    if leader.node == broker.node_id {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let index = partition.id().index;
+        broker.groups.until_coordinating(index, left).await.map_err(|_| NO_LEADER)?;
+    }
+    Ok(leader)
+}
+
+fn told(key: Str, found: Result<Reachable, NotFound>) -> Coordinator {
+    match found {
+        Ok(Reachable { node: node_id, host, port, .. }) => {
+            Coordinator { key, node_id, host, port, ..Coordinator::default() }
+        }
         Err((error_code, text)) => Coordinator {
-            node_id: NodeId::new(-1),
+            key,
+            node_id: NOBODY,
             port: -1,
             error_code,
             error_message: Some(Str::from_static(text)),
             ..Coordinator::default()
         },
-    };
-    answer(request, version, &coordinator)
+    }
 }
 
 fn refusal(key_type: i8, version: i16) -> Option<(ErrorCode, &'static str)> {
@@ -72,26 +116,26 @@ fn refusal(key_type: i8, version: i16) -> Option<(ErrorCode, &'static str)> {
     }
 }
 
-/// Sees to it that there are coordinators.
-async fn there(broker: &Broker) -> Result<(), (ErrorCode, &'static str)> {
-    let not_yet = (ErrorCode::CoordinatorNotAvailable, "the topic of the groups is being made");
-    let deadline = Instant::now() + CREATION_WAIT;
-    if broker.topics.by_name(OFFSETS_TOPIC).is_none() {
-        make_topic(broker).await.map_err(|error| {
-            tracing::warn!("{OFFSETS_TOPIC} could not be made: {error}");
-            (ErrorCode::CoordinatorNotAvailable, "the topic of the groups could not be made")
-        })?;
-        let id = broker.membership.image().topic_named(OFFSETS_TOPIC).map(|topic| topic.id);
-        let led = match id {
-            Some(id) => readiness::until_led(&broker.topics, id, 1, deadline).await,
-            None => false,
-        };
-        if !led {
-            return Err(not_yet);
-        }
+/// Sees to it that there is a topic for groups, of which this node knows.
+async fn made(broker: &Broker, session: &Session, deadline: Instant) -> Result<(), NotFound> {
+    if broker.topics.by_name(OFFSETS_TOPIC).is_some() {
+        return Ok(());
     }
-    let left = deadline.saturating_duration_since(Instant::now());
-    broker.groups.until_there(left).await.map_err(|_| not_yet)
+    make_topic(broker).await.map_err(|error| {
+        tracing::warn!("{OFFSETS_TOPIC} could not be made: {error}");
+        (ErrorCode::CoordinatorNotAvailable, "the topic of the groups could not be made")
+    })?;
+    let id = broker.membership.image().topic_named(OFFSETS_TOPIC).map(|topic| topic.id).ok_or(NOT_YET)?;
+    let led = readiness::until_led(broker, session, id, 1, deadline).await;
+    if led { Ok(()) } else { Err(NOT_YET) }
+}
+
+/// As many as there are brokers, up to what is set: with fewer of them groups are to work as well.
+fn replicas(broker: &Broker) -> i16 {
+    let image = broker.membership.image();
+    let live = image.brokers().values().filter(|broker| broker.is_live()).count();
+    let brokers = i16::try_from(live).unwrap_or(i16::MAX);
+    broker.settings.groups.offsets_replication_factor.min(brokers).max(1)
 }
 
 async fn make_topic(broker: &Broker) -> Result<(), MembershipError> {
@@ -102,7 +146,7 @@ async fn make_topic(broker: &Broker) -> Result<(), MembershipError> {
     let new = NewTopic {
         name: OFFSETS_TOPIC.to_owned(),
         partitions: broker.settings.groups.offsets_partitions,
-        replication_factor: -1,
+        replication_factor: replicas(broker),
         assignments: BTreeMap::new(),
         configs,
     };
@@ -112,34 +156,29 @@ async fn make_topic(broker: &Broker) -> Result<(), MembershipError> {
     }
 }
 
-/// One key in its own fields up to version 3, a list of them from version 4 on (KIP-699).
-fn answer(request: FindCoordinatorRequest, version: i16, found: &Coordinator) -> FindCoordinatorResponse {
-    if version < 4 {
-        let found = found.clone();
-        return FindCoordinatorResponse {
-            error_code: found.error_code,
-            error_message: found.error_message,
-            node_id: found.node_id,
-            host: found.host,
-            port: found.port,
-            ..FindCoordinatorResponse::default()
-        };
+fn answer(version: i16, mut found: Vec<Coordinator>) -> FindCoordinatorResponse {
+    if version >= 4 {
+        return FindCoordinatorResponse { coordinators: found, ..FindCoordinatorResponse::default() };
     }
-    let coordinator = |key| Coordinator { key, ..found.clone() };
-    let coordinators = request.coordinator_keys.into_iter().map(coordinator).collect();
-    FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() }
+    let found = found.pop().unwrap_or_default();
+    FindCoordinatorResponse {
+        error_code: found.error_code,
+        error_message: found.error_message,
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
+        ..FindCoordinatorResponse::default()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{answer, refusal};
+    use super::{NO_LEADER, Reachable, answer, refusal, told};
     use crate::{
         model::NodeId,
         wire::{
             ErrorCode,
-            api::find_coordinator::{
-                Coordinator, FindCoordinatorRequest, KEY_TYPE_GROUP, KEY_TYPE_SHARE, KEY_TYPE_TRANSACTION,
-            },
+            api::find_coordinator::{KEY_TYPE_GROUP, KEY_TYPE_SHARE, KEY_TYPE_TRANSACTION},
         },
     };
 
@@ -156,18 +195,20 @@ mod tests {
 
     #[test]
     fn the_answer_has_the_form_of_its_version() {
-        let found =
-            Coordinator { node_id: NodeId::new(3), host: "h".into(), port: 9, ..Coordinator::default() };
-        let request = FindCoordinatorRequest {
-            key: "g".into(),
-            coordinator_keys: vec!["a".into(), "b".into()],
-            ..FindCoordinatorRequest::default()
+        let at = |node, port| Reachable {
+            node: NodeId::new(node),
+            host: "h".into(),
+            port,
+            rack: None,
+            fenced: false,
         };
-        let old = answer(request.clone(), 3, &found);
+        let old = answer(3, vec![told("a".into(), Ok(at(3, 9)))]);
         assert_eq!((old.node_id, old.port, old.coordinators.len()), (NodeId::new(3), 9, 0));
-        let new = answer(request, 4, &found);
+        let found = vec![told("a".into(), Ok(at(3, 9))), told("b".into(), Err(NO_LEADER))];
+        let new = answer(4, found);
         assert_eq!((new.error_code, new.host.as_str()), (ErrorCode::None, ""));
-        let told: Vec<_> = new.coordinators.iter().map(|one| (one.key.as_str(), one.port)).collect();
-        assert_eq!(told, [("a", 9), ("b", 9)]);
+        let told: Vec<_> =
+            new.coordinators.iter().map(|one| (one.key.as_str(), one.port, one.error_code.code())).collect();
+        assert_eq!(told, [("a", 9, 0), ("b", -1, 15)], "each group has a coordinator of its own");
     }
 }

@@ -1,12 +1,20 @@
 //! Who leads a partition, for a client with its own idea of that (KIP-320).
 
-use std::sync::Arc;
+use std::{slice, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::{
     actors::partition::{Leader, PartitionHandle, table::Topic},
+    kafka::{Broker, connection::Session},
     model::{LeaderEpoch, PartitionIndex},
     wire::ErrorCode,
 };
+
+use super::{metadata::LEADER_WAIT, readiness};
+
+/// How soon a connection may wait for a leader again that did not come.
+const VAIN_WAITS_EVERY: Duration = Duration::from_secs(1);
 
 /// One partition of a topic that was looked up.
 pub(crate) fn partition(topic: Option<&Topic>, index: PartitionIndex) -> Result<&PartitionHandle, ErrorCode> {
@@ -18,6 +26,21 @@ pub(crate) fn leader(partition: &PartitionHandle, known: LeaderEpoch) -> Result<
     let leader = partition.leader().ok_or(ErrorCode::NotLeaderOrFollower)?;
     check_epoch(known, leader.epoch)?;
     Ok(leader)
+}
+
+/// Waits for a leader where one is a matter of moments. A client that has just been told of a leader comes before that
+/// leader has opened its log: refused, it would sleep for longer than that takes. One wait that was in vain is enough
+/// for a while, since everything else that the connection sends waits as well.
+pub(crate) async fn wait_for(broker: &Broker, session: &mut Session, partition: &PartitionHandle) {
+    let now = Instant::now();
+    if partition.leader().is_some() || now < session.no_wait_before {
+        return;
+    }
+    let deadline = now + LEADER_WAIT;
+    let is_led = readiness::settled(broker, session, slice::from_ref(partition), deadline).await;
+    if !is_led && Instant::now() >= deadline {
+        session.no_wait_before = Instant::now() + VAIN_WAITS_EVERY;
+    }
 }
 
 fn check_epoch(known: LeaderEpoch, current: LeaderEpoch) -> Result<(), ErrorCode> {

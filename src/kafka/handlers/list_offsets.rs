@@ -139,7 +139,10 @@ fn begin(topic: Option<&Topic>, asked: &ListOffsetsPartition, version: i16) -> R
     let partition = leaders::partition(topic, asked.partition_index)?;
     let leader = leaders::leader(partition, asked.current_leader_epoch)?;
     Ok(State::Done(Ok(match sought {
-        Sought::Latest => Found::end(leader.high_watermark(), leader.epoch),
+        Sought::Latest => {
+            let end = leader.settled_high_watermark().ok_or_else(|| unsettled(version))?;
+            Found::end(end, leader.epoch)
+        }
         Sought::Earliest => {
             let start = leader.reader.log_start_offset();
             Found::end(start, leader.reader.epoch_at(start).unwrap_or(LeaderEpoch::NONE))
@@ -147,6 +150,11 @@ fn begin(topic: Option<&Topic>, asked: &ListOffsetsPartition, version: i16) -> R
         Sought::LatestTiered => Found::NOTHING,
         Sought::MaxTimestamp | Sought::At(_) => return Ok(State::Slow(leader, sought)),
     })))
+}
+
+/// A leader that has just taken office does not know the end yet (S5, KIP-207).
+fn unsettled(version: i16) -> ErrorCode {
+    if version >= 5 { ErrorCode::OffsetNotAvailable } else { ErrorCode::LeaderNotAvailable }
 }
 
 fn look_up(topics: Vec<(Str, Vec<Asked>)>) -> Vec<(Str, Vec<Asked>)> {
@@ -218,7 +226,7 @@ fn response(
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, ListOffsetsPartition, ListOffsetsTopic, Sought, named_twice, response};
+    use super::{Found, ListOffsetsPartition, ListOffsetsTopic, Sought, named_twice, response, unsettled};
     use crate::{
         model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs},
         wire::ErrorCode,
@@ -234,6 +242,12 @@ mod tests {
         assert_eq!((of(-5, 8), of(-5, 9)), (unknown, Ok(Sought::LatestTiered)));
         assert_eq!(of(-6, 10), unknown);
         assert_eq!(of(0, 1), Ok(Sought::At(TimestampMs::new(0))));
+    }
+
+    #[test]
+    fn s05_an_end_that_is_not_known_yet_is_asked_for_again_in_every_version() {
+        assert_eq!((unsettled(4).code(), unsettled(5).code()), (5, 78));
+        assert!(unsettled(4).is_retriable() && unsettled(5).is_retriable());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `Metadata`: brokers, topics, leaders; and topics that are made because somebody asked for them.
 //!
 //! A topic that this request makes is waited for, so that the client can use it with the answer in hand.
-//! A partition without a leader is as a rule in the middle of a restart, so the answer waits a moment
-//! for one: a client that is told "no leader" sleeps longer than that.
+//! A partition without a leader is as a rule in the middle of a restart or of an election, so the answer waits a
+//! moment for one: a client that is told "no leader" sleeps longer than that. Where no replica is left that could
+//! lead, nothing is waited for.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,16 +16,15 @@ use tokio::time::Instant;
 use crate::{
     actors::{
         membership::{MembershipError, NewTopic, Refusal},
-        partition::{PartitionHandle, table::Topic},
+        partition::table::Topic,
     },
-    config::node::HostPort,
-    kafka::{Broker, connection::Session},
-    model::{NodeId, TopicId, TopicName, is_internal},
+    kafka::{Broker, cluster_view::ClusterView, connection::Session},
+    model::{TopicId, TopicName, is_internal},
     wire::{
         ApiKey, ErrorCode, Str,
         api::metadata::{
-            MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
-            MetadataResponsePartition, MetadataResponseTopic, OPERATIONS_NOT_ASKED,
+            MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponsePartition,
+            MetadataResponseTopic, OPERATIONS_NOT_ASKED,
         },
     },
 };
@@ -39,6 +39,8 @@ const CREATION_WAIT: Duration = Duration::from_secs(1);
 const MOST_CREATED: i32 = 10_000;
 /// The first version with topic ids in requests that work, and with names that may be null.
 const TOPIC_IDS: i16 = 12;
+/// The first version whose clients know that a leader may have no listener of their name.
+const LISTENERS_NOT_FOUND: i16 = 6;
 
 /// Bits of what anybody may do to a topic while there is no authorisation, as Kafka tells them: read,
 /// write, create, delete, alter, describe, describe and alter configs.
@@ -53,6 +55,13 @@ enum Answer {
 }
 
 impl Answer {
+    fn found(&self) -> Option<&Arc<Topic>> {
+        match self {
+            Self::Found(topic) => Some(topic),
+            Self::Refused { .. } => None,
+        }
+    }
+
     fn refused(name: Str, code: ErrorCode) -> Self {
         Self::Refused { name: Some(name), id: TopicId::default(), code }
     }
@@ -81,14 +90,17 @@ pub(crate) async fn handle(
     };
     let operations =
         if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { OPERATIONS_NOT_ASKED };
-    let mut topics = Vec::with_capacity(answers.len());
-    for answer in answers {
-        topics.push(describe(broker, answer, operations, leaders_by).await);
+    for topic in answers.iter().filter_map(Answer::found) {
+        readiness::settled(broker, session, topic.partitions(), leaders_by).await;
     }
+    // One view for the whole answer, so that every leader it names is among its brokers.
+    let view = ClusterView::of(broker, session);
+    let describe = |answer| describe(broker, &view, answer, operations, version);
+    let topics = answers.into_iter().map(describe).collect();
     MetadataResponse {
-        brokers: vec![this_broker(broker, &session.advertised)],
-        cluster_id: describe_cluster::cluster_id(broker),
-        controller_id: broker.node_id,
+        brokers: view.brokers(false).into_iter().map(Into::into).collect(),
+        cluster_id: view.cluster_id(),
+        controller_id: view.controller(),
         topics,
         cluster_authorized_operations: describe_cluster::operations(
             request.include_cluster_authorized_operations,
@@ -216,34 +228,22 @@ async fn create_missing(broker: &Broker, names: &[Str]) -> HashMap<Str, Result<T
     missing.into_iter().zip(created).filter_map(outcome).collect()
 }
 
-fn this_broker(broker: &Broker, advertised: &HostPort) -> MetadataResponseBroker {
-    MetadataResponseBroker {
-        node_id: broker.node_id,
-        host: advertised.host.as_str().into(),
-        port: i32::from(advertised.port),
-        rack: None,
-    }
-}
-
-async fn describe(
+fn describe(
     broker: &Broker,
+    view: &ClusterView,
     answer: Answer,
     operations: i32,
-    leaders_by: Instant,
+    version: i16,
 ) -> MetadataResponseTopic {
     match answer {
-        Answer::Found(topic) => {
-            readiness::led(topic.partitions(), leaders_by).await;
-            let partition = |partition| describe_partition(broker.node_id, partition);
-            MetadataResponseTopic {
-                name: Some(Str::from(&topic.name)),
-                topic_id: topic.id,
-                is_internal: topic.name.is_internal(),
-                partitions: topic.partitions().iter().map(partition).collect(),
-                topic_authorized_operations: operations,
-                ..MetadataResponseTopic::default()
-            }
-        }
+        Answer::Found(topic) => MetadataResponseTopic {
+            name: Some(Str::from(&topic.name)),
+            topic_id: topic.id,
+            is_internal: topic.name.is_internal(),
+            partitions: partitions(view, &topic, version),
+            topic_authorized_operations: operations,
+            ..MetadataResponseTopic::default()
+        },
         Answer::Refused { name, id, code } => {
             broker.meters.refused(ApiKey::Metadata, code);
             MetadataResponseTopic { error_code: code, name, topic_id: id, ..Default::default() }
@@ -251,30 +251,22 @@ async fn describe(
     }
 }
 
-/// Every partition has one replica, and this node has it.
-pub(super) fn describe_partition(node: NodeId, partition: &PartitionHandle) -> MetadataResponsePartition {
-    let mut answer = MetadataResponsePartition {
-        partition_index: partition.id().index,
-        leader_id: node,
-        replica_nodes: vec![node],
-        isr_nodes: vec![node],
-        ..MetadataResponsePartition::default()
+fn partitions(view: &ClusterView, topic: &Topic, version: i16) -> Vec<MetadataResponsePartition> {
+    let of_version = |mut partition: MetadataResponsePartition| {
+        if version < LISTENERS_NOT_FOUND && partition.error_code == ErrorCode::ListenerNotFound {
+            partition.error_code = ErrorCode::LeaderNotAvailable;
+        }
+        partition
     };
-    if let Some(leader) = partition.leader() {
-        answer.leader_epoch = leader.epoch;
-    } else {
-        answer.error_code = ErrorCode::LeaderNotAvailable;
-        answer.leader_id = NodeId::new(-1);
-    }
-    answer
+    let describe = |partition| view.partition_of(partition);
+    topic.partitions().iter().map(describe).map(of_version).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Asked, asked, describe_partition};
+    use super::{Answer, Asked, asked};
     use crate::{
-        actors::partition::PartitionHandle,
-        model::{LeaderEpoch, NodeId, PartitionId, PartitionIndex, TopicId},
+        model::TopicId,
         wire::{ErrorCode, api::metadata::MetadataRequestTopic},
     };
 
@@ -317,16 +309,5 @@ mod tests {
                 panic!("with 42 and a name that is not null, which these versions cannot write")
             };
         }
-    }
-
-    #[test]
-    fn a_partition_without_a_leader_says_so_and_keeps_its_replicas() {
-        let index = PartitionIndex::new(2);
-        let handle = PartitionHandle::new(PartitionId { topic: TopicId::random(), index });
-        let partition = describe_partition(NodeId::new(7), &handle);
-        assert_eq!(partition.error_code, ErrorCode::LeaderNotAvailable);
-        assert_eq!((partition.leader_id.get(), partition.leader_epoch), (-1, LeaderEpoch::NONE));
-        assert_eq!(partition.replica_nodes, [NodeId::new(7)]);
-        assert_eq!(partition.isr_nodes, [NodeId::new(7)]);
     }
 }

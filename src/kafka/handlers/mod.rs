@@ -43,6 +43,7 @@ pub(crate) mod sync_group;
 mod at_once;
 mod config_owner;
 mod groups;
+mod hints;
 mod leaders;
 mod once_each;
 mod readiness;

@@ -4,6 +4,8 @@
 //! copied on its way into the segment. The request's answer waits on the connection while later
 //! requests are already being appended.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use tokio::{
     sync::oneshot,
@@ -12,7 +14,16 @@ use tokio::{
 
 use crate::{
     actors::partition::{Acks, AppendRefusal, AppendReply, Appended, InFlight, table::Topic},
-    kafka::{Broker, connection::Held, dispatch::Refused, errors},
+    kafka::{
+        Broker,
+        connection::{Held, Session},
+        dispatch::Refused,
+        errors,
+        handlers::{
+            hints::{Hints, SINCE_PRODUCE},
+            leaders,
+        },
+    },
     model::{Offset, PartitionIndex, TopicId},
     record::{BatchError, ProduceRules, validate_produced},
     wire::{
@@ -70,6 +81,7 @@ struct PendingPartition {
 struct PendingTopic {
     name: Str,
     id: TopicId,
+    topic: Option<Arc<Topic>>,
     partitions: Vec<PendingPartition>,
 }
 
@@ -87,6 +99,7 @@ pub(crate) struct PendingProduce {
 /// Carries a request out up to where its answer has to be waited for.
 pub(crate) async fn begin(
     broker: &Broker,
+    session: &mut Session,
     request: ProduceRequest,
     version: i16,
     correlation_id: i32,
@@ -109,13 +122,14 @@ pub(crate) async fn begin(
     };
     let held = held.shared();
     for topic in request.topic_data {
-        pending.topics.push(begin_topic(broker, topic, version, acks, held.as_ref()).await);
+        pending.topics.push(begin_topic(broker, session, topic, version, acks, held.as_ref()).await);
     }
     pending
 }
 
 async fn begin_topic(
     broker: &Broker,
+    session: &mut Session,
     data: TopicProduceData,
     version: i16,
     acks: Result<Acks, ErrorCode>,
@@ -129,12 +143,17 @@ async fn begin_topic(
         let begun = match (&topic, acks) {
             (_, Err(code)) => Err(Refusal::Code(code)),
             (None, Ok(_)) => Err(Refusal::Code(unknown)),
-            (Some(topic), Ok(acks)) => begin_partition(broker, topic, index, records, acks, held).await,
+            (Some(topic), Ok(acks)) => {
+                if let Some(partition) = topic.partition(index) {
+                    leaders::wait_for(broker, session, partition).await;
+                }
+                begin_partition(broker, topic, index, records, acks, held).await
+            }
         };
         let state = begun.map_or_else(|refusal| State::Done(Err(refusal)), State::Waiting);
         partitions.push(PendingPartition { index, state });
     }
-    PendingTopic { name: data.name, id: data.topic_id, partitions }
+    PendingTopic { name: data.name, id: data.topic_id, topic, partitions }
 }
 
 async fn begin_partition(
@@ -151,9 +170,12 @@ async fn begin_partition(
     }
     let config = topic.config();
     let required = config.min_in_sync_replicas as usize;
-    // So far every partition has one replica, and it is in sync.
     if acks == Acks::All && required > 1 {
-        return Err(Refusal::Append(AppendRefusal::NotEnoughReplicas { in_sync: 1, required }));
+        let image = broker.membership.image();
+        let in_sync = image.partition(partition.id()).map_or(0, |partition| partition.in_sync.len());
+        if in_sync < required {
+            return Err(Refusal::Append(AppendRefusal::NotEnoughReplicas { in_sync, required }));
+        }
     }
     let batch = records.unwrap_or_default();
     let rules = ProduceRules {
@@ -205,14 +227,22 @@ impl PendingProduce {
     }
 
     /// Appends the answer's frame to `out`, or says that the connection is to be closed.
-    pub(crate) fn encode(self, broker: &Broker, out: &mut BytesMut) -> Result<(), Refused> {
+    pub(crate) fn encode(
+        self,
+        broker: &Broker,
+        session: &Session,
+        out: &mut BytesMut,
+    ) -> Result<(), Refused> {
         let (silent, version, correlation_id) = (self.silent, self.version, self.correlation_id);
         let mut refused = None;
-        let responses = self.topics.into_iter().map(|topic| topic.response(broker, &mut refused)).collect();
+        let mut hints = Hints::new(version >= SINCE_PRODUCE);
+        let respond = |topic: PendingTopic| topic.response(broker, session, &mut hints, &mut refused);
+        let responses = self.topics.into_iter().map(respond).collect();
         if silent {
             return refused.map_or(Ok(()), |code| Err(Refused::Unanswerable(code)));
         }
-        let response = ProduceResponse { responses, ..ProduceResponse::default() };
+        let response =
+            ProduceResponse { responses, node_endpoints: hints.endpoints(), ..ProduceResponse::default() };
         Ok(frame::encode_response(out, version, correlation_id, &response)?)
     }
 
@@ -222,11 +252,19 @@ impl PendingProduce {
 }
 
 impl PendingTopic {
-    fn response(self, broker: &Broker, refused: &mut Option<ErrorCode>) -> TopicProduceResponse {
-        let Self { name, id, partitions } = self;
+    fn response(
+        self,
+        broker: &Broker,
+        session: &Session,
+        hints: &mut Hints,
+        refused: &mut Option<ErrorCode>,
+    ) -> TopicProduceResponse {
+        let Self { name, id, topic, partitions } = self;
         let answer = |partition: PendingPartition| {
-            let response = partition.response();
+            let mut response = partition.response();
             if response.error_code != ErrorCode::None {
+                let handle = topic.as_ref().and_then(|topic| topic.partition(response.index));
+                response.current_leader = hints.for_refusal(broker, session, handle, response.error_code);
                 broker.meters.refused(ApiKey::Produce, response.error_code);
                 *refused = Some(response.error_code);
             }

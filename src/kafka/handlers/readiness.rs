@@ -2,17 +2,25 @@
 //!
 //! The registry answers once a change is durable; this node's replicas follow a moment later. Clients
 //! produce to a topic right after they were told that it was made, so who makes or removes one waits
-//! for the replicas, within a bound.
+//! for the replicas, within a bound. What another node leads is not waited for: the metadata is all that is known
+//! of it here.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 use crate::{
-    actors::partition::{
-        PartitionHandle,
-        table::{Topic, TopicTable},
+    actors::{
+        membership::MetadataImage,
+        partition::{
+            PartitionHandle, Waiter,
+            table::{Topic, TopicTable},
+        },
     },
+    kafka::{Broker, cluster_view::ClusterView, connection::Session},
     model::TopicId,
 };
 
@@ -37,13 +45,14 @@ pub(crate) async fn until_known(
 
 /// Whether the table has the topic, with so many partitions and a leader for each.
 pub(crate) async fn until_led(
-    topics: &TopicTable,
+    broker: &Broker,
+    session: &Session,
     id: TopicId,
     partitions: usize,
     deadline: Instant,
 ) -> bool {
-    match until_known(topics, id, partitions, deadline).await {
-        Some(topic) => led(topic.partitions(), deadline).await,
+    match until_known(&broker.topics, id, partitions, deadline).await {
+        Some(topic) => settled(broker, session, topic.partitions(), deadline).await,
         None => false,
     }
 }
@@ -53,15 +62,48 @@ pub(crate) async fn until_gone(topics: &TopicTable, id: TopicId, deadline: Insta
     until(topics, deadline, || topics.by_id(id).is_none().then_some(())).await.is_some()
 }
 
-/// Waits until each of the partitions has a leader, all of them within one deadline.
-pub(crate) async fn led(partitions: &[PartitionHandle], deadline: Instant) -> bool {
+/// Waits for the leaders of these partitions, all of them within one deadline, where one is a matter of moments;
+/// whether each has one that this client can turn to.
+pub(crate) async fn settled(
+    broker: &Broker,
+    session: &Session,
+    partitions: &[PartitionHandle],
+    deadline: Instant,
+) -> bool {
+    let mut images = broker.membership.watch();
+    let mut view = ClusterView::of(broker, session).at(images.borrow_and_update().clone());
+    let mut all_led = true;
     for partition in partitions {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if partition.leader_within(left).await.is_none() {
-            return false;
+        all_led &= one_settled(&mut view, &mut images, partition, deadline).await;
+    }
+    all_led
+}
+
+async fn one_settled(
+    view: &mut ClusterView,
+    images: &mut watch::Receiver<Arc<MetadataImage>>,
+    partition: &PartitionHandle,
+    deadline: Instant,
+) -> bool {
+    if !view.led_now(partition).is_soon() {
+        return view.led_now(partition).is_led();
+    }
+    let waiter = Waiter::default();
+    let _signed_in = partition.sign_in(&waiter);
+    loop {
+        let led = view.led_now(partition);
+        if !led.is_soon() {
+            return led.is_led();
+        }
+        tokio::select! {
+            () = waiter.notified() => {}
+            changed = images.changed() => match changed {
+                Ok(()) => *view = view.at(images.borrow_and_update().clone()),
+                Err(_) => return false,
+            },
+            () = sleep_until(deadline) => return false,
         }
     }
-    true
 }
 
 /// What `look` finds in the table, looking at once and after each change until the deadline.
@@ -77,14 +119,21 @@ async fn until<T>(topics: &TopicTable, deadline: Instant, look: impl Fn() -> Opt
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, time::Duration};
+    use std::{cell::Cell, sync::Arc, time::Duration};
 
-    use tokio::time::Instant;
+    use tokio::{sync::watch, time::Instant};
 
-    use super::{LONGEST_WAIT, deadline, led, until, until_gone, until_known};
+    use super::{LONGEST_WAIT, deadline, one_settled, until, until_gone, until_known};
     use crate::{
-        actors::partition::{PartitionHandle, table::TopicTable},
-        model::{PartitionId, PartitionIndex, TopicId},
+        actors::{
+            membership::MetadataImage,
+            partition::{PartitionHandle, table::TopicTable},
+        },
+        kafka::cluster_view::{
+            ClusterView,
+            tests::{image, lead, partition_id, view},
+        },
+        model::TopicId,
     };
 
     #[tokio::test(start_paused = true)]
@@ -120,14 +169,53 @@ mod tests {
         assert!(until_known(&topics, id, 1, deadline(10)).await.is_none());
     }
 
+    /// A view and the watch that it follows, of node 1.
+    fn followed(image: MetadataImage) -> (ClusterView, watch::Sender<Arc<MetadataImage>>) {
+        let view = view(image.clone(), 1, "out");
+        (view, watch::Sender::new(Arc::new(image)))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn many_partitions_without_a_leader_cost_one_wait_in_all() {
-        let topic = TopicId::random();
-        let partition =
-            |index| PartitionHandle::new(PartitionId { topic, index: PartitionIndex::new(index) });
-        let partitions: Vec<_> = (0..100).map(partition).collect();
+        let (mut view, images) = followed(image());
+        let partitions: Vec<_> = (0..100).map(|_| PartitionHandle::new(partition_id(0))).collect();
+        let (began, by) = (Instant::now(), deadline(150));
+        for partition in &partitions {
+            assert!(!one_settled(&mut view, &mut images.subscribe(), partition, by).await);
+        }
+        assert_eq!(began.elapsed(), Duration::from_millis(150));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_is_elected_meanwhile_ends_the_wait() {
+        let mut image = image();
+        lead(&mut image, 0, -1, 8);
+        let (mut view, images) = followed(image.clone());
+        let partition = PartitionHandle::new(partition_id(0));
+        let mut watch = images.subscribe();
+        let waiting = one_settled(&mut view, &mut watch, &partition, deadline(1000));
+        let electing = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            lead(&mut image, 0, 2, 9);
+            images.send_replace(Arc::new(image));
+        };
         let began = Instant::now();
-        assert!(!led(&partitions, deadline(150)).await);
-        assert!(began.elapsed() < Duration::from_millis(200));
+        let (led, ()) = tokio::join!(waiting, electing);
+        assert!(led);
+        assert_eq!(began.elapsed(), Duration::from_millis(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_led_elsewhere_or_by_nobody_that_lives_is_not_waited_for() {
+        let (mut view, images) = followed(image());
+        let began = Instant::now();
+        let mut settled = async |index| {
+            let partition = PartitionHandle::new(partition_id(index));
+            one_settled(&mut view, &mut images.subscribe(), &partition, deadline(1000)).await
+        };
+        assert!(settled(1).await, "led by node 2");
+        assert!(!settled(2).await, "led by a node out of reach");
+        assert!(!settled(3).await, "its only replica is gone");
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

@@ -1,6 +1,7 @@
 //! The handlers as a client meets them: over a socket, on a node with real logs in a folder of its own.
 
 mod admin;
+mod cluster;
 mod configs;
 mod offsets;
 mod topics;
@@ -61,7 +62,7 @@ struct Door {
     address: SocketAddr,
     root: SupervisorHandle,
     ended: Ended,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Door {
@@ -70,7 +71,10 @@ impl Door {
     }
 
     async fn open_with(auto_create: bool) -> (Self, Client) {
-        let folder = tempfile::tempdir().unwrap();
+        Self::open_in(tempfile::tempdir().unwrap(), auto_create).await
+    }
+
+    async fn open_in(folder: tempfile::TempDir, auto_create: bool) -> (Self, Client) {
         std::fs::create_dir(folder.path().join(LOGS_DIR)).unwrap();
         let clock = SystemClock::shared();
         let root = SupervisorHandle::new(SupervisorOptions::default());
@@ -89,7 +93,7 @@ impl Door {
         };
         root.add(listener::child_spec("kafka", Placement::here(), options)).await.unwrap();
         let client = Client { stream: TcpStream::connect(address).await.unwrap(), last: 0 };
-        (Self { address, root, ended, _folder: folder }, client)
+        (Self { address, root, ended, folder }, client)
     }
 
     async fn close(self) {
@@ -112,6 +116,7 @@ async fn groups(
     root.add(coordinators.child_spec("coordinators", Placement::here())).await.unwrap();
     let router = RouterArgs {
         supervisor: coordinators,
+        node: NODE,
         groups: groups.clone(),
         topics: topics.clone(),
         membership: membership.clone(),
@@ -265,12 +270,7 @@ impl Client {
 
     /// Produces records with these times to a partition, one batch, on disk when it returns.
     async fn produce(&mut self, topic: &str, index: i32, times: &[i64]) {
-        let mut batch = BatchBuilder::new(1 << 16);
-        for time in times {
-            let timestamp = TimestampMs::new(*time);
-            assert!(batch.append(&NewRecord { timestamp, value: Some(b"v"), ..NewRecord::default() }));
-        }
-        let records = batch.finish(Compression::None, None, Producer::NONE).unwrap();
+        let records = batch(times);
         let data = PartitionProduceData { index: PartitionIndex::new(index), records: Some(records) };
         let topic = TopicProduceData {
             name: topic.into(),
@@ -287,6 +287,16 @@ impl Client {
         let partition = &answer.responses[0].partition_responses[0];
         assert!(partition.error_code.is_none(), "{partition:?}");
     }
+}
+
+/// Records with these times.
+fn batch(times: &[i64]) -> Bytes {
+    let mut batch = BatchBuilder::new(1 << 16);
+    for time in times {
+        let timestamp = TimestampMs::new(*time);
+        assert!(batch.append(&NewRecord { timestamp, value: Some(b"v"), ..NewRecord::default() }));
+    }
+    batch.finish(Compression::None, None, Producer::NONE).unwrap()
 }
 
 fn creatable(name: &str, num_partitions: i32) -> CreatableTopic {

@@ -1,0 +1,180 @@
+//! How long no record is acknowledged when the node that leads is killed, paused or restarted.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::time::Instant;
+
+use super::{
+    faults::{Fault, NODE_TIME, Struck},
+    load::{Acks, Load, verify},
+    report::{Report, Runs},
+    stock::Stock,
+};
+use crate::{
+    cli::{
+        connect::{Output, explain},
+        table,
+    },
+    client::{Admin, Client, ClientConfig, admin::NewTopic},
+    local_cluster::{LocalCluster, this_program},
+    model::{PartitionIndex, TopicName},
+};
+
+/// The most replicas that the topic gets.
+const MOST_REPLICAS: i16 = 3;
+
+#[derive(Args, Clone, Debug)]
+pub(in crate::cli) struct Flags {
+    /// How many nodes to start.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    nodes: u16,
+    /// How often each fault is made; a rolling restart a tenth as often.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// What is done, may be given several times [default: all]
+    #[arg(long, value_enum, value_name = "FAULT")]
+    fault: Vec<Fault>,
+    /// How many partitions are written to; the leader of the first is struck.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100))]
+    partitions: i32,
+    /// How long a client waits for a connection or an answer before it gives them up, with a unit.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    socket_timeout: Duration,
+    /// A program that writes with another client in the place of ours. It is given the bootstrap addresses, the topic
+    /// and the number of partitions; docs/OPERATIONS.md says what it is to do.
+    #[arg(long, value_name = "COMMAND")]
+    stock_client: Option<String>,
+    /// A folder that the nodes' data and logs are kept in [default: a temporary one, which is removed]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Who writes.
+enum Writer {
+    Ours(Load),
+    Stock(Stock),
+}
+
+impl Writer {
+    fn acks(&self) -> Arc<Acks> {
+        match self {
+            Self::Ours(load) => Arc::clone(&load.acks),
+            Self::Stock(stock) => Arc::clone(&stock.acks),
+        }
+    }
+
+    async fn stop(self) -> anyhow::Result<Arc<Acks>> {
+        match self {
+            Self::Ours(load) => load.stop().await,
+            Self::Stock(stock) => stock.stop(),
+        }
+    }
+}
+
+impl Flags {
+    fn faults(&self) -> Vec<(Fault, u32)> {
+        let all = [Fault::Kill, Fault::Pause, Fault::Rolling];
+        let faults = if self.fault.is_empty() { &all[..] } else { &self.fault };
+        let runs = |fault: &Fault| match fault {
+            Fault::Kill | Fault::Pause => (*fault, self.runs),
+            Fault::Rolling => (*fault, self.runs.div_ceil(10)),
+        };
+        faults.iter().map(runs).collect()
+    }
+
+    fn replicas(&self) -> i16 {
+        i16::try_from(self.nodes).unwrap_or(MOST_REPLICAS).min(MOST_REPLICAS)
+    }
+
+    fn client(&self, cluster: &LocalCluster) -> Client {
+        Client::new(ClientConfig {
+            client_id: "polylogue-failover".to_owned(),
+            connect_timeout: self.socket_timeout,
+            request_timeout: self.socket_timeout,
+            ..ClientConfig::new(&cluster.bootstrap())
+        })
+    }
+}
+
+pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
+    let program = this_program().context("cannot find this program")?;
+    let began = Instant::now();
+    let mut cluster = LocalCluster::launch(&program, flags.nodes, |options| match &flags.data_dir {
+        Some(folder) => {
+            let folder = folder.join(format!("node-{}", options.id()));
+            options.folder(&folder)
+        }
+        None => options,
+    })?;
+    cluster.wait_until_ready(NODE_TIME)?;
+    let report = measure(&flags, &mut cluster, began).await?;
+    cluster.stop(NODE_TIME)?;
+    let mut out = io::stdout().lock();
+    match flags.output {
+        Output::Table => report.print(&mut out)?,
+        Output::Json => table::print_json(&mut out, &report.json())?,
+    }
+    if report.is_right() {
+        Ok(())
+    } else {
+        bail!("not everything that was acknowledged is there, once and in order")
+    }
+}
+
+async fn measure(flags: &Flags, cluster: &mut LocalCluster, began: Instant) -> anyhow::Result<Report> {
+    let client = flags.client(cluster);
+    let topic = create_topic(flags, &client).await?;
+    let writer = match &flags.stock_client {
+        Some(command) => {
+            Writer::Stock(Stock::start(command, &cluster.bootstrap(), &topic, flags.partitions)?)
+        }
+        None => Writer::Ours(Load::start(&client, &topic, flags.partitions)),
+    };
+    let acks = writer.acks();
+    let began_after = acks.gap_after(PartitionIndex::new(0), began, NODE_TIME).await?;
+    cluster.until_in_sync(topic.as_str(), NODE_TIME)?;
+    let mut runs = Vec::new();
+    for (fault, times) in flags.faults() {
+        let mut gaps = Vec::new();
+        for run in 1..=times {
+            let mut struck = Struck { cluster, topic: &topic, acks: &acks };
+            let gap = struck.run(fault).await?;
+            eprintln!("{} {run} of {times}: {:.0} ms", fault.name(), gap.as_secs_f64() * 1e3);
+            gaps.push(gap);
+        }
+        runs.push(Runs { fault, gaps });
+    }
+    let acks = writer.stop().await?;
+    eprintln!("reading {} records back ...", acks.count());
+    let verdict = verify(&client, &topic, flags.partitions, &acks).await?;
+    let state = acks.lock();
+    Ok(Report {
+        client: flags.stock_client.clone().unwrap_or_else(|| "our client".to_owned()),
+        timeouts: flags.socket_timeout,
+        nodes: cluster.nodes.len(),
+        replicas: flags.replicas(),
+        began_after,
+        runs,
+        failed: state.failed,
+        first_failure: state.first_failure.clone(),
+        verdict,
+    })
+}
+
+async fn create_topic(flags: &Flags, client: &Client) -> anyhow::Result<TopicName> {
+    // A folder that is used again has the topics of earlier runs.
+    let name = TopicName::new(&format!("failover-{:08x}", fastrand::u32(..)))?;
+    let topic = NewTopic {
+        name: name.clone(),
+        partitions: Some(flags.partitions),
+        replication_factor: Some(flags.replicas()),
+        configs: Vec::new(),
+    };
+    Admin::new(client).create_topic(&topic).await.map_err(explain)?;
+    Ok(name)
+}
