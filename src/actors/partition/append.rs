@@ -136,6 +136,8 @@ fn refusal_of(error: &AppendError, bytes: usize) -> (AppendRefusal, Option<Strin
         AppendError::Producer(error) => ((*error).into(), None),
         AppendError::TooLarge { max, .. } => (AppendRefusal::LargerThanSegment { bytes, limit: *max }, None),
         AppendError::Malformed => (AppendRefusal::Malformed, None),
+        // A leader's log has the leader's epoch.
+        AppendError::Follows => (AppendRefusal::Poisoned, Some(error.to_string())),
         AppendError::DiskFull => (AppendRefusal::DiskFull, None),
         AppendError::Poisoned(_) | AppendError::Io(_) => (AppendRefusal::Poisoned, Some(error.to_string())),
     }
