@@ -41,6 +41,7 @@ pub(crate) fn of_append(refusal: &AppendRefusal) -> ErrorCode {
             ErrorCode::NotLeaderOrFollower
         }
         AppendRefusal::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+        AppendRefusal::NotEnoughReplicasAfterAppend { .. } => ErrorCode::NotEnoughReplicasAfterAppend,
         AppendRefusal::Producer(error) => match error {
             ProducerError::OutOfOrderSequence { .. } | ProducerError::EpochBeginsLate { .. } => {
                 ErrorCode::OutOfOrderSequenceNumber

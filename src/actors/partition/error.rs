@@ -22,6 +22,15 @@ pub enum AppendRefusal {
         /// `min.insync.replicas`.
         required: usize,
     },
+    /// The batch was appended, and then the in-sync set became smaller than `min.insync.replicas` (S10): it may be
+    /// kept or not.
+    #[error("appended, but {in_sync} replicas are in sync, {required} are required")]
+    NotEnoughReplicasAfterAppend {
+        /// Members of the in-sync set.
+        in_sync: usize,
+        /// `min.insync.replicas`.
+        required: usize,
+    },
     /// The producer's sequence or epoch does not follow what the log has of it.
     #[error(transparent)]
     Producer(#[from] ProducerError),

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use super::{
     BackgroundFlush, LeaderArgs,
     append::{AwayAppends, Outcome, SLOW, Settled, Ticket, append_all},
-    core::{Effect, Input, LeaderCore},
-    error::CommandRefusal,
+    core::{Effect, Input, LeaderCore, TooFewInSync},
+    error::{AppendRefusal, CommandRefusal},
     message::LeaderMessage,
     opening::{Opened, OpeningError},
     options::log_options,
@@ -300,6 +300,12 @@ impl Leading {
                     self.published.leader.set_high_watermark(to);
                     moved = true;
                 }
+                Effect::Refuse(Ticket { reply, .. }, TooFewInSync { in_sync, required }) => {
+                    drop(reply.send(Err(AppendRefusal::NotEnoughReplicasAfterAppend { in_sync, required })));
+                }
+                Effect::Disown(Ticket { reply, .. }) => drop(reply.send(Err(AppendRefusal::OutcomeUnknown))),
+                // Who leads alone has nobody to propose.
+                Effect::ProposeInSync(_) => {}
             }
         }
         // Whoever is woken last runs first on this worker: the consumer, who has the longer way.

@@ -1,4 +1,4 @@
-use super::{Acks, Effect, Input, LeaderCore};
+use super::super::{Acks, Effect, Input, LeaderCore};
 use crate::{config::topic::Durability, model::Offset};
 
 fn at(offset: i64) -> Offset {
