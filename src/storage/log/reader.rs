@@ -2,13 +2,14 @@ use std::{io, sync::Arc};
 
 use super::{
     Poisoned, ReadError,
-    buffer::ReadSpace,
+    buffer::{ReadBuffer, ReadSpace},
     read::{Quick, ReadOutcome, ReadRequest, Verify, read_quick},
     shared::{Ends, Shared},
     slow::read_slow,
 };
 use crate::{
     model::{LeaderEpoch, Offset, PartitionId},
+    record::BatchHeader,
     storage::{
         fs::File,
         leader_epochs::EpochStart,
@@ -99,6 +100,16 @@ impl LogReader {
     /// [`LeaderEpochs::end_offset_for`](crate::storage::leader_epochs::LeaderEpochs::end_offset_for).
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         self.shared.terms().epochs.end_offset_for(epoch, self.shared.log_end())
+    }
+
+    /// Where the batch begins that holds an offset, which is the offset itself at the log's end. Waits for the disk.
+    pub fn batch_base(&self, offset: Offset) -> Result<Offset, ReadError> {
+        let mut head = ReadBuffer::new();
+        let request =
+            ReadRequest { from: offset, max_bytes: 1, verify: Verify::Never, ..ReadRequest::default() };
+        self.read(&request, &mut head)?;
+        let header = BatchHeader::parse(head.as_slice());
+        Ok(header.map_or(offset, |header| header.base_offset.min(offset)))
     }
 
     /// The terms of the log, the oldest first.

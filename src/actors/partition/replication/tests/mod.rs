@@ -1,0 +1,3 @@
+//! Two nodes in one process.
+
+mod frames;
