@@ -37,8 +37,6 @@ const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
 pub(super) enum LeaderFault {
     #[error(transparent)]
     Opening(#[from] OpeningError),
-    #[error("opening brought neither a log nor an error")]
-    Vanished,
     #[error("append failed: {0}")]
     Append(String),
     #[error("flush failed, log is poisoned: {0}")]
@@ -127,17 +125,16 @@ impl Leading {
         me: &Address<LeaderMessage>,
         opened: Opened,
     ) -> Result<Self, LeaderFault> {
+        let Opened { epoch, high_watermark, took, result } = opened;
+        let (log, report) = result?;
         let config = args.config();
-        let (core, (log, report)) = match &opened.result {
-            Ok((log, _)) => (followers::begin_core(args, &config, &opened, log), opened.result?),
-            Err(_) => return Err(opened.result.err().map_or(LeaderFault::Vanished, LeaderFault::Opening)),
-        };
-        if opened.high_watermark.is_none() {
-            report_recovery(args, &report, opened.took);
+        if high_watermark.is_none() {
+            report_recovery(args, &report, took);
         }
-        let leader = Leader::new(opened.epoch, log.reader(), me.clone(), core.high_watermark());
+        let core = followers::begin_core(args, &config, (epoch, high_watermark), &log);
+        let leader = Leader::new(epoch, log.reader(), me.clone(), core.high_watermark());
         let published = args.partition.slot.publish(Arc::new(leader));
-        me.vitals().set_epoch(opened.epoch);
+        me.vitals().set_epoch(epoch);
         me.vitals().set_detail(None);
         let mut this = Self {
             args: args.clone(),
@@ -493,6 +490,7 @@ impl Leading {
         log.set_options(log_options(config));
         self.flush_limits = FlushLimits::new(&self.args, config);
         self.core.step(Input::Durability(config.durability), &mut self.effects);
+        self.set_minimum(config);
         self.after_change();
     }
 

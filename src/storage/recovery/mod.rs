@@ -28,7 +28,7 @@ use super::{
     log::{
         Active, LogOptions, OpenError,
         append::begin_segment,
-        checkpoint::{CHECKPOINT_FILE, Keeper},
+        checkpoint::{CHECKPOINT_FILE, EPOCHS_FILE, Keeper},
         flush::sync_segments,
         shared::{Ends, POISONED_FILE, Shared, mark_poisoned},
     },
@@ -249,7 +249,10 @@ impl<'a> Recovery<'a> {
             self.cut_tail()?;
         }
         // Terms of what was flushed stay, also where it is gone: its offsets are not given out again.
-        self.epochs.truncate_from(self.replay.end.max(self.checkpoint.flushed));
+        if self.epochs.truncate_from(self.replay.end.max(self.checkpoint.flushed)) {
+            // Other terms may write there, and be judged by the file before it is written again.
+            self.epochs.store(&*self.folder.fs, &self.folder.named(EPOCHS_FILE))?;
+        }
         Ok(())
     }
 

@@ -321,7 +321,10 @@ impl Following {
         let leader = self.core.leader().map_or_else(|| "nobody".to_owned(), |node| node.to_string());
         self.me.vitals().set_epoch(self.core.epoch());
         let behind = known.high_watermark;
-        let detail = format!("{doing}, leader {leader}, end {end}, on disk {flushed}, committed {behind}");
+        let start = known.log_start;
+        let detail = format!(
+            "{doing}, leader {leader}, start {start}, end {end}, on disk {flushed}, committed {behind}"
+        );
         self.me.vitals().set_detail(Some(detail));
     }
 }

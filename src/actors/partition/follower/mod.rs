@@ -144,7 +144,10 @@ impl Actor for FollowerReplica {
             (FollowerMessage::Opened(opened), _) => {
                 let incarnation = state.args.incarnations.fetch_add(1, Ordering::AcqRel) + 1;
                 let to = state.me.clone();
-                let arrivals = Arrivals::new(move || drop(to.cast(FollowerMessage::Arrived)));
+                let arrivals = Arrivals::new(move || {
+                    // One that has ended has nothing to do about it.
+                    let _ = to.cast(FollowerMessage::Arrived);
+                });
                 let mut following = Following::begin(&state.args, &state.me, *opened, incarnation, arrivals)?;
                 for message in state.early.drain(..) {
                     following.on_message(message)?;

@@ -11,7 +11,6 @@ use super::{
         core::{
             Carried, Generation, Input, LeaderCore, PartitionState, SetChange, Subscription, Term, Verdict,
         },
-        opening::Opened,
         replication::Report,
     },
     Leading, LogSlot, Ticket,
@@ -19,7 +18,7 @@ use super::{
 use crate::{
     actors::partition::LeaderArgs,
     config::topic::TopicConfig,
-    model::Offset,
+    model::{LeaderEpoch, Offset},
     storage::{leader_epochs::EpochStart, log::Log},
 };
 
@@ -27,7 +26,7 @@ use crate::{
 pub(super) fn begin_core(
     args: &LeaderArgs,
     config: &TopicConfig,
-    opened: &Opened,
+    (epoch, high_watermark): (LeaderEpoch, Option<Offset>),
     log: &Log,
 ) -> LeaderCore<Ticket> {
     let Some(cluster) = &args.cluster else {
@@ -35,14 +34,14 @@ pub(super) fn begin_core(
     };
     let term = Term {
         node: cluster.node,
-        begins: EpochStart { epoch: opened.epoch, start: log.log_end_offset() },
+        begins: EpochStart { epoch, start: log.log_end_offset() },
         durability: config.durability,
         min_in_sync: config.min_in_sync_replicas as usize,
         partition: cluster.state(),
         lag_time_max: cluster.lag_time_max,
         now: args.clock.monotonic(),
     };
-    let known = opened.high_watermark.unwrap_or(Offset::ZERO);
+    let known = high_watermark.unwrap_or(Offset::ZERO);
     LeaderCore::lead(term, &carried(log, known))
 }
 
@@ -75,6 +74,14 @@ impl Leading {
         }
         if self.core.wants_tick() {
             self.maintain_soon();
+        }
+    }
+
+    /// Who leads alone is refused above a minimum of one before anything comes here.
+    pub(super) fn set_minimum(&mut self, config: &TopicConfig) {
+        if self.args.cluster.is_some() {
+            let minimum = config.min_in_sync_replicas as usize;
+            self.core.step(Input::MinInSync(minimum), &mut self.effects);
         }
     }
 

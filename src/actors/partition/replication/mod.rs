@@ -20,7 +20,8 @@ mod tests;
 
 pub use self::{
     arrivals::{Arrival, Arrivals, Data},
-    client::{ConnectError, Connector, Streams},
+    client::{ByteStream, ConnectError, Connecting, Connector, Streams},
+    connection::StreamError,
     server::{Leaders, serve},
 };
 pub(in crate::actors::partition) use self::{

@@ -34,8 +34,17 @@ impl Reports {
     pub(in crate::actors::partition) fn put(&self, report: Report) -> bool {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         match report {
-            Report::Moved(moved) => newest.entry(moved.node).or_default().0 = Some(moved),
-            Report::Silent(node, session) => newest.entry(node).or_default().1 = Some(session),
+            // One of an earlier subscription may come late, from a stream that ends.
+            Report::Moved(moved) => {
+                let known = &mut newest.entry(moved.node).or_default().0;
+                if known.is_none_or(|known| known.session <= moved.session) {
+                    *known = Some(moved);
+                }
+            }
+            Report::Silent(node, session) => {
+                let known = &mut newest.entry(node).or_default().1;
+                *known = (*known).max(Some(session));
+            }
         }
         drop(newest);
         !self.ringing.swap(true, Ordering::AcqRel)

@@ -1,3 +1,5 @@
 //! Two nodes in one process.
 
 mod frames;
+mod nodes;
+mod stories;
