@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     actors::partition::{
-        Acks,
+        Acks, PartitionHandle,
         core::{Session, Subscription, Verdict},
     },
-    model::{BrokerEpoch, LeaderEpoch, Offset},
+    model::{BrokerEpoch, LeaderEpoch, Offset, PartitionId},
 };
 
 const BATCH: usize = 100_000;
@@ -81,7 +81,7 @@ async fn a_partition_that_takes_nothing_gets_a_window_full_and_the_others_go_on(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_speaks_no_sense_loses_its_stream_and_nothing_else() {
-    let nobody: Arc<dyn Leaders> = Arc::new(|_| None);
+    let nobody: Arc<dyn Leaders> = Arc::new(|_: PartitionId| None::<PartitionHandle>);
     let said = [
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
         [&PREAMBLE[..], &[0, 0, 0, 0]].concat(),

@@ -251,7 +251,7 @@ impl World {
     /// Where others find these leaders.
     pub(super) fn show(&self, node: NodeId, leaders: Vec<PartitionHandle>) {
         let found: HashMap<_, _> = leaders.into_iter().map(|leader| (leader.id(), leader)).collect();
-        let leaders: Arc<dyn Leaders> = Arc::new(move |id| found.get(&id).cloned());
+        let leaders: Arc<dyn Leaders> = Arc::new(move |id: PartitionId| found.get(&id).cloned());
         self.wires.nodes.lock().unwrap().insert(node, leaders);
     }
 
