@@ -89,7 +89,8 @@ async fn a_follower_that_is_killed_under_load_goes_on_where_its_log_ends() {
         }
         answers.remove(0).await.unwrap().unwrap();
         follower.kill().await;
-        assert_eq!(leader.reader().log_end_offset(), Offset::new(80 * (round + 1)));
+        let end = Offset::new(80 * (round + 1));
+        until("all appends", || leader.reader().log_end_offset() == end).await;
     }
     let follower = world.follow((FOLLOWER, 0), (LEADER, 1), &streams, None).await;
     leader.acknowledged(records(1, 1), Acks::All).await;
