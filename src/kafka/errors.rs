@@ -59,7 +59,7 @@ pub(crate) fn of_append(refusal: &AppendRefusal) -> ErrorCode {
 pub(crate) fn of_read(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        ReadError::Closed => ErrorCode::NotLeaderOrFollower,
+        ReadError::Closed | ReadError::Truncated => ErrorCode::NotLeaderOrFollower,
         ReadError::Poisoned(_) | ReadError::Io(_) | ReadError::Records(_) => ErrorCode::KafkaStorageError,
     }
 }

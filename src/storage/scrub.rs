@@ -48,6 +48,7 @@ impl Scrubber {
         if shared.is_closed() {
             return Err(ReadError::Closed);
         }
+        let cuts = shared.cuts();
         let flushed = shared.flushed();
         let segments = shared.segments();
         let (base, position, expected) = self.place.unwrap_or((Offset::new(-1), 0, Offset::ZERO));
@@ -60,7 +61,13 @@ impl Scrubber {
             return Ok(step);
         };
         let start = if segment.base() == base { (position, expected) } else { (0, segment.base()) };
-        match self.check(segment, start, budget, &mut step) {
+        let checked = self.check(segment, start, budget, &mut step);
+        if shared.was_cut_since(cuts) {
+            // A truncation has cut what was looked at: what seems to be damage there is none.
+            self.place = None;
+            return Ok(ScrubStep { bytes: step.bytes, ..ScrubStep::default() });
+        }
+        match checked {
             Ok(Some((position, expected))) => self.place = Some((segment.base(), position, expected)),
             Ok(None) => {
                 let behind = segment.base().plus(1);

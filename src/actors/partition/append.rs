@@ -10,7 +10,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{
-    core::Acks,
+    core::{Acks, TooFewInSync},
     error::AppendRefusal,
     queue::{AppendReply, AppendRequest, Appended},
 };
@@ -76,17 +76,24 @@ pub struct AwayAppends {
 }
 
 /// Appends all of `taken` in order. Refusals are answered here; what stands in the log is left in
-/// `outcome` for the core to decide upon.
+/// `outcome` for the core to decide upon. With `too_few` in sync those who ask for all are refused.
 pub(super) fn append_all(
     log: &mut Log,
     taken: &mut VecDeque<AppendRequest>,
     clock: &dyn Clock,
+    too_few: Option<TooFewInSync>,
     outcome: &mut Outcome,
 ) {
     let began = clock.monotonic();
     let now = clock.wall();
     for request in taken.drain(..) {
-        append_one(log, request, now, outcome);
+        match too_few.filter(|_| request.acks == Acks::All) {
+            // Before the append (S10): nothing of it is in the log.
+            Some(TooFewInSync { in_sync, required }) => {
+                let _ = request.reply.send(Err(AppendRefusal::NotEnoughReplicas { in_sync, required }));
+            }
+            None => append_one(log, request, now, outcome),
+        }
     }
     outcome.took = clock.monotonic().saturating_sub(began);
 }
@@ -136,6 +143,8 @@ fn refusal_of(error: &AppendError, bytes: usize) -> (AppendRefusal, Option<Strin
         AppendError::Producer(error) => ((*error).into(), None),
         AppendError::TooLarge { max, .. } => (AppendRefusal::LargerThanSegment { bytes, limit: *max }, None),
         AppendError::Malformed => (AppendRefusal::Malformed, None),
+        // A leader's log has the leader's epoch.
+        AppendError::Follows => (AppendRefusal::Poisoned, Some(error.to_string())),
         AppendError::DiskFull => (AppendRefusal::DiskFull, None),
         AppendError::Poisoned(_) | AppendError::Io(_) => (AppendRefusal::Poisoned, Some(error.to_string())),
     }
@@ -191,12 +200,12 @@ mod tests {
         let former = fences.raise();
         let mut outcome = Outcome::default();
         let (before, _answer) = request(&former);
-        append_all(&mut log, &mut VecDeque::from([before]), &*clock, &mut outcome);
+        append_all(&mut log, &mut VecDeque::from([before]), &*clock, None, &mut outcome);
         assert_eq!(log.reader().log_end_offset(), Offset::new(1));
         let (late, mut refused) = request(&former);
         let successor = fences.raise();
         let (of_successor, _answer) = request(&successor);
-        append_all(&mut log, &mut VecDeque::from([late, of_successor]), &*clock, &mut outcome);
+        append_all(&mut log, &mut VecDeque::from([late, of_successor]), &*clock, None, &mut outcome);
         assert_eq!(refused.try_recv().unwrap(), Err(AppendRefusal::Fenced));
         assert_eq!(log.reader().log_end_offset(), Offset::new(2), "the successor's alone");
     }

@@ -1,5 +1,7 @@
 //! A replica that leads: its log, what the core decided, and the work that is under way on threads.
 
+pub(super) mod followers;
+
 use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
@@ -7,7 +9,7 @@ use tokio::sync::oneshot;
 use super::{
     BackgroundFlush, LeaderArgs,
     append::{AwayAppends, Outcome, SLOW, Settled, Ticket, append_all},
-    core::{Effect, Input, LeaderCore, TooFewInSync},
+    core::{Acks, Effect, Input, LeaderCore, TooFewInSync},
     error::{AppendRefusal, CommandRefusal},
     message::LeaderMessage,
     opening::{Opened, OpeningError},
@@ -123,13 +125,16 @@ impl Leading {
         me: &Address<LeaderMessage>,
         opened: Opened,
     ) -> Result<Self, LeaderFault> {
-        let (log, report) = opened.result?;
+        let Opened { epoch, high_watermark, took, result } = opened;
+        let (log, report) = result?;
         let config = args.config();
-        report_recovery(args, &report, opened.took);
-        let core = LeaderCore::new(config.durability, log.log_end_offset(), log.flushed_end());
-        let leader = Leader::new(opened.epoch, log.reader(), me.clone(), core.high_watermark());
+        if high_watermark.is_none() {
+            report_recovery(args, &report, took);
+        }
+        let core = followers::begin_core(args, &config, (epoch, high_watermark), &log);
+        let leader = Leader::new(epoch, log.reader(), me.clone(), core.high_watermark());
         let published = args.partition.slot.publish(Arc::new(leader));
-        me.vitals().set_epoch(opened.epoch);
+        me.vitals().set_epoch(epoch);
         me.vitals().set_detail(None);
         let mut this = Self {
             args: args.clone(),
@@ -207,6 +212,10 @@ impl Leading {
                 self.on_close_clean(boot, reply);
                 Ok(())
             }
+            LeaderMessage::Cluster(message) => {
+                self.on_cluster(message);
+                Ok(())
+            }
             // Only once per incarnation, and that one is handled before there is a leader.
             LeaderMessage::Opened(_) => Ok(()),
         }
@@ -222,7 +231,8 @@ impl Leading {
             self.append_away();
             return Ok(());
         }
-        append_all(log, &mut self.taken, self.args.clock.as_ref(), &mut self.outcome);
+        let too_few = self.core.admits(Acks::All).err();
+        append_all(log, &mut self.taken, self.args.clock.as_ref(), too_few, &mut self.outcome);
         self.settle()
     }
 
@@ -232,9 +242,10 @@ impl Leading {
         let mut taken = mem::take(&mut self.taken);
         let clock = Arc::clone(&self.args.clock);
         let to = self.me.clone();
+        let too_few = self.core.admits(Acks::All).err();
         self.args.io.spawn_blocking(move || {
             let mut outcome = Outcome::default();
-            append_all(&mut log, &mut taken, clock.as_ref(), &mut outcome);
+            append_all(&mut log, &mut taken, clock.as_ref(), too_few, &mut outcome);
             let _ = to.cast(LeaderMessage::AppendsDone(Box::new(AwayAppends { log, taken, outcome })));
         });
     }
@@ -285,13 +296,15 @@ impl Leading {
     fn after_change(&mut self) {
         if let LogSlot::Here(log) = &self.log {
             self.core.step(Input::LogEnd(log.log_end_offset()), &mut self.effects);
+            // Followers read up to the log's end, consumers up to the high watermark.
+            self.args.partition.slot.bells.ring();
         }
         self.carry_out();
         self.flush_if_due();
     }
 
     fn carry_out(&mut self) {
-        let mut moved = false;
+        let (mut moved, mut proposals) = (false, Vec::new());
         for effect in self.effects.drain(..) {
             match effect {
                 // A producer that is gone needs no answer.
@@ -304,13 +317,15 @@ impl Leading {
                     drop(reply.send(Err(AppendRefusal::NotEnoughReplicasAfterAppend { in_sync, required })));
                 }
                 Effect::Disown(Ticket { reply, .. }) => drop(reply.send(Err(AppendRefusal::OutcomeUnknown))),
-                // Who leads alone has nobody to propose.
-                Effect::ProposeInSync(_) => {}
+                Effect::ProposeInSync(change) => proposals.push(*change),
             }
         }
         // Whoever is woken last runs first on this worker: the consumer, who has the longer way.
         if moved {
             self.args.partition.slot.wake();
+        }
+        for change in proposals {
+            self.propose(change);
         }
     }
 
@@ -382,6 +397,7 @@ impl Leading {
         self.flush_if_due();
         self.checkpoint();
         self.seal();
+        self.tick();
     }
 
     /// Block checksums for segments that are no longer written: what tells rot apart where a batch's own
@@ -474,6 +490,7 @@ impl Leading {
         log.set_options(log_options(config));
         self.flush_limits = FlushLimits::new(&self.args, config);
         self.core.step(Input::Durability(config.durability), &mut self.effects);
+        self.set_minimum(config);
         self.after_change();
     }
 

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use super::{append::AwayAppends, error::CommandRefusal, opening::Opened};
+use super::{append::AwayAppends, cluster::ClusterMessage, error::CommandRefusal, opening::Opened};
 use crate::{
     config::topic::TopicConfig,
     model::{BootId, Offset},
@@ -58,6 +58,8 @@ pub enum LeaderMessage {
         /// Answered at once.
         reply: oneshot::Sender<Vec<ActiveProducer>>,
     },
+    /// Of its followers, and of the partition in the cluster.
+    Cluster(ClusterMessage),
     /// The node on its way down: flush, mark the shutdown as clean, and stop. Answered when it is on
     /// disk; the sender is dropped where it could not be done.
     CloseClean {

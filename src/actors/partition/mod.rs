@@ -11,9 +11,11 @@
 //!   acknowledgement at that moment is told that its outcome is unknown.
 
 mod append;
+mod cluster;
 pub mod core;
 mod error;
 mod fence;
+pub mod follower;
 mod handle;
 mod leading;
 mod message;
@@ -21,6 +23,7 @@ mod opening;
 mod options;
 pub mod partitions;
 mod queue;
+pub mod replication;
 pub mod scrubber;
 mod served;
 pub mod table;
@@ -37,6 +40,7 @@ use tokio::runtime::Handle;
 
 use self::leading::Leading;
 pub use self::{
+    cluster::{Answer, ClusterMessage, HandedOver, InCluster, Inheritance, Proposer},
     core::Acks,
     error::{AppendRefusal, CommandRefusal},
     fence::{Fence, Fences},
@@ -90,6 +94,8 @@ pub struct LeaderArgs {
     pub membership: MembershipHandle,
     /// The topic's configuration, as it is now.
     pub config: Arc<RwLock<Arc<TopicConfig>>>,
+    /// What it has to know where it has followers; `None` where it is alone.
+    pub cluster: Option<InCluster>,
     /// Limits of what a crash may leave to be read again.
     pub background_flush: BackgroundFlush,
     /// What is counted.

@@ -2,13 +2,13 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use super::LeaderArgs;
+use super::{HandedOver, LeaderArgs};
 use crate::{
     actors::membership::MembershipError,
     config::topic::TopicConfig,
-    model::LeaderEpoch,
+    model::{LeaderEpoch, Offset},
     storage::{
-        log::{Log, OpenError},
+        log::{EpochRefused, Log, OpenError},
         partition_folder::{self, FolderError, Prepared},
         recovery::RecoveryReport,
     },
@@ -22,6 +22,8 @@ const FIRST_EPOCH: LeaderEpoch = LeaderEpoch::new(0);
 pub struct Opened {
     /// The epoch that was taken for it, where one was to be had.
     pub epoch: LeaderEpoch,
+    /// How far the log is known to be committed, where it came from another role.
+    pub high_watermark: Option<Offset>,
     /// How long the log's opening took, recovery and all.
     pub took: Duration,
     /// The log and what recovery did to it, or why there is none.
@@ -37,6 +39,9 @@ pub enum OpeningError {
     /// The partition has no folder to work in.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The log that was handed over cannot lead under its epoch.
+    #[error("log cannot be taken over")]
+    TakeOver(#[from] EpochRefused),
     /// The folder's log cannot be opened.
     #[error("log cannot be opened")]
     Log(#[from] OpenError),
@@ -47,10 +52,14 @@ pub enum OpeningError {
 
 /// Takes a leader epoch, which is durable before any byte is written under it (S6), then opens the log.
 pub(super) async fn open(args: LeaderArgs) -> Opened {
+    if let Some((handed, epoch)) = args.cluster.as_ref().and_then(|cluster| cluster.inheritance.take()) {
+        return take_over(handed, epoch);
+    }
     let epoch = match args.membership.open_epoch(args.partition.id()).await {
         Ok(epoch) => epoch,
         Err(error) => {
-            return Opened { epoch: LeaderEpoch::NONE, took: Duration::ZERO, result: Err(error.into()) };
+            let (epoch, result) = (LeaderEpoch::NONE, Err(error.into()));
+            return Opened { epoch, high_watermark: None, took: Duration::ZERO, result };
         }
     };
     let clock = Arc::clone(&args.clock);
@@ -62,7 +71,20 @@ pub(super) async fn open(args: LeaderArgs) -> Opened {
         Ok(opened) => opened,
         Err(join) => Err(OpeningError::Thread(io::Error::other(join))),
     };
-    Opened { epoch, took: clock.monotonic().saturating_sub(began), result }
+    Opened { epoch, high_watermark: None, took: clock.monotonic().saturating_sub(began), result }
+}
+
+/// The log that a follower had open: it leads from its end on, under the epoch that it was elected with.
+fn take_over(handed: HandedOver, epoch: LeaderEpoch) -> Opened {
+    let HandedOver { mut log, high_watermark } = handed;
+    let result = match log.begin_epoch(epoch) {
+        Ok(()) => {
+            let log_end = log.log_end_offset();
+            Ok((*log, RecoveryReport { log_end, ..RecoveryReport::default() }))
+        }
+        Err(refused) => Err(refused.into()),
+    };
+    Opened { epoch, high_watermark: Some(high_watermark), took: Duration::ZERO, result }
 }
 
 fn open_log(

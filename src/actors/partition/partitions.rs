@@ -363,6 +363,7 @@ impl Look {
             io: self.args.io.clone(),
             membership: self.args.membership.clone(),
             config: Arc::clone(&topic.config),
+            cluster: None,
             background_flush: self.args.background_flush,
             metrics: Arc::clone(&self.args.metrics),
             vitals: None,

@@ -11,6 +11,7 @@ use std::sync::{
 use super::{
     message::LeaderMessage,
     queue::AppendQueue,
+    replication::{Bells, Reports},
     served::Served,
     waiters::{SignedIn, Waiter, Waiters},
 };
@@ -30,6 +31,8 @@ pub struct Leader {
     /// The way in for batches.
     pub(super) queue: AppendQueue,
     pub(super) address: Address<LeaderMessage>,
+    /// What its followers report.
+    pub(super) reports: Reports,
     high_watermark: AtomicI64,
     /// Where its own term begins in its log.
     begins: Offset,
@@ -48,6 +51,7 @@ impl Leader {
             reader,
             queue: AppendQueue::new(),
             address,
+            reports: Reports::default(),
             high_watermark: AtomicI64::new(high_watermark.get()),
         }
     }
@@ -75,11 +79,19 @@ pub(super) struct Slot {
     pub(super) served: Served,
     leader: RwLock<Option<Arc<Leader>>>,
     waiters: Arc<Waiters>,
+    /// Those who feed followers.
+    pub(super) bells: Arc<Bells>,
 }
 
 impl Slot {
     pub(super) fn new(id: PartitionId) -> Self {
-        Self { id, served: Served::default(), leader: RwLock::new(None), waiters: Arc::default() }
+        Self {
+            id,
+            served: Served::default(),
+            leader: RwLock::new(None),
+            waiters: Arc::default(),
+            bells: Arc::default(),
+        }
     }
 
     pub(super) fn leader(&self) -> Option<Arc<Leader>> {
@@ -92,6 +104,7 @@ impl Slot {
 
     pub(super) fn wake(&self) {
         self.waiters.wake();
+        self.bells.ring();
     }
 
     /// Shows `leader` to everybody until the answer is dropped.
@@ -109,8 +122,9 @@ pub(super) struct Published {
     pub(super) leader: Arc<Leader>,
 }
 
-impl Drop for Published {
-    fn drop(&mut self) {
+impl Published {
+    /// Shows the leader no more, and closes its queue.
+    pub(super) fn withdraw(&self) {
         let mut shown = self.slot.leader.write().unwrap_or_else(PoisonError::into_inner);
         // A successor may already stand there: a killed actor's state can outlive its restart.
         if shown.as_ref().is_some_and(|other| Arc::ptr_eq(other, &self.leader)) {
@@ -119,5 +133,11 @@ impl Drop for Published {
         drop(shown);
         self.leader.queue.close();
         self.slot.wake();
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.withdraw();
     }
 }

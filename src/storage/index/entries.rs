@@ -155,7 +155,12 @@ impl<E: Entry> Entries<E> {
 
     /// Keeps the first `count`, in memory only: the file is to be written anew.
     pub(crate) fn keep_in_memory(&mut self, count: usize) {
-        let kept: Vec<E> = (0..count.min(self.len())).map_while(|index| self.get(index)).collect();
-        *self = Self { stored: 0, map: None, fresh: kept };
+        *self = self.beginning(count);
+    }
+
+    /// The first `count`, in memory, none on disk.
+    pub(crate) fn beginning(&self, count: usize) -> Self {
+        let kept = (0..count.min(self.len())).map_while(|index| self.get(index)).collect();
+        Self { stored: 0, map: None, fresh: kept }
     }
 }

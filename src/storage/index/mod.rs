@@ -139,6 +139,16 @@ impl SegmentIndex {
         self.offsets.stored() == self.offsets.len() && self.times.stored() == self.times.len()
     }
 
+    /// The entries below `relative`, in memory, to be written anew. The batches from the last of them on are to be
+    /// noted again.
+    pub(crate) fn beginning(&self, relative: u32) -> Self {
+        let offsets = self.offsets.beginning(self.offsets.partition_point(|entry| entry.relative < relative));
+        let times = self.times.beginning(self.times.partition_point(|entry| entry.relative < relative));
+        let last_position = offsets.last().map_or(0, |last| u64::from(last.position));
+        let newest = times.last();
+        Self { offsets, times, last_position, newest }
+    }
+
     /// Forgets the entries at or above `relative`, and then keeps the rest in memory, to be written anew.
     ///
     /// The highest timestamp is then that of the last entry: the batches from the last entry on are to be

@@ -2,7 +2,7 @@ use std::{io, sync::Arc};
 
 use super::{Active, AppendError, Log, Poisoned};
 use crate::{
-    model::{Offset, TimestampMs},
+    model::{LeaderEpoch, Offset, TimestampMs},
     record::{BATCH_HEADER_LEN, BatchHeader, TimestampType, assign, stamp_log_append_time},
     storage::{
         block_checksums::RunningChecksums,
@@ -44,6 +44,9 @@ impl Log {
         if self.shared.is_poisoned() {
             return Err(Poisoned.into());
         }
+        if self.epoch == LeaderEpoch::NONE {
+            return Err(AppendError::Follows);
+        }
         self.check_shape(batch, header)?;
         let mut sequence = sequence_of(header);
         if header.is_idempotent() {
@@ -58,7 +61,8 @@ impl Log {
             TimestampType::CreateTime => header.max_timestamp,
             TimestampType::LogAppendTime => now,
         };
-        if self.is_full_for(batch.len() as u64, header, max_timestamp) {
+        let last = self.shared.log_end().plus(i64::from(header.last_offset_delta));
+        if self.is_full_for(batch.len() as u64, last, max_timestamp) {
             self.roll()?;
         }
         let base = self.shared.log_end();
@@ -86,18 +90,42 @@ impl Log {
 
     /// Whether the active segment cannot take the batch: by size, by time, because its index is full, or
     /// because offset or position would not fit into an entry.
-    fn is_full_for(&self, bytes: u64, header: &BatchHeader, max_timestamp: TimestampMs) -> bool {
-        let segment = &self.active.segment;
-        let size = segment.size();
+    fn is_full_for(&self, bytes: u64, last: Offset, max_timestamp: TimestampMs) -> bool {
+        self.is_full(self.active.segment.size(), 0, bytes, last, max_timestamp)
+    }
+
+    /// The same behind `ahead` bytes of batches that are about to be written.
+    pub(super) fn is_full_behind(&self, ahead: u64, bytes: u64, header: &BatchHeader) -> bool {
+        let size = self.active.segment.size() + ahead;
+        let entries = ahead / self.options.index_interval_bytes.max(1) + 1;
+        let entries = usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(8);
+        self.is_full(
+            size,
+            if ahead == 0 { 0 } else { entries },
+            bytes,
+            header.last_offset(),
+            header.max_timestamp,
+        )
+    }
+
+    fn is_full(
+        &self,
+        size: u64,
+        entries_ahead: usize,
+        bytes: u64,
+        last: Offset,
+        max_timestamp: TimestampMs,
+    ) -> bool {
         if size == 0 {
             return false;
         }
-        let last = self.shared.log_end().plus(i64::from(header.last_offset_delta));
+        let segment = &self.active.segment;
         let age = self.active.first_timestamp.map_or(0, |first| max_timestamp.get().saturating_sub(first));
+        let entries = segment.offset_index_bytes().saturating_add(entries_ahead);
         size + bytes > self.options.segment_bytes.min(u64::from(u32::MAX))
             || last.distance_from(segment.base()) > i64::from(i32::MAX)
             || i128::from(age) > self.options.segment_ms.as_millis().cast_signed()
-            || segment.offset_index_bytes() + 8 > self.options.segment_index_bytes
+            || entries.saturating_add(8) > self.options.segment_index_bytes
     }
 
     fn write(&mut self, batch: &[u8], base: Offset, now: TimestampMs) -> Result<(), AppendError> {
@@ -147,7 +175,7 @@ impl Log {
         AppendError::Io(error)
     }
 
-    fn publish(&mut self, bytes: u64, base: Offset, next: Offset, max_timestamp: TimestampMs) {
+    pub(super) fn publish(&mut self, bytes: u64, base: Offset, next: Offset, max_timestamp: TimestampMs) {
         self.active.first_timestamp.get_or_insert(max_timestamp.get());
         let interval = self.options.index_interval_bytes;
         self.active.segment.note(interval, base, bytes, next, max_timestamp.get());

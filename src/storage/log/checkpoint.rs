@@ -44,6 +44,20 @@ impl Keeper {
         self.written.map_or(Ok(()), |written| self.file.write(&written))
     }
 
+    /// The newest that is on disk.
+    pub(super) const fn written(&self) -> Option<Checkpoint> {
+        self.written
+    }
+
+    /// Writes one that may take back what the last one said, into both slots.
+    pub(super) fn set_back(&mut self, checkpoint: Checkpoint) -> io::Result<()> {
+        for _slot in 0..2 {
+            self.file.write(&checkpoint)?;
+            self.written = Some(checkpoint);
+        }
+        Ok(())
+    }
+
     fn write(&mut self, mut checkpoint: Checkpoint) -> io::Result<()> {
         if let Some(written) = self.written {
             checkpoint.log_start = checkpoint.log_start.max(written.log_start);
@@ -87,6 +101,7 @@ impl Snapshots {
 #[derive(Debug)]
 pub struct CheckpointJob {
     shared: Arc<Shared>,
+    generation: u64,
     keeper: Arc<Mutex<Keeper>>,
     checkpoint: Checkpoint,
     snapshot: Option<Snapshot>,
@@ -94,7 +109,14 @@ pub struct CheckpointJob {
 
 impl CheckpointJob {
     /// Writes. After an error what was written before still counts; recovery then has more to read.
+    /// One that was made before a truncation does nothing: that has written down what holds since.
     pub fn run(self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let Some(_at_work) = shared.at_work(self.generation) else { return Ok(()) };
+        self.store()
+    }
+
+    pub(super) fn store(self) -> io::Result<()> {
         self.write()?;
         match self.snapshot {
             Some(snapshot) => store_snapshot(&self.shared, &snapshot),
@@ -177,7 +199,7 @@ impl Log {
         let log_start = self.shared.log_start();
         let checkpoint = Checkpoint { flushed, segment_base: segment, position: byte, log_start, clean };
         let (shared, keeper) = (Arc::clone(&self.shared), Arc::clone(&self.keeper));
-        CheckpointJob { shared, keeper, checkpoint, snapshot }
+        CheckpointJob { generation: shared.generation(), shared, keeper, checkpoint, snapshot }
     }
 
     /// A checkpoint as of now.

@@ -24,6 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub struct CompactionJob {
     shared: Arc<Shared>,
+    generation: u64,
     /// From the log's start on; all of them sealed, and on disk with everything that belongs to them.
     segments: Vec<Arc<Segment>>,
     options: CompactionOptions,
@@ -55,6 +56,10 @@ pub struct Compacted {
 impl CompactionJob {
     /// Compacts. After an error the log is what it was, or what it was to become.
     pub fn run(self) -> io::Result<Compacted> {
+        let shared = Arc::clone(&self.shared);
+        let Some(_at_work) = shared.at_work(self.generation) else {
+            return Ok(Compacted { cleaned_to: self.cleaned_to, ..Compacted::default() });
+        };
         let segments = self.old_enough()?;
         let (latest, mapped_to) = self.map(&segments)?;
         let mut done = Compacted { cleaned_to: mapped_to, ..Compacted::default() };
@@ -94,7 +99,8 @@ impl CompactionJob {
     }
 
     fn is_over(&self) -> bool {
-        self.shared.is_closed() || self.shared.is_poisoned()
+        let shared = &self.shared;
+        shared.is_closed() || shared.is_poisoned() || shared.generation() != self.generation
     }
 
     /// The segments up to the first that has a record which is too young.
@@ -208,7 +214,7 @@ impl Log {
     /// stores block checksums may run.
     pub fn compaction_pass(&mut self, now: TimestampMs, high_watermark: Offset) -> Option<CompactionJob> {
         let options = self.options.compaction?;
-        if self.is_poisoned() || self.compacting {
+        if self.is_poisoned() || self.compacting.is_some() {
             return None;
         }
         let below = high_watermark.min(self.shared.flushed());
@@ -235,9 +241,11 @@ impl Log {
         if dirty == 0 || !(enough || is_late) {
             return None;
         }
-        self.compacting = true;
+        let generation = self.shared.generation();
+        self.compacting = Some(generation);
         Some(CompactionJob {
             shared: Arc::clone(&self.shared),
+            generation,
             segments,
             options,
             segment_bytes: self.options.segment_bytes.min(u64::from(u32::MAX)),
@@ -251,7 +259,10 @@ impl Log {
 
     /// Takes note of what a pass has done, or that it has failed; whether it has got anywhere.
     pub fn finish_compaction(&mut self, done: Option<&Compacted>) -> bool {
-        self.compacting = false;
+        // What was compacted before a truncation may be gone.
+        if self.compacting.take() != Some(self.shared.generation()) {
+            return false;
+        }
         let reached = done.map_or(self.cleaned_to, |done| done.cleaned_to.max(self.cleaned_to));
         std::mem::replace(&mut self.cleaned_to, reached) < reached
     }

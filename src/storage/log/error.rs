@@ -46,6 +46,9 @@ pub enum AppendError {
     /// The header is not that of the bytes, or its offsets do not count up.
     #[error("batch is not the one its header describes")]
     Malformed,
+    /// The log follows another's: only that leader's batches are appended.
+    #[error("log follows a leader, it has no epoch of its own")]
+    Follows,
     /// The disk is full. The next append tries again at the same place.
     #[error("disk is full")]
     DiskFull,
@@ -79,6 +82,9 @@ pub enum ReadError {
     /// What was asked for may not be on disk, and never will be (S13).
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
+    /// The log was cut while it was read: what was asked for may be gone.
+    #[error("log was truncated while it was read")]
+    Truncated,
     /// The log is closed.
     #[error("log is closed")]
     Closed,

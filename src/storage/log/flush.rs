@@ -47,6 +47,11 @@ impl Unflushed {
         self.segments.push(active.dirty());
     }
 
+    /// The segments that begin at or below `base`.
+    pub(super) fn up_to(&self, base: Offset) -> Vec<Dirty> {
+        self.segments.iter().filter(|(segment, _)| segment.base() <= base).cloned().collect()
+    }
+
     /// Bytes appended since the log was opened.
     pub(super) const fn appended_bytes(&self) -> u64 {
         self.appended_bytes
@@ -64,6 +69,7 @@ pub struct FlushJob {
 /// What a flush covers: taken before it begins (S8).
 #[derive(Clone, Copy, Debug)]
 struct Mark {
+    generation: u64,
     end: Offset,
     position: LogPosition,
     appended_bytes: u64,
@@ -75,6 +81,13 @@ pub struct FlushDone {
     shared: Arc<Shared>,
     mark: Mark,
     result: Result<(), Poisoned>,
+}
+
+impl FlushDone {
+    /// The generation of the log that was flushed (S8).
+    pub const fn generation(&self) -> u64 {
+        self.mark.generation
+    }
 }
 
 impl FlushJob {
@@ -119,6 +132,7 @@ impl Log {
     pub fn begin_flush(&self) -> FlushJob {
         let active = &self.active.segment;
         let mark = Mark {
+            generation: self.shared.generation(),
             end: self.shared.log_end(),
             position: LogPosition { segment: active.base(), byte: active.size() },
             appended_bytes: self.unflushed.appended_bytes,
@@ -127,14 +141,16 @@ impl Log {
     }
 
     /// Takes back a flush that has ended and says up to where the log is on disk. Completions may come in any
-    /// order; one that belongs to another opening says nothing (S8): an opening is a generation, since
-    /// nothing but recovery ever cuts the log.
+    /// order; one that belongs to another opening, or to the time before a truncation, says nothing (S8).
     pub fn finish_flush(&mut self, done: FlushDone) -> Result<Offset, Poisoned> {
         let FlushDone { shared, mark, result } = done;
         if !Arc::ptr_eq(&shared, &self.shared) {
             return Ok(self.shared.flushed());
         }
         result?;
+        if mark.generation != self.shared.generation() {
+            return Ok(self.shared.flushed());
+        }
         if self.shared.is_poisoned() {
             return Err(Poisoned);
         }

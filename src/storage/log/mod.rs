@@ -30,11 +30,13 @@ mod options;
 mod range;
 mod read;
 mod reader;
+mod replicate;
 mod retire;
 mod seal;
 pub(crate) mod shared;
 pub(crate) mod slow;
 mod time;
+mod truncate;
 
 use std::{
     io,
@@ -51,9 +53,11 @@ pub use flush::{FlushDone, FlushJob};
 pub use options::LogOptions;
 pub use read::{ReadOutcome, ReadRequest, Verify};
 pub use reader::{FileRange, LogReader, SegmentInfo};
+pub use replicate::{EpochRefused, ReplicateError, Replicated};
 pub use retire::RetentionJob;
 pub use seal::SealJob;
 pub use time::AtTime;
+pub use truncate::Truncated;
 
 pub use super::segment::{CorruptBatch, CorruptReason, Wait};
 use super::{
@@ -81,8 +85,8 @@ pub struct Log {
     snapshots: checkpoint::Snapshots,
     /// Up to where the newest record of each key is known.
     cleaned_to: Offset,
-    /// Whether a pass of compaction is under way.
-    compacting: bool,
+    /// The generation in which the pass of compaction began that is under way.
+    compacting: Option<u64>,
     lock: Arc<dyn Lock>,
 }
 
@@ -130,9 +134,37 @@ impl Log {
         options: LogOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        let place = recovery::Place { fs, dir, id };
-        let recovered = recovery::recover(&place, epoch, &options, &*clock)?;
+        Self::recover(&recovery::Place { fs, dir, id }, recovery::Opening::Lead(epoch), options, &*clock)
+    }
+
+    /// The same for a log that follows a leader: it takes no term of its own until [`Log::begin_epoch`].
+    ///
+    /// `latest` is the latest term that anybody has led under as far as is known, at least by whoever has appended to
+    /// this log: what claims a later one was hit.
+    #[expect(clippy::needless_pass_by_value, reason = "whoever opens a log shares its clock")]
+    pub fn open_to_follow(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        id: PartitionId,
+        latest: LeaderEpoch,
+        options: LogOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        Self::recover(&recovery::Place { fs, dir, id }, recovery::Opening::Follow(latest), options, &*clock)
+    }
+
+    fn recover(
+        place: &recovery::Place<'_>,
+        opening: recovery::Opening,
+        options: LogOptions,
+        clock: &dyn Clock,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        let recovered = recovery::recover(place, opening, &options, clock)?;
         let report = recovered.report;
+        let epoch = match opening {
+            recovery::Opening::Lead(epoch) => epoch,
+            recovery::Opening::Follow(_) => LeaderEpoch::NONE,
+        };
         let log = Self {
             unflushed: flush::Unflushed::new(&recovered.active, recovered.ends.end),
             snapshots: checkpoint::Snapshots::new(recovered.since_snapshot),
@@ -143,7 +175,7 @@ impl Log {
             active: recovered.active,
             producers: recovered.producers,
             cleaned_to: recovered.cleaned_to,
-            compacting: false,
+            compacting: None,
             lock: recovered.lock.into(),
         };
         Ok((log, report))
@@ -154,7 +186,7 @@ impl Log {
         LogReader { shared: Arc::clone(&self.shared) }
     }
 
-    /// The term in which batches are appended.
+    /// The term in which batches are appended; [`LeaderEpoch::NONE`] of a log that follows a leader.
     pub const fn leader_epoch(&self) -> LeaderEpoch {
         self.epoch
     }
@@ -172,6 +204,16 @@ impl Log {
     /// The end of what is on disk.
     pub fn flushed_end(&self) -> Offset {
         self.shared.flushed()
+    }
+
+    /// How often the log was truncated since it was opened (S8).
+    pub fn generation(&self) -> u64 {
+        self.shared.generation()
+    }
+
+    /// The term of the last batch, or of whoever leads; `None` of a log that has neither.
+    pub fn last_epoch(&self) -> Option<LeaderEpoch> {
+        self.latest_epoch()
     }
 
     /// Whether a write or a sync has failed: the log takes no more (S13).

@@ -2,15 +2,17 @@ use std::{io, sync::Arc};
 
 use super::{
     Poisoned, ReadError,
-    buffer::ReadSpace,
+    buffer::{ReadBuffer, ReadSpace},
     read::{Quick, ReadOutcome, ReadRequest, Verify, read_quick},
     shared::{Ends, Shared},
     slow::read_slow,
 };
 use crate::{
     model::{LeaderEpoch, Offset, PartitionId},
+    record::BatchHeader,
     storage::{
         fs::File,
+        leader_epochs::EpochStart,
         segment::{CorruptBatch, Segment, Wait, is_unreadable},
     },
 };
@@ -100,6 +102,21 @@ impl LogReader {
         self.shared.terms().epochs.end_offset_for(epoch, self.shared.log_end())
     }
 
+    /// Where the batch begins that holds an offset, which is the offset itself at the log's end. Waits for the disk.
+    pub fn batch_base(&self, offset: Offset) -> Result<Offset, ReadError> {
+        let mut head = ReadBuffer::new();
+        let request =
+            ReadRequest { from: offset, max_bytes: 1, verify: Verify::Never, ..ReadRequest::default() };
+        self.read(&request, &mut head)?;
+        let header = BatchHeader::parse(head.as_slice());
+        Ok(header.map_or(offset, |header| header.base_offset.min(offset)))
+    }
+
+    /// The terms of the log, the oldest first.
+    pub fn leader_epochs(&self) -> Vec<EpochStart> {
+        self.shared.terms().epochs.entries().to_vec()
+    }
+
     /// The term that wrote an offset.
     pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
         self.shared.terms().epochs.epoch_at(offset)
@@ -110,6 +127,7 @@ impl LogReader {
     /// A batch that is not what was written is left out, and exactly it. Fewer bytes than asked for come
     /// back at the end of a segment: go on at `next`.
     pub fn read(&self, request: &ReadRequest, out: &mut impl ReadSpace) -> Result<ReadOutcome, ReadError> {
+        let cuts = self.shared.cuts();
         let upto = self.bound(request.from, request.upto)?;
         let mut request = ReadRequest { upto, ..*request };
         let segments = self.shared.segments();
@@ -122,11 +140,16 @@ impl LogReader {
             match self.read_segment(segment, &request, out, &mut skipped) {
                 Ok(Some((read, next))) => (bytes, request.from) = (read, next),
                 Ok(None) => return Ok(ReadOutcome::NeedsDisk),
+                Err(_) if self.shared.was_cut_since(cuts) => return Err(ReadError::Truncated),
                 Err(error) => return Err(self.why(error, &request)),
             }
             if request.from == before {
                 break;
             }
+        }
+        // What was cut under a read looks hit to it. Whole batches were in the log when it began.
+        if !skipped.is_empty() && self.shared.was_cut_since(cuts) {
+            return Err(ReadError::Truncated);
         }
         Ok(ReadOutcome::Read { bytes, next: request.from, skipped })
     }

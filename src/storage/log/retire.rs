@@ -16,6 +16,7 @@ const LOOK_AHEAD: usize = 16;
 #[derive(Debug)]
 pub struct RetentionJob {
     shared: Arc<Shared>,
+    generation: u64,
     /// Producers' state, without which the batches that made it cannot go.
     snapshot: Option<CheckpointJob>,
     checkpoint: Option<CheckpointJob>,
@@ -33,8 +34,11 @@ impl RetentionJob {
     /// Removes. Where the log starts is on disk before the first file goes, and the names are gone from the
     /// folder before any content is (S15): whatever a power cut leaves is either whole or below the start.
     pub fn run(mut self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        // A truncation has removed what was to go here.
+        let Some(_at_work) = shared.at_work(self.generation) else { return Ok(()) };
         if let Some(snapshot) = self.snapshot.take() {
-            snapshot.run()?;
+            snapshot.store()?;
         }
         if !self.doomed.is_empty() {
             self.remove()?;
@@ -64,7 +68,7 @@ impl Log {
     /// expired: then another one is begun first.
     pub fn retention_pass(&mut self, now: TimestampMs, high_watermark: Offset) -> Option<RetentionJob> {
         // A pass of compaction puts others in the place of segments: they expire when it is done.
-        if self.is_poisoned() || self.compacting {
+        if self.is_poisoned() || self.compacting.is_some() {
             return None;
         }
         self.producers.expire(now);
@@ -88,7 +92,7 @@ impl Log {
         }
         let checkpoint = (!doomed.is_empty()).then(|| self.forget(doomed, kept));
         let (shared, doomed) = (Arc::clone(&self.shared), doomed.to_vec());
-        Some(RetentionJob { shared, snapshot, checkpoint, doomed, ask })
+        Some(RetentionJob { generation: shared.generation(), shared, snapshot, checkpoint, doomed, ask })
     }
 
     fn roll_if_expired(&mut self, limits: &Limits) {

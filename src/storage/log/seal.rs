@@ -16,6 +16,7 @@ use crate::storage::{
 #[derive(Debug)]
 pub struct SealJob {
     shared: Arc<Shared>,
+    generation: u64,
     segments: Vec<Arc<Segment>>,
 }
 
@@ -23,6 +24,7 @@ impl SealJob {
     /// Writes them for every segment whose batches are all whole, as far as they have to be read: what is hit
     /// already gets none.
     pub fn run(self) -> io::Result<()> {
+        let Some(_at_work) = self.shared.at_work(self.generation) else { return Ok(()) };
         self.segments.iter().try_for_each(|segment| self.write(segment))
     }
 
@@ -65,6 +67,7 @@ impl Log {
         let next = segments
             .iter()
             .find(|segment| segment.is_sealed() && segment.end() <= flushed && !segment.is_checksummed())?;
-        Some(SealJob { shared: Arc::clone(&self.shared), segments: vec![Arc::clone(next)] })
+        let generation = self.shared.generation();
+        Some(SealJob { shared: Arc::clone(&self.shared), generation, segments: vec![Arc::clone(next)] })
     }
 }

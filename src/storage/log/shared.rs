@@ -2,8 +2,8 @@ use std::{
     collections::VecDeque,
     io,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -45,6 +45,12 @@ pub(crate) struct Shared {
     /// The end of the newest stored state of the producers.
     snapshot_end: AtomicI64,
     state: AtomicU8,
+    /// How often the log was truncated since it was opened (S8).
+    generation: AtomicU64,
+    /// Raised when a truncation begins to change what readers see, and when it has done so.
+    cuts: AtomicU64,
+    /// Held for reading by jobs that change files, for writing by a truncation.
+    upkeep: RwLock<()>,
     /// Held while segments are synced.
     pub(crate) flushing: Mutex<()>,
     terms_unstored: AtomicBool,
@@ -93,6 +99,9 @@ impl Shared {
             flushed: AtomicI64::new(ends.flushed.get()),
             snapshot_end: AtomicI64::new(-1),
             state: AtomicU8::new(OPEN),
+            generation: AtomicU64::new(0),
+            cuts: AtomicU64::new(0),
+            upkeep: RwLock::default(),
             flushing: Mutex::default(),
             terms_unstored: AtomicBool::new(true),
             open_segments: Mutex::default(),
@@ -130,6 +139,24 @@ impl Shared {
         Arc::clone(&self.epochs.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// A term begins at `start`, unless it has begun before. One that is below the newest changes nothing.
+    pub(crate) fn assign_epoch(&self, epoch: LeaderEpoch, start: Offset) {
+        let terms = self.terms();
+        if terms.epochs.latest().is_some_and(|latest| latest.epoch >= epoch) {
+            return;
+        }
+        let mut epochs = terms.epochs.clone();
+        if epochs.assign(epoch, start) == Ok(true) {
+            self.set_epochs(epochs);
+        }
+    }
+
+    /// Other terms from now on, which the file may not hold yet.
+    pub(crate) fn set_epochs(&self, epochs: LeaderEpochs) {
+        *self.epochs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Terms::new(epochs));
+        self.terms_not_stored();
+    }
+
     /// The terms, if the file may not hold them yet; whoever takes them stores them.
     pub(crate) fn take_unstored_terms(&self) -> Option<Arc<Terms>> {
         self.terms_unstored.swap(false, Ordering::AcqRel).then(|| self.terms())
@@ -145,6 +172,14 @@ impl Shared {
 
     pub(crate) fn log_start(&self) -> Offset {
         Offset::new(self.log_start.load(Ordering::Acquire))
+    }
+
+    /// What a truncation leaves: first what is lower, so that never more seems to be there than there is.
+    pub(crate) fn set_ends(&self, ends: Ends) {
+        self.flushed.store(ends.flushed.min(self.flushed()).get(), Ordering::Release);
+        self.log_end.store(ends.end.get(), Ordering::Release);
+        self.log_start.store(ends.start.get(), Ordering::Release);
+        self.flushed.store(ends.flushed.get(), Ordering::Release);
     }
 
     pub(crate) fn raise_log_start(&self, to: Offset) {
@@ -174,6 +209,43 @@ impl Shared {
 
     pub(crate) fn raise_snapshot_end(&self, to: Offset) {
         self.snapshot_end.fetch_max(to.get(), Ordering::AcqRel);
+    }
+
+    pub(crate) fn set_snapshot_end(&self, to: Offset) {
+        self.snapshot_end.store(to.get(), Ordering::Release);
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Lets a job change files that was made in this generation; `None` once the log was truncated after that.
+    pub(crate) fn at_work(&self, generation: u64) -> Option<RwLockReadGuard<'_, ()>> {
+        let guard = self.upkeep.read().unwrap_or_else(PoisonError::into_inner);
+        (generation == self.generation()).then_some(guard)
+    }
+
+    /// Begins the next generation: jobs of those before end, are waited for, and do nothing any more.
+    pub(crate) fn next_generation(&self) -> RwLockWriteGuard<'_, ()> {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.upkeep.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be compared by readers: what they found may be an effect of a truncation unless this is even and has stayed
+    /// the same.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
+    }
+
+    /// Whether a truncation was under way since `cuts` was asked for.
+    pub(crate) fn was_cut_since(&self, cuts: u64) -> bool {
+        !cuts.is_multiple_of(2) || self.cuts() != cuts
+    }
+
+    /// From here on readers see a log that changes under them, until the guard is dropped.
+    pub(crate) fn begin_cut(&self) -> Cutting<'_> {
+        self.cuts.fetch_add(1, Ordering::AcqRel);
+        Cutting(self)
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
@@ -228,5 +300,14 @@ impl Shared {
     /// Segments that have left the log are no longer kept open.
     pub(crate) fn forget_open(&self, gone: &[Arc<Segment>]) {
         lock(&self.open_segments).retain(|open| !gone.iter().any(|gone| Arc::ptr_eq(gone, open)));
+    }
+}
+
+/// A truncation under way.
+pub(crate) struct Cutting<'a>(&'a Shared);
+
+impl Drop for Cutting<'_> {
+    fn drop(&mut self) {
+        self.0.cuts.fetch_add(1, Ordering::AcqRel);
     }
 }

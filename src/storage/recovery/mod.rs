@@ -28,7 +28,7 @@ use super::{
     log::{
         Active, LogOptions, OpenError,
         append::begin_segment,
-        checkpoint::{CHECKPOINT_FILE, Keeper},
+        checkpoint::{CHECKPOINT_FILE, EPOCHS_FILE, Keeper},
         flush::sync_segments,
         shared::{Ends, POISONED_FILE, Shared, mark_poisoned},
     },
@@ -54,6 +54,24 @@ pub(crate) struct Place<'a> {
     pub(crate) id: PartitionId,
 }
 
+/// As what a log is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Opening {
+    /// To lead under a new term (S6).
+    Lead(LeaderEpoch),
+    /// To follow others, the latest of whom led under this term: nothing in the log is of a later one.
+    Follow(LeaderEpoch),
+}
+
+impl Opening {
+    /// The highest term that anything in the log may be of.
+    const fn highest(self) -> LeaderEpoch {
+        match self {
+            Self::Lead(epoch) | Self::Follow(epoch) => epoch,
+        }
+    }
+}
+
 /// A log that can be written.
 #[derive(Debug)]
 pub(crate) struct Recovered {
@@ -73,18 +91,19 @@ pub(crate) struct Recovered {
 /// Opens and recovers.
 pub(crate) fn recover(
     place: &Place<'_>,
-    epoch: LeaderEpoch,
+    opening: Opening,
     options: &LogOptions,
     clock: &dyn Clock,
 ) -> Result<Recovered, OpenError> {
+    let epoch = opening.highest();
     let (folder, lock) = enter(place).map_err(|source| place.failed(source))?;
     let begin = || {
         let folder = Arc::clone(&folder);
         let recovery = Recovery::begin(folder, epoch, options, clock);
         let mut recovery = recovery.map_err(|source| place.failed(source))?;
-        recovery.refuse_old_epoch(place, epoch)?;
+        recovery.refuse_old_epoch(place, opening)?;
         recovery.replay(epoch).map_err(|source| place.failed(source))?;
-        recovery.refuse_old_epoch(place, epoch)?;
+        recovery.refuse_old_epoch(place, opening)?;
         Ok(recovery)
     };
     let mut recovery = begin()?;
@@ -96,7 +115,7 @@ pub(crate) fn recover(
         recovery.report.set_aside.splice(0..0, first.set_aside);
         recovery.report.cut = recovery.report.cut.or(first.cut);
     }
-    recovery.finish(place, epoch, lock).map_err(|source| place.failed(source))
+    recovery.finish(place, opening, lock).map_err(|source| place.failed(source))
 }
 
 impl Place<'_> {
@@ -210,7 +229,8 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    fn refuse_old_epoch(&self, place: &Place<'_>, given: LeaderEpoch) -> Result<(), OpenError> {
+    fn refuse_old_epoch(&self, place: &Place<'_>, opening: Opening) -> Result<(), OpenError> {
+        let Opening::Lead(given) = opening else { return Ok(()) };
         match self.epochs.latest() {
             Some(latest) if latest.epoch >= given => {
                 let dir = place.dir.to_path_buf();
@@ -229,16 +249,21 @@ impl<'a> Recovery<'a> {
             self.cut_tail()?;
         }
         // Terms of what was flushed stay, also where it is gone: its offsets are not given out again.
-        self.epochs.truncate_from(self.replay.end.max(self.checkpoint.flushed));
+        if self.epochs.truncate_from(self.replay.end.max(self.checkpoint.flushed)) {
+            // Other terms may write there, and be judged by the file before it is written again.
+            self.epochs.store(&*self.folder.fs, &self.folder.named(EPOCHS_FILE))?;
+        }
         Ok(())
     }
 
-    fn finish(mut self, place: &Place<'_>, epoch: LeaderEpoch, lock: Box<dyn Lock>) -> io::Result<Recovered> {
+    fn finish(mut self, place: &Place<'_>, opening: Opening, lock: Box<dyn Lock>) -> io::Result<Recovered> {
         let read_to = self.replay.end;
         let end = read_to.max(self.checkpoint.flushed).max(self.checkpoint.log_start);
         let active = if end > read_to { self.bridge(read_to, end)? } else { self.activate()? };
-        // The epoch was found to be above all others.
-        let _ = self.epochs.assign(epoch, end);
+        if let Opening::Lead(epoch) = opening {
+            // It was found to be above all others.
+            let _ = self.epochs.assign(epoch, end);
+        }
         self.sync_tail(&active, end)?;
         if self.contents.is_poisoned {
             self.folder.fs.remove_file(&self.folder.named(POISONED_FILE))?;

@@ -1,8 +1,10 @@
 //! The log over the machine's own disk.
 
+mod followed;
 mod misled;
 mod model;
 mod reading;
+mod replicated;
 mod rules;
 
 use std::sync::Arc;

@@ -453,7 +453,7 @@ fn run(seed: u64, steps: usize, lies: bool) -> Vec<String> {
 }
 
 /// More seeds by `POLYLOGUE_SEEDS`, from `POLYLOGUE_SEED` on.
-fn seeds(count: u64) -> std::ops::Range<u64> {
+pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
     let first = number("POLYLOGUE_SEED").unwrap_or(0);
     first..first + number("POLYLOGUE_SEEDS").unwrap_or(count)

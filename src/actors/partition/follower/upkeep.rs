@@ -1,0 +1,213 @@
+//! What a follower does for its log in the background, as a leader does for its.
+
+use std::{io, sync::Arc, time::Duration};
+
+use super::{
+    FollowerArgs, FollowerMessage,
+    following::{FollowerFault, Following, LogSlot},
+};
+use crate::{
+    actors::partition::{BackgroundFlush, core::FollowerInput},
+    config::topic::TopicConfig,
+    model::Offset,
+    storage::log::Compacted,
+};
+
+/// As a leader's: half of what the checkpoint may lie behind (S14).
+const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
+
+/// Which kinds of work are under way, at most one of each.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one kind of work")]
+pub(super) struct UnderWay {
+    pub(super) flush: bool,
+    checkpoint: bool,
+    seal: bool,
+    compaction: bool,
+    timer: bool,
+    /// The last pass of compaction got nowhere: the next one waits for the reconciler's timer.
+    compaction_rests: bool,
+}
+
+/// What is flushed although nobody waits for it: the node's limits and the topic's own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FlushLimits {
+    bytes: u64,
+    records: Option<u64>,
+    after: Duration,
+}
+
+impl FlushLimits {
+    pub(super) fn new(args: &FollowerArgs, config: &TopicConfig) -> Self {
+        let BackgroundFlush { bytes, after } = args.background_flush;
+        let after = config.flush_time.map_or(after, |time| time.min(after));
+        Self { bytes, records: config.flush_messages, after }
+    }
+}
+
+impl Following {
+    /// Flushes at once what the leader's watermark may wait for, the rest once it is much or old.
+    pub(super) fn flush_if_due(&mut self) {
+        let LogSlot::Here(log) = &self.log else { return };
+        let unflushed = log.unflushed_bytes();
+        if unflushed == 0 {
+            self.dirty_since = None;
+            return;
+        }
+        let now = self.args.clock.monotonic();
+        let since = *self.dirty_since.get_or_insert(now);
+        let limits = self.flush_limits;
+        let records = log.log_end_offset().distance_from(log.flushed_end()).cast_unsigned();
+        let many = unflushed >= limits.bytes || limits.records.is_some_and(|most| records >= most);
+        let old = now.saturating_sub(since) >= limits.after;
+        if !self.under_way.flush && (self.core.wants_flush() || many || old) {
+            self.flush();
+        }
+        self.maintain_soon();
+    }
+
+    fn flush(&mut self) {
+        let LogSlot::Here(log) = &mut self.log else { return };
+        let job = log.begin_flush();
+        self.under_way.flush = true;
+        let (metrics, clock) = (Arc::clone(&self.args.metrics), Arc::clone(&self.args.clock));
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let began = clock.monotonic();
+            let done = job.run();
+            metrics.flushes.inc();
+            metrics.flush_seconds.observe(clock.monotonic().saturating_sub(began).as_secs_f64());
+            let _ = to.cast(FollowerMessage::Flushed(done));
+        });
+    }
+
+    pub(super) fn maintain_soon(&mut self) {
+        if !self.under_way.timer {
+            self.under_way.timer = true;
+            self.me.actor().send_after(MAINTAIN_EVERY, || FollowerMessage::Maintain);
+        }
+    }
+
+    pub(super) fn on_maintain(&mut self) {
+        self.under_way.timer = false;
+        self.flush_if_due();
+        self.checkpoint();
+        self.seal();
+        self.show();
+    }
+
+    pub(super) fn checkpoint(&mut self) {
+        let LogSlot::Here(log) = &mut self.log else { return };
+        if self.under_way.checkpoint {
+            return self.maintain_soon();
+        }
+        let Some(job) = log.checkpoint_job() else { return };
+        self.under_way.checkpoint = true;
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let _ = to.cast(FollowerMessage::Checkpointed(job.run()));
+        });
+    }
+
+    pub(super) fn on_checkpointed(&mut self, done: io::Result<()>) {
+        self.under_way.checkpoint = false;
+        if let Err(error) = done {
+            tracing::warn!(partition = %self.args.label, "checkpoint could not be written: {error}");
+            return;
+        }
+        self.compact();
+    }
+
+    fn seal(&mut self) {
+        let LogSlot::Here(log) = &self.log else { return };
+        // A pass of compaction puts others in the place of segments.
+        if self.under_way.seal || self.under_way.compaction {
+            return;
+        }
+        let Some(job) = log.seal_job() else { return };
+        self.under_way.seal = true;
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let _ = to.cast(FollowerMessage::Sealed(job.run()));
+        });
+    }
+
+    pub(super) fn on_sealed(&mut self, done: io::Result<()>) {
+        self.under_way.seal = false;
+        match done {
+            Ok(()) => {
+                self.seal();
+                self.compact();
+            }
+            Err(error) => {
+                tracing::warn!(partition = %self.args.label, "block checksums could not be written: {error}");
+            }
+        }
+    }
+
+    /// Each replica compacts by itself: they are the same by content.
+    fn compact(&mut self) {
+        let LogSlot::Here(log) = &mut self.log else { return };
+        let UnderWay { seal, compaction, compaction_rests, .. } = self.under_way;
+        if seal || compaction || compaction_rests {
+            return;
+        }
+        let committed = self.core.carried().high_watermark;
+        let Some(job) = log.compaction_pass(self.args.clock.wall(), committed) else { return };
+        self.under_way.compaction = true;
+        let to = self.me.clone();
+        self.args.io.spawn_blocking(move || {
+            let _ = to.cast(FollowerMessage::Compacted(job.run()));
+        });
+    }
+
+    pub(super) fn on_compacted(&mut self, done: io::Result<Compacted>) {
+        self.under_way.compaction = false;
+        let LogSlot::Here(log) = &mut self.log else { return };
+        self.under_way.compaction_rests = !log.finish_compaction(done.as_ref().ok());
+        match done {
+            Ok(done) => {
+                let removed = done.bytes_before.saturating_sub(done.bytes_after);
+                self.args.metrics.compacted_bytes.inc_by(removed);
+                self.seal();
+                self.compact();
+            }
+            Err(error) => tracing::warn!(partition = %self.args.label, "compaction failed: {error}"),
+        }
+    }
+
+    /// What the leader no longer keeps goes here too.
+    pub(super) fn move_log_start(&mut self, to: Offset) -> Result<(), FollowerFault> {
+        let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
+        let Some(job) = log.delete_records(to) else { return Ok(()) };
+        let (start, me) = (log.log_start_offset(), self.me.clone());
+        self.args.io.spawn_blocking(move || {
+            let _ = me.cast(FollowerMessage::RetentionApplied(job.run()));
+        });
+        self.step(FollowerInput::LogStartMoved(start))?;
+        self.on_apply_retention()
+    }
+
+    /// As in Kafka each replica keeps to the topic's retention by itself, below what is committed.
+    pub(super) fn on_apply_retention(&mut self) -> Result<(), FollowerFault> {
+        self.under_way.compaction_rests = false;
+        let committed = self.core.carried().high_watermark;
+        let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
+        let Some(job) = log.retention_pass(self.args.clock.wall(), committed) else {
+            self.compact();
+            return Ok(());
+        };
+        let (start, me) = (log.log_start_offset(), self.me.clone());
+        self.args.io.spawn_blocking(move || {
+            let _ = me.cast(FollowerMessage::RetentionApplied(job.run()));
+        });
+        self.step(FollowerInput::LogStartMoved(start))
+    }
+
+    pub(super) fn on_retention_applied(&mut self, done: io::Result<()>) {
+        if let Err(error) = done {
+            tracing::warn!(partition = %self.args.label, "retention could not delete segments: {error}");
+        }
+        self.compact();
+    }
+}

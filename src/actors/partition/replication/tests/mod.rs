@@ -1,0 +1,6 @@
+//! Two nodes in one process.
+
+mod bounds;
+mod frames;
+mod nodes;
+mod stories;
