@@ -291,13 +291,30 @@ impl<'a> Recovery<'a> {
         if lost_from < lost_to {
             self.report_missing(lost_from, lost_to);
         }
+        let goes_on = self.mark_missing(read_to, end)?;
         if let (Some(last), Some(index)) = (self.segments.last(), self.replay.last_index.take()) {
             last.adopt_index(index);
-            last.seal(end);
+            last.seal(goes_on.as_ref().map_or(end, |missing| missing.base()));
         }
+        self.segments.extend(goes_on);
         let active = begin_segment(Arc::clone(&self.folder), end)?;
         self.segments.push(Arc::clone(&active.segment));
         Ok(active)
+    }
+
+    /// An empty segment for the offsets that are missing. Where the one before it ends stays known by its name: what
+    /// stands at the end of a file is told from its place by where the next segment begins, and that would be wrong
+    /// of a file that lacks its last batches.
+    fn mark_missing(&self, read_to: Offset, end: Offset) -> io::Result<Option<Arc<Segment>>> {
+        if self.segments.last().is_none_or(|last| last.base() >= read_to) {
+            return Ok(None);
+        }
+        let missing = begin_segment(Arc::clone(&self.folder), read_to)?.segment;
+        // Before the segment behind it, which alone would say that the last one ends there.
+        self.folder.fs.sync_dir(&self.folder.dir)?;
+        missing.set_in_folder();
+        missing.seal(end);
+        Ok(Some(missing))
     }
 
     fn report_missing(&mut self, first: Offset, next: Offset) {

@@ -175,3 +175,30 @@ fn batches_that_agree_are_served_behind_a_hit_one_although_others_are_missing_at
         }
     }
 }
+
+#[test]
+fn a_lone_batch_behind_a_hit_one_stays_where_it_is_although_the_end_of_its_file_is_lost() {
+    let mut machine = Machine::new();
+    let (mut log, _) = machine.open();
+    for _ in 0..7 {
+        one(&mut log, b"flushed");
+    }
+    flush(&mut log);
+    log.checkpoint_job().unwrap().run().unwrap();
+    machine.disk.kill();
+    drop(log);
+    assert!(machine.disk.flip(Machine::path(0), 70, 1));
+    let file = machine.disk.mount().open(Path::new(&Machine::path(0)), Open::ReadWrite).unwrap();
+    file.set_len(2 * BATCH).unwrap();
+    file.sync_data().unwrap();
+    let mut served = vec![1];
+    for opening in 0..4 {
+        let (mut log, report) = machine.open();
+        assert_eq!((report.log_end, report.cut), (Offset::new(7 + opening), None));
+        assert_eq!(consume(&log, 0), (served.clone(), vec![(0, 1), (2, 7)]), "opening {opening}");
+        served.push(7 + opening);
+        one(&mut log, b"more");
+        // In the end the checkpoint names another segment than the one that was cut.
+        log.close_clean(BootId::random()).unwrap();
+    }
+}
