@@ -17,6 +17,7 @@ mod fence;
 mod handle;
 mod leading;
 mod message;
+mod on_disk;
 mod opening;
 mod options;
 pub mod partitions;
@@ -42,6 +43,7 @@ pub use self::{
     fence::{Fence, Fences},
     handle::PartitionHandle,
     message::LeaderMessage,
+    on_disk::bytes_on_disk,
     options::log_options,
     queue::{AppendReply, Appended, InFlight},
     served::{ClientKey, Served, ServedQuery},
