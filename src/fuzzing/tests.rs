@@ -93,6 +93,12 @@ fn a_log_with_one_whole_batch_between_one_that_is_hit_and_an_end_that_lacks_batc
 }
 
 #[test]
+fn what_is_appended_behind_a_batch_that_was_forged_over_another_length_is_read() {
+    // By libFuzzer: the file of another segment in the place of the last one's, and a checksum over all of it.
+    run(recovery, Memory::RECOVERY, &[0x41, 0x4f, 0x07, 0xff, 0x07, 0xff, 0xfb, 0x12, 0x91], "e3c9b4d6");
+}
+
+#[test]
 fn every_api_and_version_has_a_seed_that_is_no_longer_than_a_fuzzer_likes() {
     let seeds = seeds::request_frames();
     let versions: usize = crate::wire::ApiKey::ALL.iter().map(|api| api.served().count()).sum();

@@ -236,7 +236,8 @@ impl<'a> Recovery<'a> {
     fn finish(mut self, place: &Place<'_>, epoch: LeaderEpoch, lock: Box<dyn Lock>) -> io::Result<Recovered> {
         let read_to = self.replay.end;
         let end = read_to.max(self.checkpoint.flushed).max(self.checkpoint.log_start);
-        let active = if end > read_to { self.bridge(read_to, end)? } else { self.activate()? };
+        let goes_on = end == read_to && !self.ends_in_a_hole(end);
+        let active = if goes_on { self.activate()? } else { self.bridge(read_to, end)? };
         // The epoch was found to be above all others.
         let _ = self.epochs.assign(epoch, end);
         self.sync_tail(&active, end)?;
@@ -283,8 +284,14 @@ impl<'a> Recovery<'a> {
         })
     }
 
-    /// The log is shorter than what is known to have been on disk, or than its start: its offsets are not
-    /// given out a second time. What was flushed and is gone is reported.
+    /// Whether nothing that is whole stands before the log's end in its file: then nobody could tell by what stands
+    /// there at which offset the next batch does. The name of a new file can.
+    fn ends_in_a_hole(&self, end: Offset) -> bool {
+        self.replay.behind_hole && self.segments.last().is_some_and(|last| last.base() < end)
+    }
+
+    /// The log is shorter than what is known to have been on disk, or than its start, or ends in a hole: it goes on in
+    /// a new file. Offsets are not given out a second time; what was flushed and is gone is reported.
     fn bridge(&mut self, read_to: Offset, end: Offset) -> io::Result<Active> {
         let lost_to = end.min(self.checkpoint.flushed);
         let lost_from = read_to.max(self.checkpoint.log_start);
@@ -306,7 +313,7 @@ impl<'a> Recovery<'a> {
     /// stands at the end of a file is told from its place by where the next segment begins, and that would be wrong
     /// of a file that lacks its last batches.
     fn mark_missing(&self, read_to: Offset, end: Offset) -> io::Result<Option<Arc<Segment>>> {
-        if self.segments.last().is_none_or(|last| last.base() >= read_to) {
+        if read_to >= end || self.segments.last().is_none_or(|last| last.base() >= read_to) {
             return Ok(None);
         }
         let missing = begin_segment(Arc::clone(&self.folder), read_to)?.segment;
