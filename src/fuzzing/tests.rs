@@ -84,6 +84,21 @@ fn a_log_whose_files_were_written_to_opens_and_serves_what_was_not_touched() {
 }
 
 #[test]
+fn a_log_with_one_whole_batch_between_one_that_is_hit_and_an_end_that_lacks_batches_is_the_same_each_time() {
+    let input = [
+        0xd1, 0xdc, 0x01, 0xf8, 0x98, 0x02, 0x9e, 0x50, 0x87, 0xdc, 0x44, 0x7a, 0x78, 0x1c, 0x87, 0x8f, 0xce,
+        0x67, 0x19, 0x67, 0x49, 0x64, 0x9d, 0x49, 0x5f, 0x0a, 0xa0,
+    ];
+    run(recovery, Memory::RECOVERY, &input, "seed 147804");
+}
+
+#[test]
+fn what_is_appended_behind_a_batch_that_was_forged_over_another_length_is_read() {
+    // By libFuzzer: the file of another segment in the place of the last one's, and a checksum over all of it.
+    run(recovery, Memory::RECOVERY, &[0x41, 0x4f, 0x07, 0xff, 0x07, 0xff, 0xfb, 0x12, 0x91], "e3c9b4d6");
+}
+
+#[test]
 fn every_api_and_version_has_a_seed_that_is_no_longer_than_a_fuzzer_likes() {
     let seeds = seeds::request_frames();
     let versions: usize = crate::wire::ApiKey::ALL.iter().map(|api| api.served().count()).sum();

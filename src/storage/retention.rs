@@ -13,7 +13,7 @@ use crate::model::{Offset, TimestampMs};
 pub struct SegmentFacts {
     /// The offset after its last batch.
     pub end: Offset,
-    /// Bytes of batches.
+    /// Bytes of batches; none where those of its offsets were lost.
     pub bytes: u64,
     /// The highest timestamp of its records; `None` when the disk would have to be asked.
     pub max_timestamp: Option<i64>,
@@ -34,7 +34,8 @@ pub struct Limits {
     pub below: Offset,
 }
 
-/// How many of the first segments may go. `segments` are all of them, ascending; the last, which is
+/// How many of the first segments may go. One without a batch goes with those before it: it would never come of age, and
+/// hold all that follow. `segments` are all of them, ascending; the last, which is
 /// written, never goes.
 pub fn expired(segments: &[SegmentFacts], limits: &Limits) -> usize {
     let mut left: u64 = segments.iter().map(|segment| segment.bytes).sum();
@@ -42,7 +43,9 @@ pub fn expired(segments: &[SegmentFacts], limits: &Limits) -> usize {
     let mut count = 0;
     for segment in segments.iter().take(sealed) {
         let rest = left - segment.bytes;
+        let has_no_age = segment.bytes == 0 && limits.age.is_some();
         let goes = segment.end <= limits.log_start
+            || has_no_age
             || is_too_old(segment.max_timestamp, limits)
             || limits.bytes.is_some_and(|keep| rest >= keep);
         if segment.end > limits.below || !goes {
@@ -94,6 +97,18 @@ mod tests {
         assert_eq!(expired(&timeless, &limits), 0);
         let all = Limits { age: Some(Duration::ZERO), ..NO_LIMIT };
         assert_eq!(expired(&segments(), &all), 4, "the last one is written");
+    }
+
+    #[test]
+    fn by_time_one_whose_batches_are_lost_holds_none_that_follow_and_goes_not_before_those_that_it_follows() {
+        let limits = Limits { age: Some(Duration::from_secs(7)), ..NO_LIMIT };
+        let mut lost = segments();
+        (lost[1].bytes, lost[1].max_timestamp) = (0, None);
+        lost[2].max_timestamp = Some(2500);
+        assert_eq!(expired(&lost, &limits), 3);
+        lost[0].max_timestamp = Some(5000);
+        assert_eq!(expired(&lost, &limits), 0);
+        assert_eq!(expired(&lost[1..], &NO_LIMIT), 0, "what is lost is told of for as long as nothing goes");
     }
 
     #[test]

@@ -26,6 +26,17 @@ fn member(node: &TestNode) -> BaseConsumer {
     consumer
 }
 
+/// What is told of the partition: how often it was tried and failed, at which record, and how many partitions there are
+/// of which anything is told.
+fn attempts(node: &TestNode) -> (u64, Option<i64>, usize) {
+    let described = at(node, &["group", "describe", "g", "--output", "json"], "").done();
+    let described: Value = serde_json::from_str(&described).unwrap();
+    let partition = &described[0]["partitions"][0];
+    assert_eq!(partition["dead_letters_stopped"], false, "{described}");
+    let failed = described[0]["partitions"].as_array().unwrap().iter().filter(|each| each["attempts"] != 0);
+    (partition["attempts"].as_u64().unwrap(), partition["attempted_offset"].as_i64(), failed.count())
+}
+
 fn letters(node: &TestNode) -> Vec<Value> {
     let listed = at(node, &["group", "dead-letters", "list", "--topic", "t", "--output", "json"], "").done();
     serde_json::from_str::<Value>(&listed).unwrap().as_array().unwrap().clone()
@@ -39,7 +50,12 @@ fn a_record_that_a_group_has_given_up_is_listed_and_written_again() {
     at(&node, &["produce", "t"], "poison\ngood\n").done();
     let complaint = at(&node, &["group", "dead-letters", "list", "--topic", "t"], "").failed(1);
     assert!(complaint.contains("t.dead-letter"), "{complaint}");
-    let _lost = [member(&node), member(&node)];
+    let _first = member(&node);
+    assert_eq!(attempts(&node), (0, None, 0));
+    let _second = member(&node);
+    eventually("the first loss is counted", WITHIN, || (attempts(&node) == (1, Some(0), 1)).then_some(()));
+    let table = at(&node, &["group", "describe", "g"], "").done();
+    assert!(table.contains("attempts") && table.contains("1 at 0"), "{table}");
     // The second loss: whoever takes the place now begins behind the record.
     let mut config = stock::client(&node.kafka_address());
     config.set("group.id", "g").set("group.instance.id", "i").set("auto.offset.reset", "earliest");
@@ -49,6 +65,7 @@ fn a_record_that_a_group_has_given_up_is_listed_and_written_again() {
         let polled = next.poll(Duration::from_millis(20))?;
         (polled.ok()?.payload()? == b"good").then_some(())
     });
+    assert_eq!(attempts(&node), (0, None, 0), "the position is behind it");
     let letters = letters(&node);
     assert_eq!(letters.len(), 1);
     let letter = &letters[0];

@@ -19,6 +19,7 @@ pub mod follower;
 mod handle;
 mod leading;
 mod message;
+mod on_disk;
 mod opening;
 mod options;
 pub mod partitions;
@@ -46,6 +47,7 @@ pub use self::{
     fence::{Fence, Fences},
     handle::PartitionHandle,
     message::LeaderMessage,
+    on_disk::bytes_on_disk,
     options::log_options,
     queue::{AppendReply, Appended, InFlight},
     served::{ClientKey, Served, ServedQuery},

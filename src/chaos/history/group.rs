@@ -15,6 +15,10 @@ pub struct GroupProfile {
     pub topics: Vec<TopicName>,
     /// How long its coordinator waits for a word of a member, in milliseconds.
     pub session_timeout_ms: u32,
+    /// Whether its coordinator assigns (KIP-848). Then partitions change hands one by one, each member comes to a
+    /// generation in its own time, and what fences a commit is that the partition is another's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub server_side: bool,
 }
 
 /// A member in one generation of its group.
@@ -29,7 +33,7 @@ pub struct Membership {
     pub generation: i32,
 }
 
-/// A member was told what it is to read. Until it parts with it, or joins again, it holds that.
+/// A member was told what it is to read, or gives some of it back. Until it parts with it, or joins again, it holds that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Joined {

@@ -76,7 +76,12 @@ fn one_of_each_of_a_group() -> Vec<Event> {
     let topics = vec![TopicName::new("orders.v1").unwrap()];
     let asked = PositionAsked { group: group.clone(), reader: reader.clone(), partition: partition.clone() };
     vec![
-        Event::Group(GroupProfile { name: group.clone(), topics, session_timeout_ms: 6000 }),
+        Event::Group(GroupProfile {
+            name: group.clone(),
+            topics,
+            session_timeout_ms: 6000,
+            server_side: false,
+        }),
         Event::Joined(Joined { by: by.clone(), partitions: vec![partition.clone()] }),
         Event::PositionAsked(asked),
         told(None),

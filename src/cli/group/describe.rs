@@ -18,7 +18,8 @@ use crate::{
     client::{
         Admin, Client, ClientError,
         admin::groups::{
-            CommittedOffset, Described, GroupDescription, GroupFilter, GroupMember, OwnedPartitions,
+            CommittedOffset, Described, FailedAttempts, GroupDescription, GroupFilter, GroupMember,
+            OwnedPartitions,
         },
     },
     model::{NodeId, Offset},
@@ -91,6 +92,13 @@ struct Shown {
     group: GroupDescription,
     coordinator: String,
     committed: Vec<CommittedOffset>,
+    attempts: Vec<FailedAttempts>,
+}
+
+impl Shown {
+    fn rows(&self, ends: &LogEnds) -> Vec<Row<'_>> {
+        lag::rows(&self.group, &self.committed, &self.attempts, ends)
+    }
 }
 
 pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
@@ -153,9 +161,9 @@ async fn look_up(
 ) -> Result<Shown, ClientError> {
     let admin = Admin::new(client);
     let coordinator = address(client, group.coordinator);
-    let mut shown = Shown { group, coordinator, committed: Vec::new() };
+    let mut shown = Shown { group, coordinator, committed: Vec::new(), attempts: Vec::new() };
     if view.shows_offsets() {
-        shown.committed = admin.committed_offsets(&shown.group.id).await?;
+        (shown.committed, shown.attempts) = admin.offsets_and_attempts(&shown.group.id).await?;
         for topic in lag::topics(&shown.group, &shown.committed) {
             ends.ask(client, &topic).await?;
         }
@@ -173,8 +181,7 @@ fn print(out: &mut impl Write, view: View, shown: &[Shown], ends: &LogEnds) -> i
     match view {
         View::Summary => print_summaries(out, shown, ends),
         View::Offsets => {
-            let of =
-                |one: &Shown| lag::rows(&one.group, &one.committed, ends).iter().map(offset_cells).collect();
+            let of = |one: &Shown| one.rows(ends).iter().map(offset_cells).collect();
             let of_group = |one: &Shown| named(&one.group.id, of(one));
             table::print(out, &with_group(OFFSETS_HEAD), &rows(&of_group))
         }
@@ -193,7 +200,7 @@ fn print(out: &mut impl Write, view: View, shown: &[Shown], ends: &LogEnds) -> i
 }
 
 const OFFSETS_HEAD: &[&str] =
-    &["topic", "partition", "committed", "log end", "lag", "member", "client", "host"];
+    &["topic", "partition", "committed", "log end", "lag", "attempts", "member", "client", "host"];
 const MEMBERS_HEAD: &[&str] = &["member", "instance", "client", "host", "epoch", "partitions", "owns"];
 
 fn with_group<'a>(head: &[&'a str]) -> Vec<&'a str> {
@@ -213,7 +220,7 @@ fn print_summaries(out: &mut impl Write, shown: &[Shown], ends: &LogEnds) -> io:
             writeln!(out)?;
         }
         writeln!(out, "{}\n", headline(one))?;
-        let rows = lag::rows(&one.group, &one.committed, ends);
+        let rows = one.rows(ends);
         table::print(out, OFFSETS_HEAD, &rows.iter().map(offset_cells).collect::<Vec<_>>())?;
         writeln!(out, "\n{}", totals(&rows))?;
     }
@@ -251,10 +258,17 @@ fn offset_cells(row: &Row<'_>) -> Vec<String> {
         or_nothing(row.committed),
         or_nothing(row.end),
         or_nothing(row.lag()),
+        or_nothing(row.attempts.map(attempts_text)),
         or_nothing(row.owner.map(|owner| &owner.id)),
         or_nothing(row.owner.map(|owner| &owner.client_id)),
         or_nothing(row.owner.map(|owner| &owner.host)),
     ]
+}
+
+/// How often, and with which offset: `2 at 17`.
+fn attempts_text(failed: &FailedAttempts) -> String {
+    let stopped = if failed.dead_letters_stopped { " (dead letters stopped)" } else { "" };
+    format!("{} at {}{stopped}", failed.attempts, failed.offset)
 }
 
 fn member_cells(member: &GroupMember) -> Vec<String> {
@@ -308,7 +322,7 @@ fn to_json(view: View, one: &Shown, ends: &LogEnds) -> Value {
         put("members", group.members.iter().map(member_json).collect());
     }
     if view.shows_offsets() {
-        let rows = lag::rows(group, &one.committed, ends);
+        let rows = one.rows(ends);
         put("lag", json!(rows.iter().filter_map(Row::lag).sum::<i64>()));
         put("partitions_without_owner", json!(without_owner(&rows)));
         put("partitions", rows.iter().map(row_json).collect());
@@ -343,6 +357,9 @@ fn row_json(row: &Row<'_>) -> Value {
         "committed": row.committed.map(Offset::get),
         "log_end": row.end.map(Offset::get),
         "lag": row.lag(),
+        "attempts": row.attempts.map_or(0, |failed| failed.attempts),
+        "attempted_offset": row.attempts.map(|failed| failed.offset.get()),
+        "dead_letters_stopped": row.attempts.is_some_and(|failed| failed.dead_letters_stopped),
         "member": row.owner.map(|owner| &owner.id),
         "client_id": row.owner.map(|owner| &owner.client_id),
         "host": row.owner.map(|owner| &owner.host),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::{
     client::{
         Client, ClientError, OffsetSpec,
-        admin::groups::{CommittedOffset, GroupDescription, GroupMember},
+        admin::groups::{CommittedOffset, FailedAttempts, GroupDescription, GroupMember},
     },
     model::{Offset, PartitionIndex, TopicName},
 };
@@ -68,6 +68,8 @@ pub(super) struct Row<'a> {
     pub(super) committed: Option<Offset>,
     pub(super) end: Option<Offset>,
     pub(super) owner: Option<&'a GroupMember>,
+    /// What its consumers were lost with, if they were.
+    pub(super) attempts: Option<&'a FailedAttempts>,
 }
 
 impl Row<'_> {
@@ -78,10 +80,11 @@ impl Row<'_> {
     }
 }
 
-/// Every partition that a group has committed, owns, or is to own since a member wants the topic.
+/// Every partition that a group has committed, has failed on, owns, or is to own since a member wants the topic.
 pub(super) fn rows<'a>(
     group: &'a GroupDescription,
     committed: &[CommittedOffset],
+    attempts: &'a [FailedAttempts],
     ends: &LogEnds,
 ) -> Vec<Row<'a>> {
     let mut owners: HashMap<(TopicName, PartitionIndex), &GroupMember> = HashMap::new();
@@ -97,11 +100,14 @@ pub(super) fn rows<'a>(
     }
     let committed: HashMap<_, _> =
         committed.iter().map(|at| ((at.topic.clone(), at.partition), at.offset)).collect();
-    places.extend(owners.keys().chain(committed.keys()).cloned());
+    let attempts: HashMap<_, _> =
+        attempts.iter().map(|failed| ((failed.topic.clone(), failed.partition), failed)).collect();
+    places.extend(owners.keys().chain(committed.keys()).chain(attempts.keys()).cloned());
     let row = |place: (TopicName, PartitionIndex)| Row {
         committed: committed.get(&place).copied(),
         end: ends.end(&place.0, place.1),
         owner: owners.get(&place).copied(),
+        attempts: attempts.get(&place).copied(),
         topic: place.0,
         partition: place.1,
     };
@@ -176,7 +182,7 @@ mod tests {
         let one = |row: super::Row<'a>| {
             (row.topic.to_string(), row.partition.get(), row.lag(), row.owner.map(|owner| owner.id.as_str()))
         };
-        rows(group, committed, ends).into_iter().map(one).collect()
+        rows(group, committed, &[], ends).into_iter().map(one).collect()
     }
 
     #[test]

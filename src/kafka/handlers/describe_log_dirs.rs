@@ -1,7 +1,7 @@
 //! `DescribeLogDirs`: how large each replica is, and how much room its disk has (KIP-113, KIP-827).
 //!
-//! A node keeps all its logs in one folder. A replica whose log is not open is left out: nobody has
-//! counted its bytes.
+//! A node keeps all its logs in one folder. A replica whose log is not open has the size that its files have, and a lag
+//! that is not known: the protocol has no error for a single replica.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,10 +15,10 @@ use tokio::task::spawn_blocking;
 use crate::{
     actors::{
         membership::LOGS_DIR,
-        partition::{PartitionHandle, table::Topic},
+        partition::{PartitionHandle, bytes_on_disk, table::Topic},
     },
     kafka::{Broker, connection::Session},
-    model::PartitionIndex,
+    model::{PartitionIndex, TopicName},
     sys,
     wire::{
         ApiKey, ErrorCode, Str,
@@ -28,6 +28,9 @@ use crate::{
         },
     },
 };
+
+/// What Kafka tells of a lag that it does not know.
+const UNKNOWN_LAG: i64 = -1;
 
 /// Which partitions are asked for; `None`: all.
 type Wanted = Option<HashMap<Str, HashSet<PartitionIndex>>>;
@@ -40,12 +43,13 @@ pub(crate) async fn handle(
     _version: i16,
 ) -> DescribeLogDirsResponse {
     let folder = broker.settings.data_dir.join(LOGS_DIR);
+    let (topics, wanted) = (broker.topics.all(), wanted(request.topics));
     // The file system is asked, which may take as long as its disk.
-    let room = spawn_blocking(move || Room::of(&folder)).await.map_err(io::Error::other).flatten();
-    let result = match room {
-        Ok(room) => DescribeLogDirsResult {
+    let look = move || Ok((Room::of(&folder)?, sizes(&folder, topics, &wanted)));
+    let result = match spawn_blocking(look).await.map_err(io::Error::other).flatten() {
+        Ok((room, topics)) => DescribeLogDirsResult {
             log_dir: room.folder.into(),
-            topics: sizes(broker.topics.all(), &wanted(request.topics)),
+            topics,
             total_bytes: room.total_bytes,
             usable_bytes: room.usable_bytes,
             ..DescribeLogDirsResult::default()
@@ -93,7 +97,7 @@ fn wanted(asked: Option<Vec<DescribableLogDirTopic>>) -> Wanted {
 }
 
 /// What is there of what is wanted, by name; the rest is left out, as in Kafka.
-fn sizes(mut topics: Vec<Arc<Topic>>, wanted: &Wanted) -> Vec<DescribeLogDirsTopic> {
+fn sizes(logs: &Path, mut topics: Vec<Arc<Topic>>, wanted: &Wanted) -> Vec<DescribeLogDirsTopic> {
     topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let of_topic = |topic: &Arc<Topic>| {
         let name = Str::from(&topic.name);
@@ -104,21 +108,33 @@ fn sizes(mut topics: Vec<Arc<Topic>>, wanted: &Wanted) -> Vec<DescribeLogDirsTop
         let asked = |partition: &&PartitionHandle| {
             indexes.is_none_or(|indexes| indexes.contains(&partition.id().index))
         };
-        let partitions: Vec<_> = topic.partitions().iter().filter(asked).filter_map(size).collect();
+        let sizes = topic.partitions().iter().filter(asked);
+        let partitions: Vec<_> = sizes.filter_map(|partition| size(logs, &topic.name, partition)).collect();
         (!partitions.is_empty()).then_some(DescribeLogDirsTopic { name, partitions })
     };
     topics.iter().filter_map(of_topic).collect()
 }
 
 /// The lag of a leader is none.
-fn size(partition: &PartitionHandle) -> Option<DescribeLogDirsPartition> {
-    let leader = partition.leader()?;
+fn size(logs: &Path, topic: &TopicName, partition: &PartitionHandle) -> Option<DescribeLogDirsPartition> {
+    let index = partition.id().index;
+    let (bytes, offset_lag) = match partition.leader() {
+        Some(leader) => (leader.reader.size_bytes(), 0),
+        None => (size_of_files(logs, topic, index)?, UNKNOWN_LAG),
+    };
     Some(DescribeLogDirsPartition {
-        partition_index: partition.id().index,
-        partition_size: i64::try_from(leader.reader.size_bytes()).unwrap_or(i64::MAX),
-        offset_lag: 0,
+        partition_index: index,
+        partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),
+        offset_lag,
         is_future_key: false,
     })
+}
+
+fn size_of_files(logs: &Path, topic: &TopicName, index: PartitionIndex) -> Option<u64> {
+    let bytes = bytes_on_disk(logs, topic, index);
+    let bytes =
+        bytes.inspect_err(|error| tracing::error!("folder of {topic}-{index} cannot be looked at: {error}"));
+    bytes.ok().flatten()
 }
 
 #[cfg(test)]

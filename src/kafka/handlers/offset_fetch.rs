@@ -1,8 +1,12 @@
 //! `OffsetFetch`: how far groups had come; for one group, and from version 8 on for many.
 
+use std::collections::BTreeMap;
+
 use super::groups::{self, ANSWER_WITHIN};
 use crate::{
-    actors::group_coordinator::core::{Answer, Committed, FetchOffsets, Partitions, PerPartition, Request},
+    actors::group_coordinator::core::{
+        Answer, Attempted, Committed, FetchOffsets, Partitions, PerPartition, Request,
+    },
     kafka::{Broker, connection::Session},
     model::{LeaderEpoch, Offset, PartitionIndex},
     wire::{
@@ -30,7 +34,11 @@ pub(crate) async fn handle(
     if version >= MANY_GROUPS {
         let mut groups = Vec::with_capacity(request.groups.len());
         for group in request.groups {
-            groups.push(of_group(broker, session, version, group).await);
+            let mut answer = of_group(broker, session, version, group).await;
+            if request.with_attempts && answer.error_code == ErrorCode::None {
+                add_attempts(broker, session, version, &mut answer).await;
+            }
+            groups.push(answer);
         }
         return OffsetFetchResponse { groups, ..OffsetFetchResponse::default() };
     }
@@ -74,6 +82,44 @@ async fn of_group(
     OffsetFetchResponseGroup { group_id: group, topics, error_code }
 }
 
+/// What was tried and failed is added where it can be had: it is told beside the offsets and is worth no refusal.
+async fn add_attempts(
+    broker: &Broker,
+    session: &Session,
+    version: i16,
+    answer: &mut OffsetFetchResponseGroup,
+) {
+    let group = answer.group_id.clone();
+    let request = Request::Attempts { group: group.clone() };
+    let asked = groups::ask(broker, session, version, &group, request, ANSWER_WITHIN).await;
+    let Ok(Answer::Attempts(attempted)) = asked else { return };
+    let mut left = BTreeMap::new();
+    for (name, partitions) in attempted {
+        let living = broker.topics.by_name(&name).map(|topic| topic.id);
+        let of_living = partitions.into_iter().filter(|(_, each)| Some(each.topic) == living);
+        left.extend(of_living.map(|(index, attempted)| ((name.clone(), index), attempted)));
+    }
+    for topic in &mut answer.topics {
+        for partition in &mut topic.partitions {
+            if let Some(attempted) = left.remove(&(topic.name.clone(), partition.partition_index)) {
+                note_attempts(partition, attempted);
+            }
+        }
+    }
+    // Where nothing is committed.
+    for ((name, index), attempted) in left {
+        let mut partition = none(index, ErrorCode::None);
+        note_attempts(&mut partition, attempted);
+        answer.topics.push(OffsetFetchResponseTopics { name, partitions: vec![partition] });
+    }
+}
+
+fn note_attempts(partition: &mut OffsetFetchResponsePartitions, attempted: Attempted) {
+    partition.attempts = i32::try_from(attempted.attempts).unwrap_or(i32::MAX);
+    partition.attempted_offset = attempted.offset;
+    partition.dead_letters_stopped = attempted.stopped;
+}
+
 /// An offset of a topic that was deleted says nothing about another that has its name.
 fn of_living_topics(
     broker: &Broker,
@@ -102,7 +148,7 @@ fn answer_of_topic(
                 committed_offset: committed.offset,
                 committed_leader_epoch: committed.leader_epoch,
                 metadata: Some(committed.metadata),
-                error_code: ErrorCode::None,
+                ..none(partition_index, ErrorCode::None)
             },
             None => none(partition_index, ErrorCode::None),
         })
@@ -117,6 +163,7 @@ fn none(partition_index: PartitionIndex, error_code: ErrorCode) -> OffsetFetchRe
         committed_leader_epoch: LeaderEpoch::NONE,
         metadata: Some(Str::default()),
         error_code,
+        ..OffsetFetchResponsePartitions::default()
     }
 }
 

@@ -284,7 +284,7 @@ impl<'a, 'b> Rewrite<'a, 'b> {
         let failed = || io_error("read", &path);
         let walk =
             SegmentWalk::open(fs.as_ref(), &path, (self.base, self.end), Gaps::Damage).map_err(failed())?;
-        let mut walk = walk.with_terms(&self.repairing.terms);
+        let mut walk = walk.with_terms(&self.repairing.terms).with_certain(self.repairing.checkpoint);
         while let Some(piece) = walk.step().map_err(failed())? {
             match piece {
                 Piece::Batch { header, .. } => {
@@ -296,6 +296,9 @@ impl<'a, 'b> Rewrite<'a, 'b> {
             }
         }
         let (end, position) = (walk.next_offset(), walk.len());
+        if let Some(torn_at) = walk.torn_at() {
+            return self.keep_torn_end(end, torn_at, position);
+        }
         if let Some(flushed) = self.flushed.filter(|flushed| end < *flushed) {
             let reason = CorruptReason::Missing;
             // Bytes that are no batch at the end have been looked at already, without knowing how far they went.
@@ -305,6 +308,15 @@ impl<'a, 'b> Rewrite<'a, 'b> {
             }
         }
         Ok(())
+    }
+
+    /// What was never acknowledged is the next opening's to cut off, which keeps what is whole of it.
+    fn keep_torn_end(&mut self, end: Offset, position: u64, len: u64) -> Result<(), RepairError> {
+        if self.repairing.checkpoint.is_some_and(|checkpoint| checkpoint.flushed == end) {
+            self.flushed_at = Some(self.written);
+        }
+        let (len, reason) = (len.saturating_sub(position), CorruptReason::Cut);
+        self.copy_as_is(Damage { position, len, first: end, next: end, reason })
     }
 
     fn put(&mut self, bytes: &[u8], base: Offset) -> Result<(), RepairError> {

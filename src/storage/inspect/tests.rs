@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Flaw, FolderReport, Mended, RepairError, RepairOptions, repair, segments, verify};
+use super::{Finding, Flaw, FolderReport, Mended, RepairError, RepairOptions, repair, segments, verify};
 use crate::{
     clock::ManualClock,
     model::{BootId, LeaderEpoch, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId},
@@ -200,9 +200,79 @@ fn what_was_never_acknowledged_at_the_end_is_no_damage() {
     file.write_all_at(&batch(9)[..50], len).unwrap();
     let report = verified(&disk);
     assert!(report.is_sound(), "{:?}", report.findings);
-    let torn = Flaw::TornEnd { position: len, bytes: 50 };
+    let torn = Flaw::TornEnd { position: len, bytes: 50, holds_batches: false };
     assert!(report.findings.iter().any(|finding| finding.flaw == torn));
     assert_eq!(report.log_end, Offset::new(60));
+}
+
+/// Writes batches of the same term behind the end of the log, which no checkpoint knows; the first of them is hit.
+fn with_torn_tail(disk: &SimulatedDisk) -> (PathBuf, u64) {
+    let last = files(disk).pop().unwrap();
+    let file = disk.mount().open(&last, Open::ReadWrite).unwrap();
+    let begin = file.len().unwrap();
+    let (mut at, mut offset) = (begin, Offset::new(60));
+    for number in [7, 8, 9] {
+        let mut bytes = batch(number);
+        crate::record::assign(&mut bytes, offset, LeaderEpoch::new(1));
+        offset = BatchHeader::parse(&bytes).unwrap().next_offset();
+        file.write_all_at(&bytes, at).unwrap();
+        at += bytes.len() as u64;
+    }
+    file.sync_data().unwrap();
+    assert!(disk.flip(&last, begin + 70, 1));
+    (last, begin)
+}
+
+#[test]
+fn s14_what_is_hit_above_the_flushed_end_is_torn_and_not_lost_whatever_is_whole_behind_it() {
+    let disk = closed_log();
+    let (last, position) = with_torn_tail(&disk);
+    let behind = Path::new(DIR).join("00000000000000000067.log");
+    let file = disk.mount().open(&behind, Open::CreateNew).unwrap();
+    file.write_all_at(&batch(1), 0).unwrap();
+    let bytes = disk.visible(&last).unwrap().len() as u64 - position;
+    let torn = [
+        (last, Flaw::TornEnd { position, bytes, holds_batches: true }),
+        (behind, Flaw::TornEnd { position: 0, bytes: file.len().unwrap(), holds_batches: true }),
+    ];
+    let report = verified(&disk);
+    assert!(report.is_sound(), "{:?}", report.findings);
+    for (file, flaw) in torn {
+        assert!(report.findings.contains(&Finding { file, flaw }), "{:?}", report.findings);
+    }
+    assert_eq!((report.batches, report.log_end), (30, Offset::new(60)));
+    assert!(
+        repaired(&disk, RepairOptions { drop_damaged: true, ..RepairOptions::default() }).unwrap().is_empty()
+    );
+    // It is what the next opening does.
+    assert_eq!(open(&disk, 2).log_end_offset(), report.log_end);
+    let set_aside = |finding: &&Finding| finding.flaw == Flaw::SetAside;
+    assert_eq!(verified(&disk).findings.iter().filter(set_aside).count(), 2);
+}
+
+#[test]
+fn rot_at_the_flushed_end_is_told_from_the_torn_batches_behind_it_and_mended_without_them() {
+    let disk = closed_log();
+    let whole = read_all(&closed_log(), 2).0;
+    let (last, position) = with_torn_tail(&disk);
+    let (base, next, _) = *whole.last().unwrap();
+    let mut begins = 0;
+    while let Ok(header) = BatchHeader::parse(&disk.visible(&last).unwrap()[begins..])
+        && header.base_offset.get() < base
+    {
+        begins += header.total_len();
+    }
+    assert!(disk.flip(&last, begins as u64 + 70, 1));
+    let report = verified(&disk);
+    assert_eq!(lost(&report), [(base, next)]);
+    assert_eq!(report.log_end, Offset::new(60));
+    let options = RepairOptions { from: Some(Path::new(COPY)), ..RepairOptions::default() };
+    assert_eq!(repaired(&disk, options).unwrap().len(), 1);
+    let report = verified(&disk);
+    assert!(report.is_sound(), "{:?}", report.findings);
+    let is_torn = |flaw: &Flaw| matches!(flaw, Flaw::TornEnd { position: at, holds_batches: true, .. } if *at == position);
+    assert!(report.findings.iter().any(|finding| is_torn(&finding.flaw)), "{:?}", report.findings);
+    assert_eq!(read_all(&disk, 2), (whole, 0));
 }
 
 #[test]

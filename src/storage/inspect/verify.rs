@@ -47,12 +47,15 @@ pub enum Flaw {
     Checksums,
     /// A small file of our own that is damaged.
     OwnFile(String),
-    /// Bytes behind the last whole batch that were never acknowledged: the next opening cuts them off.
+    /// Bytes that were never acknowledged, behind the last batch of the log or from one on that is not whole: the next
+    /// opening cuts them off.
     TornEnd {
         /// The first of them.
         position: u64,
         /// How many.
         bytes: u64,
+        /// Whether there are whole batches among them, of which the next opening keeps a copy.
+        holds_batches: bool,
     },
     /// An index or checksums that are not there: made anew when they are needed.
     NotThere(&'static str),
@@ -92,8 +95,12 @@ impl fmt::Display for Flaw {
             Self::Index => f.write_str("index leads to where no such batch is"),
             Self::Checksums => f.write_str("block checksums are not those of the segment"),
             Self::OwnFile(what) => f.write_str(what),
-            Self::TornEnd { position, bytes } => {
-                write!(f, "{bytes} bytes at {position} were never acknowledged; the next start cuts them off")
+            Self::TornEnd { position, bytes, holds_batches } => {
+                write!(
+                    f,
+                    "{bytes} bytes at {position} were never acknowledged; the next start cuts them off"
+                )?;
+                f.write_str(if *holds_batches { " and keeps a copy of the batches among them" } else { "" })
             }
             Self::NotThere(what) => write!(f, "no {what}; made anew when needed"),
             Self::Poisoned => f.write_str("a flush failed; the next start reads the disk itself"),
@@ -146,24 +153,30 @@ impl FolderReport {
 pub fn verify(fs: &Arc<dyn Fs>, dir: &Path, on_bytes: &mut dyn FnMut(u64)) -> io::Result<FolderReport> {
     let folder = Arc::new(Folder::new(Arc::clone(fs), dir));
     let (report, terms) = (FolderReport::default(), LeaderEpochs::new());
-    let mut verifying = Verifying { folder, report, flushed: Offset::ZERO, terms };
-    let checkpoint = verifying.own_files()?;
+    let mut verifying = Verifying { folder, report, checkpoint: None, terms, is_torn: false };
+    verifying.checkpoint = verifying.own_files()?;
     let segments = super::segments(fs.as_ref(), dir)?;
     verifying.report.segments = segments.len();
     verifying.report.log_end = segments.first().map_or(Offset::ZERO, |first| first.base);
     for (at, segment) in segments.iter().enumerate() {
         let end = segments.get(at + 1).map(|next| next.base);
-        verifying.segment(segment, end, on_bytes)?;
+        if verifying.is_torn {
+            verifying.behind_the_tear(segment)?;
+        } else {
+            verifying.segment(segment, end, on_bytes)?;
+        }
     }
-    verifying.ends(checkpoint.as_ref(), &segments);
+    verifying.ends(&segments);
     Ok(verifying.report)
 }
 
 struct Verifying {
     folder: Arc<Folder>,
     report: FolderReport,
-    flushed: Offset,
+    checkpoint: Option<Checkpoint>,
     terms: LeaderEpochs,
+    /// Whether the log has been found to end before the segments do.
+    is_torn: bool,
 }
 
 impl Verifying {
@@ -191,10 +204,7 @@ impl Verifying {
         self.terms = self.own(&epochs, loaded)?.unwrap_or_default();
         let path = self.folder.named(CHECKPOINT_FILE);
         match checkpoint::look(fs.as_ref(), &path)? {
-            Found::Newest(checkpoint) => {
-                self.flushed = checkpoint.flushed;
-                Ok(Some(checkpoint))
-            }
+            Found::Newest(checkpoint) => Ok(Some(checkpoint)),
             Found::Blank => Ok(None),
             Found::Damaged([flaw, _]) => {
                 self.report.note(path, Flaw::OwnFile(format!("no slot is whole: {flaw}")));
@@ -222,7 +232,7 @@ impl Verifying {
     ) -> io::Result<()> {
         let fs = Arc::clone(&self.folder.fs);
         let walk = SegmentWalk::open(fs.as_ref(), &file.path, (file.base, end), Gaps::Damage)?;
-        let mut walk = walk.with_terms(&self.terms);
+        let mut walk = walk.with_terms(&self.terms).with_certain(self.checkpoint);
         if !file.is_settled {
             self.report.note(file.path.clone(), Flaw::CutShort);
         }
@@ -241,27 +251,47 @@ impl Verifying {
                 Piece::Gap { .. } => {}
                 Piece::Damage(damage) => {
                     whole = false;
-                    let behind_flushed = end.is_none() && damage.first >= self.flushed;
-                    if behind_flushed && damage.position + damage.len == walk.len() {
-                        let (position, bytes) = (damage.position, damage.len);
-                        self.report.note(file.path.clone(), Flaw::TornEnd { position, bytes });
+                    // Without a checkpoint only what reaches to the end may be taken for what was never acknowledged.
+                    let is_unsure = end.is_none() && self.checkpoint.is_none();
+                    if is_unsure && damage.position + damage.len == walk.len() {
                         self.report.log_end = damage.first;
-                        self.report.bytes += damage.position;
                         self.index_verdict(file, &mut check, (is_there, end.is_some()));
-                        return Ok(());
+                        return self.torn(file, damage.position, walk);
                     }
                     check.damaged();
                     self.report.note(file.path.clone(), Flaw::Damaged(damage));
                 }
             }
         }
-        self.report.bytes += walk.len();
         self.report.log_end = walk.next_offset();
+        if let Some(position) = walk.torn_at() {
+            check.damaged();
+            self.index_verdict(file, &mut check, (is_there, end.is_some()));
+            return self.torn(file, position, walk);
+        }
+        self.report.bytes += walk.len();
         self.index_verdict(file, &mut check, (is_there, end.is_some()));
         if end.is_some() {
             self.checksums(file, whole)?;
         }
         Ok(())
+    }
+
+    /// The log ends at this position, whatever follows.
+    fn torn(&mut self, file: &SegmentFile, position: u64, walk: SegmentWalk) -> io::Result<()> {
+        let bytes = walk.len().saturating_sub(position);
+        let holds_batches = walk.holds_whole_batch()?;
+        self.is_torn = true;
+        self.report.bytes += position;
+        self.report.note(file.path.clone(), Flaw::TornEnd { position, bytes, holds_batches });
+        Ok(())
+    }
+
+    /// A segment that begins where the log is torn already.
+    fn behind_the_tear(&mut self, file: &SegmentFile) -> io::Result<()> {
+        let fs = Arc::clone(&self.folder.fs);
+        let walk = SegmentWalk::open(fs.as_ref(), &file.path, (file.base, None), Gaps::Damage)?;
+        self.torn(file, 0, walk)
     }
 
     /// The index as stored; whether there are files at all.
@@ -310,9 +340,9 @@ impl Verifying {
         Ok(())
     }
 
-    fn ends(&mut self, checkpoint: Option<&Checkpoint>, segments: &[SegmentFile]) {
+    fn ends(&mut self, segments: &[SegmentFile]) {
         let first = segments.first().map_or(Offset::ZERO, |first| first.base);
-        let report = &mut self.report;
+        let (checkpoint, report) = (self.checkpoint, &mut self.report);
         report.log_start = checkpoint.map_or(first, |checkpoint| checkpoint.log_start.max(first));
         let Some(checkpoint) = checkpoint else { return };
         let path = self.folder.named(CHECKPOINT_FILE);

@@ -6,6 +6,7 @@ use crate::{
     model::{LeaderEpoch, Offset},
     record::BatchHeader,
     storage::{
+        checkpoint::Checkpoint,
         fs::{Fs, Open},
         leader_epochs::LeaderEpochs,
         segment::{CorruptReason, EpochRule, Hole, Scanner, Source, Step},
@@ -71,7 +72,11 @@ pub struct SegmentWalk {
     gaps: Gaps,
     /// The batch that was given last, not passed yet.
     given: Option<BatchHeader>,
+    base: Offset,
     len: u64,
+    /// What of the log is on disk for certain, where that is known.
+    certain: Option<Checkpoint>,
+    torn_at: Option<u64>,
 }
 
 impl SegmentWalk {
@@ -87,7 +92,8 @@ impl SegmentWalk {
         let len = file.len()?;
         let scanner =
             Scanner::new(Source::Cached(Arc::clone(&file)), (0, base), (len, end), EpochRule::any());
-        Ok(Self { scanner: scanner.over_bad_sectors(), gaps, given: None, len })
+        let scanner = scanner.over_bad_sectors();
+        Ok(Self { scanner, gaps, given: None, base, len, certain: None, torn_at: None })
     }
 
     /// Judges the leader epochs of batches, which their checksums do not cover, by these terms.
@@ -97,6 +103,25 @@ impl SegmentWalk {
         // The file holds all that a checkpoint covers; later terms may follow.
         self.scanner.set_rule(EpochRule::open_ended(starts, LeaderEpoch::new(i32::MAX)));
         self
+    }
+
+    /// Ends where recovery would cut the log: at the first batch above what is on disk for certain that is not whole.
+    /// Nothing that lies there is looked for behind damage below.
+    #[must_use]
+    pub(super) const fn with_certain(mut self, checkpoint: Option<Checkpoint>) -> Self {
+        self.certain = checkpoint;
+        self
+    }
+
+    /// Where the log was found to be torn above what is on disk for certain.
+    pub(super) const fn torn_at(&self) -> Option<u64> {
+        self.torn_at
+    }
+
+    /// Whether any batch from here on is whole, wherever it may belong. Nothing can be walked after that.
+    pub(super) fn holds_whole_batch(mut self) -> io::Result<bool> {
+        self.scanner.set_rule(EpochRule::any());
+        self.scanner.holds_whole_batch()
     }
 
     /// The file's length in bytes when it was opened.
@@ -127,6 +152,12 @@ impl SegmentWalk {
         match self.scanner.look()? {
             Step::End => Ok(None),
             Step::Batch(header) => Ok(Some(self.give(header))),
+            Step::Bad(_)
+                if self.certain.is_some_and(|certain| self.scanner.expected() >= certain.flushed) =>
+            {
+                self.torn_at = Some(self.scanner.position());
+                Ok(None)
+            }
             Step::Bad(reason) => self.behind(reason).map(Some),
         }
     }
@@ -142,11 +173,18 @@ impl SegmentWalk {
         {
             return Ok(gap);
         }
-        let hole = self.scanner.skip(reason, None)?;
+        let hole = self.scanner.skip(reason, self.anchor())?;
         if hole.len == 0 && self.gaps == Gaps::Allowed {
             return Ok(Piece::Gap { first: hole.first, next: hole.next });
         }
         Ok(Piece::Damage(hole.into()))
+    }
+
+    /// Where the checkpoint says that what is on disk for certain ends, if that is ahead in this file.
+    fn anchor(&self) -> Option<(u64, Offset)> {
+        let ahead = self.scanner.position() + 1..=self.len;
+        let certain = self.certain.filter(|certain| certain.segment_base == self.base);
+        certain.map(|certain| (certain.position, certain.flushed)).filter(|(at, _)| ahead.contains(at))
     }
 
     /// A gap, if a whole batch with a higher offset stands here and what follows confirms that offset, which

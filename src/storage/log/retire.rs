@@ -107,7 +107,8 @@ impl Log {
         if self.options.retention.is_none() {
             return Vec::new();
         }
-        let unknown = kept.iter().filter(|s| s.is_sealed() && s.known_max_timestamp().is_none());
+        let unknown =
+            kept.iter().filter(|s| s.is_sealed() && s.size() > 0 && s.known_max_timestamp().is_none());
         unknown.take(LOOK_AHEAD).map(Arc::clone).collect()
     }
 

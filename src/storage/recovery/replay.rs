@@ -24,6 +24,8 @@ pub(super) struct Replay {
     /// Where the flushed position was come upon, or passed by a hole that reaches over it: segment and byte, and the
     /// offset at which the log goes on.
     pub(super) flushed_at: Option<(usize, u64, Offset)>,
+    /// Whether what was read last is damage.
+    pub(super) behind_hole: bool,
     pub(super) bytes_since_snapshot: u64,
     /// The highest timestamp of the first batch in the last segment.
     pub(super) first_timestamp: Option<i64>,
@@ -135,6 +137,7 @@ impl Recovery<'_> {
                 Step::Bad(reason) => {
                     let hole = scanner.skip(reason, self.flushed_anchor(segment, scanner.position()))?;
                     self.report.corrupt.push(segment.note_corrupt(&hole));
+                    self.replay.behind_hole = true;
                 }
                 Step::End => break Passed::Whole,
             }
@@ -187,6 +190,7 @@ impl Recovery<'_> {
         position: u64,
         header: &BatchHeader,
     ) {
+        self.replay.behind_hole = false;
         if let Some(relative) = segment.relative(header.base_offset) {
             let interval = self.options.index_interval_bytes;
             index.note(interval, relative, position as u32, header.max_timestamp.get());

@@ -382,7 +382,8 @@ impl Scanner {
         header.batch_length = (position - at) as i32 - LENGTH_PREFIX_LEN as i32;
         let bytes = self.bytes(at, (position - at) as usize)?;
         let whole = header.batch_length > 0 && header.last_offset_delta >= 0 && crc_is_right(bytes, &header);
-        Ok(whole.then(|| self.expected.plus(i64::from(header.last_offset_delta) + 1)))
+        let counted = self.expected.plus(i64::from(header.last_offset_delta) + 1);
+        Ok((whole && self.end.is_none_or(|end| counted <= end)).then_some(counted))
     }
 
     /// The header that stands there if only its magic, or its length, may be wrong.

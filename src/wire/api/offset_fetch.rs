@@ -1,4 +1,7 @@
 //! How far groups had come; from version 8 on for many groups at once.
+//!
+//! Kafka has no field for records that were tried and failed. Tags from 10000 on are our own: they are sent only to a
+//! client that asks for them by one, and whoever does not know them skips them (KIP-482).
 
 use crate::{
     model::{LeaderEpoch, Offset, PartitionIndex},
@@ -16,6 +19,8 @@ wire_structs! {
         groups: Vec<OffsetFetchRequestGroup> [8..],
         /// Wait for open transactions (KIP-447).
         require_stable: bool [7..],
+        /// Our own: tell what was tried and failed, too.
+        with_attempts: bool [8..; tag 10000],
     }
 
     /// Partitions of one topic.
@@ -110,6 +115,12 @@ wire_structs! {
         metadata: Option<Str> [8..; null 8..] = Some(Str::default()),
         /// Why there is none.
         error_code: ErrorCode [8..],
+        /// Our own: how often consumers of the group were lost with the record that comes next.
+        attempts: i32 [8..; tag 10000],
+        /// Our own: the offset of that record; -1: there is none.
+        attempted_offset: Offset [8..; tag 10001] = Offset::new(-1),
+        /// Our own: so many records in a row had failed that no more are given up.
+        dead_letters_stopped: bool [8..; tag 10002],
     }
 }
 

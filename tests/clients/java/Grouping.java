@@ -28,6 +28,8 @@ final class Grouping {
     private static final Map<String, Object> COOPERATIVE = Map.of(
             "group.protocol", "classic", "partition.assignment.strategy", CooperativeStickyAssignor.class.getName());
     private static final int SIDE_BY_SIDE = 4;
+    /** How long a position is held back: several times as long as a client waits before it asks again. */
+    private static final int HELD_S = 8;
 
     private final Checks checks;
     private final Admin admin;
@@ -73,6 +75,7 @@ final class Grouping {
     private void both(String protocol) {
         Map<String, Object> settings = Map.of("group.protocol", protocol);
         check("crashed", settings, group -> crashed(group, protocol));
+        check("held-back", settings, group -> heldBack(group, protocol));
         check("alone-and-resumed", settings, Grouping::aloneAndResumed);
         check("shared", settings, Grouping::shared);
         check("static", settings, Grouping::staticMember);
@@ -122,10 +125,7 @@ final class Grouping {
             sessionOfSixSeconds(group);
         }
         Member survivor = group.join();
-        String java = System.getProperty("java.home") + "/bin/java";
-        Process other = new ProcessBuilder(java, "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-                "-cp", System.getProperty("java.class.path"), "Grouping", group.checks.bootstrap, group.name, protocol)
-                .redirectError(ProcessBuilder.Redirect.INHERIT).start();
+        Process other = another(group, protocol);
         try {
             Group.eventually("the other has its half", () -> survivor.owned().size() == 2, survivor);
             Checks.equal("members", GroupAdmin.members(group), 2);
@@ -136,6 +136,50 @@ final class Grouping {
         group.produce(1);
         Checks.equal("records", Group.read(4, survivor), Group.records(0, 1));
         survivor.close();
+    }
+
+    /** A member that is a process of its own. */
+    private static Process another(Group group, String protocol) throws IOException {
+        String java = System.getProperty("java.home") + "/bin/java";
+        return new ProcessBuilder(java, "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+                "-cp", System.getProperty("java.class.path"), "Grouping", group.checks.bootstrap, group.name, protocol)
+                .redirectError(ProcessBuilder.Redirect.INHERIT).start();
+    }
+
+    /**
+     * A record that its consumer died with is given up, and until it is a dead letter nobody is told the position: who
+     * takes over waits for that, however long it takes, and goes on behind the record.
+     */
+    private static void heldBack(Group group, String protocol) throws Exception {
+        if (protocol.equals("consumer")) {
+            sessionOfSixSeconds(group);
+        }
+        // No topic is fit for its own dead letters.
+        deadLettersAfterOneTry(group, group.name);
+        group.produce(2);
+        Process other = another(group, protocol);
+        try (var said = other.inputReader()) {
+            while (Integer.parseInt(said.readLine()) < 8) {
+                // It has not read all yet.
+            }
+        } finally {
+            other.destroyForcibly().waitFor();
+        }
+        Member next = group.join();
+        group.settled("the other is replaced", next);
+        TimeUnit.SECONDS.sleep(HELD_S);
+        Checks.equal("what it has read", next.read(), List.of());
+        deadLettersAfterOneTry(group, group.name + ".dead-letter");
+        Checks.equal("behind the dead letters", Group.read(4, next), Group.records(1, 2));
+        next.close();
+    }
+
+    private static void deadLettersAfterOneTry(Group group, String topic) throws Exception {
+        var entries = Map.of("max.delivery.attempts", "1", "dead.letter.topic", topic).entrySet().stream()
+                .map(each -> new ConfigEntry(each.getKey(), each.getValue()))
+                .map(entry -> new AlterConfigOp(entry, AlterConfigOp.OpType.SET)).toList();
+        var resource = new ConfigResource(ConfigResource.Type.TOPIC, group.name);
+        group.admin.incrementalAlterConfigs(Map.of(resource, entries)).all().get();
     }
 
     /** As short as that of the classic members here: with the server's protocol it is the group's. */
@@ -216,10 +260,13 @@ final class Grouping {
         Checks.equal("after its end", GroupAdmin.offsets(group.admin, group.name), wanted);
     }
 
-    /** A member until its input ends, as it does when the program that started it is gone. */
+    /** A member that says how much it has read, until its input ends, as it does when who started it is gone. */
     public static void main(String[] arguments) throws IOException {
         Group group = new Group(new Checks(arguments[0]), null, arguments[1], Map.of("group.protocol", arguments[2]));
-        group.join();
+        Member member = group.join();
+        Thread saying = new Thread(() -> member.say(System.out));
+        saying.setDaemon(true);
+        saying.start();
         while (System.in.read() >= 0) {
             // Nothing is written to it.
         }

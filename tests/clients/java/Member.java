@@ -1,3 +1,4 @@
+import java.io.PrintStream;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -74,6 +75,7 @@ final class Member implements ConsumerRebalanceListener {
         var records = consumer.poll(Duration.ofMillis(100));
         synchronized (this) {
             records.forEach(record -> read.add(List.of((long) record.partition(), record.offset())));
+            notifyAll();
         }
     }
 
@@ -143,6 +145,20 @@ final class Member implements ConsumerRebalanceListener {
 
     synchronized Exception error() {
         return error;
+    }
+
+    /** Says how much it has read whenever that is more, for ever. */
+    synchronized void say(PrintStream out) {
+        try {
+            for (int said = 0;; wait()) {
+                if (read.size() > said) {
+                    said = read.size();
+                    out.println(said);
+                }
+            }
+        } catch (InterruptedException ended) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     /** Partition and offset of each record. */

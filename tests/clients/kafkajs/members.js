@@ -33,6 +33,7 @@ class Member {
     this.owned = []
     this.records = []
     this.rebalances = 0
+    this.restarts = 0
     this.error = null
     this.consumer = kafka.consumer({
       groupId: group,
@@ -50,7 +51,10 @@ class Member {
     })
     this.consumer.on(REBALANCING, () => (this.owned = []))
     // One that it begins anew after is not the end: the coordinator may have been loading.
-    this.consumer.on(CRASH, ({ payload }) => (this.error = payload.restart ? null : payload.error))
+    this.consumer.on(CRASH, ({ payload }) => {
+      this.restarts += payload.restart ? 1 : 0
+      this.error = payload.restart ? null : payload.error
+    })
   }
 
   async start() {

@@ -38,6 +38,9 @@ pub(crate) enum Trouble {
     /// The group has gone on without the member.
     #[error("the group has gone on without the member")]
     Fenced,
+    /// The member is at another epoch than it thinks.
+    #[error("the member is at another epoch than it thinks")]
+    Behind,
     /// The group does not know the member.
     #[error("the group does not know the member")]
     Forgotten,
@@ -48,7 +51,7 @@ impl Trouble {
     pub(crate) fn outcome_is_unknown(&self) -> bool {
         match self {
             Self::Away(error) => error.outcome_is_unknown(),
-            Self::Later(_) | Self::Rebalance | Self::Fenced | Self::Forgotten => false,
+            Self::Later(_) | Self::Rebalance | Self::Fenced | Self::Behind | Self::Forgotten => false,
         }
     }
 }
@@ -61,8 +64,11 @@ pub(crate) fn checked(code: ErrorCode) -> Result<(), Trouble> {
     if code == ErrorCode::RebalanceInProgress {
         return Err(Trouble::Rebalance);
     }
-    if code == ErrorCode::IllegalGeneration {
+    if code == ErrorCode::IllegalGeneration || code == ErrorCode::FencedMemberEpoch {
         return Err(Trouble::Fenced);
+    }
+    if code == ErrorCode::StaleMemberEpoch {
+        return Err(Trouble::Behind);
     }
     if code == ErrorCode::UnknownMemberId {
         return Err(Trouble::Forgotten);

@@ -1,4 +1,5 @@
-//! A consumer of a group that writes down what it holds, consumes and commits.
+//! A consumer of a group that writes down what it holds, consumes and commits, by any of the protocols: what they have
+//! in common, and the eager classic one.
 //!
 //! It speaks for itself rather than through a stock client, since it has to know its generation, and what became
 //! of each commit. Otherwise it does what a stock client does: it joins, assigns where it leads, goes on in its
@@ -23,7 +24,7 @@ use polylogue::{
         Commit, CommitFailed, Consumed, ContentDigest, Event, HistoryWriter, Joined, Membership, Parted,
         Parting, PositionAsked, PositionTold, Read, RecordId,
     },
-    model::{Offset, PartitionIndex},
+    model::{Offset, PartitionIndex, TopicId},
     record::{DEFAULT_MAX_UNPACKED_BYTES, RecordRef, batches, crc_is_right, unpack},
     wire::{
         ErrorCode, Str,
@@ -43,13 +44,24 @@ use tokio::time::{Instant, sleep};
 use super::link::{Link, Trouble, checked};
 use crate::workload::Topic;
 
+/// How a member and its coordinator agree on who holds what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Classic: everybody lets go of everything at each rebalance.
+    Eager,
+    /// Classic: everybody keeps what stays theirs, and what moves is free for a generation (KIP-429).
+    Cooperative,
+    /// The coordinator assigns (KIP-848).
+    ServerSide,
+}
+
 /// Without a word for so long a member counts as dead.
 pub(crate) const SESSION: Duration = Duration::from_secs(2);
 /// Long enough that the others have gone on in another generation when a member wakes up.
 pub(crate) const STALL: Duration = Duration::from_millis(3500);
-const HEARTBEAT: Duration = Duration::from_millis(300);
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(300);
 /// How long the others may have to wait for a member that is alive.
-const REBALANCE: Duration = Duration::from_secs(10);
+pub(super) const REBALANCE: Duration = Duration::from_secs(10);
 /// Before something is tried again.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -57,6 +69,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Shared {
     pub(crate) bootstrap: String,
     pub(crate) group: String,
+    pub(crate) protocol: Protocol,
     pub(crate) topic: Topic,
     pub(crate) history: Arc<HistoryWriter>,
     /// Members are to leave.
@@ -88,7 +101,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Shared {
-    fn record(&self, event: &Event) {
+    pub(super) fn record(&self, event: &Event) {
         self.history.record(event).unwrap();
     }
 
@@ -117,23 +130,27 @@ impl Shared {
 
 /// How far a member is in a partition that it holds.
 #[derive(Clone, Copy, Debug)]
-struct Held {
-    next: Offset,
-    committed: Offset,
+pub(super) struct Held {
+    pub(super) next: Offset,
+    pub(super) committed: Offset,
 }
 
 pub(crate) struct Member {
-    shared: Arc<Shared>,
-    name: String,
-    link: Link,
-    random: fastrand::Rng,
-    /// Given by the coordinator; empty where it knows none.
-    id: Str,
-    generation: i32,
+    pub(super) shared: Arc<Shared>,
+    pub(super) name: String,
+    pub(super) link: Link,
+    pub(super) random: fastrand::Rng,
+    /// Given by the coordinator, and empty where it knows none; or its own choice, where the coordinator assigns.
+    pub(super) id: Str,
+    pub(super) generation: i32,
     /// It holds something, or has been told that it holds nothing.
-    settled: bool,
-    held: BTreeMap<PartitionIndex, Held>,
-    heartbeat_due: Instant,
+    pub(super) settled: bool,
+    pub(super) held: BTreeMap<PartitionIndex, Held>,
+    /// The generation in which it was told to hold that.
+    pub(super) held_in: i32,
+    /// What its coordinator wants it to hold, where that assigns, and the topic's id.
+    pub(super) target: (TopicId, BTreeSet<PartitionIndex>),
+    pub(super) heartbeat_due: Instant,
     /// It is to be of no use for a while, as a process that the machine has forgotten.
     stalls: Arc<AtomicBool>,
 }
@@ -151,10 +168,12 @@ impl Member {
             shared: Arc::clone(shared),
             name: name.to_owned(),
             random,
-            id: Str::default(),
-            generation: -1,
+            id: if shared.protocol == Protocol::ServerSide { name.into() } else { Str::default() },
+            generation: if shared.protocol == Protocol::ServerSide { 0 } else { -1 },
             settled: false,
             held: BTreeMap::new(),
+            held_in: -1,
+            target: (TopicId::from_bytes([0; 16]), BTreeSet::new()),
             heartbeat_due: Instant::now(),
         }
     }
@@ -170,7 +189,7 @@ impl Member {
     }
 
     async fn go_on(&mut self) -> Result<(), Trouble> {
-        if !self.settled {
+        if !self.settled && self.shared.protocol != Protocol::ServerSide {
             self.join().await?;
         }
         self.heartbeat().await?;
@@ -187,7 +206,7 @@ impl Member {
         Ok(())
     }
 
-    async fn recover(&mut self, trouble: Trouble) {
+    pub(super) async fn recover(&mut self, trouble: Trouble) {
         match trouble {
             // It goes on in its generation, until it is told that it is over.
             Trouble::Away(_) | Trouble::Later(_) => {
@@ -199,7 +218,17 @@ impl Member {
                 if self.settled && self.random.bool() {
                     let _ = self.commit_all().await;
                 }
+                if self.shared.protocol == Protocol::Cooperative {
+                    self.settled = false;
+                } else {
+                    self.part(Parting::Revoked);
+                }
+            }
+            // The next heartbeat says at which epoch it is.
+            Trouble::Behind => self.heartbeat_due = Instant::now(),
+            Trouble::Fenced | Trouble::Forgotten if self.shared.protocol == Protocol::ServerSide => {
                 self.part(Parting::Revoked);
+                self.generation = 0;
             }
             Trouble::Fenced => self.part(Parting::Revoked),
             Trouble::Forgotten => {
@@ -209,13 +238,13 @@ impl Member {
         }
     }
 
-    fn by(&self) -> Membership {
+    pub(super) fn by(&self) -> Membership {
         let (group, member) = (self.shared.group.clone(), self.name.clone());
         Membership { group, member, generation: self.generation }
     }
 
     fn part(&mut self, how: Parting) {
-        if self.settled {
+        if self.settled || !self.held.is_empty() {
             self.shared.record(&Event::Parted(Parted { by: self.by(), how }));
         }
         self.settled = false;
@@ -246,7 +275,7 @@ impl Member {
 
     fn join_request(&self) -> JoinGroupRequest {
         let topics = vec![Str::from(self.shared.topic.name)];
-        let wanted = Subscription { topics, ..Subscription::default() };
+        let wanted = Subscription { topics, ..self.claims() };
         let metadata = encode_subscription(&wanted).unwrap();
         JoinGroupRequest {
             group_id: self.shared.group.as_str().into(),
@@ -259,15 +288,11 @@ impl Member {
         }
     }
 
-    /// Deals the partitions out in an order of chance, so that they change hands.
     fn assign(&mut self, joined: &JoinGroupResponse) -> Vec<SyncGroupRequestAssignment> {
-        let mut partitions: Vec<i32> = (0..self.shared.topic.partitions).collect();
-        self.random.shuffle(&mut partitions);
-        let mut shares = vec![BTreeSet::new(); joined.members.len()];
-        for (turn, partition) in partitions.into_iter().enumerate() {
-            let share = turn % shares.len();
-            shares[share].insert(PartitionIndex::new(partition));
-        }
+        let shares = match self.shared.protocol {
+            Protocol::Cooperative => self.sticky_shares(joined),
+            Protocol::Eager | Protocol::ServerSide => self.shares_by_chance(joined),
+        };
         let share = |(member, share): (&JoinGroupResponseMember, _)| {
             let share = PartitionsByName::from([(Str::from(self.shared.topic.name), share)]);
             let assignment = encode_assignment(&share, None).unwrap();
@@ -276,30 +301,60 @@ impl Member {
         joined.members.iter().zip(shares).map(share).collect()
     }
 
+    /// Deals the partitions out in an order of chance, so that they change hands.
+    fn shares_by_chance(&mut self, joined: &JoinGroupResponse) -> Vec<BTreeSet<PartitionIndex>> {
+        let mut partitions: Vec<i32> = (0..self.shared.topic.partitions).collect();
+        self.random.shuffle(&mut partitions);
+        let mut shares = vec![BTreeSet::new(); joined.members.len()];
+        for (turn, partition) in partitions.into_iter().enumerate() {
+            let share = turn % shares.len();
+            shares[share].insert(PartitionIndex::new(partition));
+        }
+        shares
+    }
+
     async fn take_over(&mut self, share: &Bytes) -> Result<(), Trouble> {
-        let share = assignment(share).unwrap().partitions();
-        let partitions: Vec<_> = share.into_values().flatten().collect();
-        let held = partitions.iter().map(|index| self.shared.topic.partition(index.get())).collect();
-        self.shared.record(&Event::Joined(Joined { by: self.by(), partitions: held }));
-        self.settled = true;
+        let share: BTreeSet<_> = assignment(share).unwrap().partitions().into_values().flatten().collect();
+        let gives_back = self.held.keys().any(|held| !share.contains(held));
+        self.hold(&share).await?;
+        // What it has given back is free once it has joined without that.
+        self.settled = !gives_back;
+        Ok(())
+    }
+
+    /// From now on it holds these: it goes on where it is in what it has held, and asks where the others begin.
+    pub(super) async fn hold(&mut self, share: &BTreeSet<PartitionIndex>) -> Result<(), Trouble> {
+        let partitions = share.iter().map(|index| self.shared.topic.partition(index.get())).collect();
+        self.shared.record(&Event::Joined(Joined { by: self.by(), partitions }));
+        (self.settled, self.held_in) = (true, self.generation);
         self.heartbeat_due = Instant::now() + HEARTBEAT;
+        self.held.retain(|partition, _| share.contains(partition));
+        let new: Vec<_> = share.iter().copied().filter(|index| !self.held.contains_key(index)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
         let positions = loop {
-            match self.shared.positions(&mut self.link, &self.name, &partitions).await {
+            match self.shared.positions(&mut self.link, &self.name, &new).await {
                 // It has its share; only where to begin is not known yet.
-                Err(trouble @ (Trouble::Away(_) | Trouble::Later(_))) => self.recover(trouble).await,
+                Err(Trouble::Away(_) | Trouble::Later(_)) => {
+                    self.link.hang_up();
+                    sleep(PAUSE).await;
+                }
                 other => break other?,
             }
         };
-        let held = |(partition, offset): (_, Option<Offset>)| {
+        for (partition, offset) in positions {
             let next = offset.unwrap_or(Offset::ZERO);
-            (partition, Held { next, committed: next })
-        };
-        self.held = positions.into_iter().map(held).collect();
+            self.held.insert(partition, Held { next, committed: next });
+        }
         Ok(())
     }
 
     /// Says that it is alive, when it is time to.
     async fn heartbeat(&mut self) -> Result<(), Trouble> {
+        if self.shared.protocol == Protocol::ServerSide {
+            return self.reconcile().await;
+        }
         if Instant::now() < self.heartbeat_due {
             return Ok(());
         }
@@ -327,6 +382,10 @@ impl Member {
                 // A batch is given whole, also where it begins before what was asked for.
                 if record.offset < held.next {
                     continue;
+                }
+                // It has given the partition back meanwhile, and has it again: others may have been less far.
+                if record.offset > held.next {
+                    return Ok(());
                 }
                 held.next = Offset::new(record.offset.get() + 1);
                 self.work_on(partition, &record);
@@ -370,7 +429,7 @@ impl Member {
         self.shared.consumed[partition.get() as usize].fetch_max(record.offset.get(), Ordering::SeqCst);
     }
 
-    async fn commit_all(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn commit_all(&mut self) -> Result<(), Trouble> {
         let behind = self.held.iter().filter(|(_, held)| held.committed < held.next);
         let behind: Vec<_> = behind.map(|(partition, _)| *partition).collect();
         for partition in behind {
@@ -380,7 +439,7 @@ impl Member {
     }
 
     /// Commits what was consumed of a partition, and writes down what is known of the outcome.
-    async fn commit(&mut self, partition: PartitionIndex) -> Result<(), Trouble> {
+    pub(super) async fn commit(&mut self, partition: PartitionIndex) -> Result<(), Trouble> {
         let Some(held) = self.held.get(&partition).copied() else { return Ok(()) };
         let at = self.shared.topic.partition(partition.get());
         let commit = Commit { by: self.by(), partition: at, offset: held.next };
@@ -421,6 +480,10 @@ impl Member {
     }
 
     async fn leave(&mut self) {
+        if self.shared.protocol == Protocol::ServerSide {
+            self.say_goodbye().await;
+            return self.part(Parting::Left);
+        }
         let member = MemberIdentity { member_id: self.id.clone(), group_instance_id: None, reason: None };
         let request = LeaveGroupRequest {
             group_id: self.shared.group.as_str().into(),
@@ -442,6 +505,7 @@ fn outcome(commit: Commit, code: ErrorCode) -> Event {
     }
     let sure = [
         ErrorCode::IllegalGeneration,
+        ErrorCode::StaleMemberEpoch,
         ErrorCode::UnknownMemberId,
         ErrorCode::RebalanceInProgress,
         ErrorCode::CoordinatorLoadInProgress,

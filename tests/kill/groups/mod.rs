@@ -1,15 +1,18 @@
-//! A group of consumers of which some are killed, and the node that coordinates it, on random delays.
+//! Groups of consumers of which some are killed, and the node that coordinates them, on random delays: one group for
+//! each way in which members and coordinator agree, all over the same topic.
 //!
 //! A producer writes at a steady pace. Members consume, commit now and then and write down what they do; an
 //! onlooker asks for the committed positions all the time. Members vanish at whatever they are about, others come
 //! in their place; some stall until they are thought dead, and then want to commit; the node is killed with
 //! `kill -9` and started again. Everything goes into a history, and `chaos::checker` judges it.
 //!
-//! 8 kills; 40 with the feature `long`. `POLYLOGUE_SEED` repeats a run's choices, though not its timing. The history
+//! 9 kills; 40 with the feature `long`. `POLYLOGUE_SEED` repeats a run's choices, though not its timing. The history
 //! of a run that fails stays beside the test's other files.
 
+mod cooperative;
 mod link;
 mod member;
+mod server_side;
 
 use std::{
     fs,
@@ -42,7 +45,7 @@ use tokio::{
 
 use self::{
     link::Link,
-    member::{Member, SESSION, STALL, Shared},
+    member::{HEARTBEAT, Member, Protocol, SESSION, STALL, Shared},
 };
 use crate::{
     note_node, seed,
@@ -55,12 +58,18 @@ use crate::{
 };
 
 const TOPIC: Topic = Topic { name: "shared", partitions: 6 };
-const GROUP: &str = "sharers";
+const GROUPS: [(&str, Protocol); 3] = [
+    ("eager", Protocol::Eager),
+    ("cooperative", Protocol::Cooperative),
+    ("server-side", Protocol::ServerSide),
+];
+/// Of each group.
 const MEMBERS: usize = 4;
 const NODE_KILLS: usize = if cfg!(feature = "long") { 13 } else { 3 };
-const MEMBER_KILLS: usize = if cfg!(feature = "long") { 27 } else { 5 };
+/// As many in each group.
+const MEMBER_KILLS: usize = if cfg!(feature = "long") { 27 } else { 6 };
 /// Members that are thought dead and are not, besides.
-const STALLS: usize = if cfg!(feature = "long") { 6 } else { 2 };
+const STALLS: usize = if cfg!(feature = "long") { 6 } else { 3 };
 /// Between two kills: the shortest hits a group that has yet to notice the one before, the longest one that has
 /// settled again.
 const DELAY_MS: std::ops::Range<u64> = 50..5000;
@@ -72,7 +81,16 @@ const PACE: Duration = Duration::from_millis(2);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 fn start_node() -> TestNode {
-    let settings = [("groups.min-session-timeout", "1s"), ("groups.offsets-partitions", "4")];
+    let session = format!("{}ms", SESSION.as_millis());
+    let heartbeat = format!("{}ms", HEARTBEAT.as_millis());
+    let settings = [
+        ("groups.min-session-timeout", "1s"),
+        ("groups.offsets-partitions", "4"),
+        ("groups.consumer-min-session-timeout", "1s"),
+        ("groups.consumer-session-timeout", &session),
+        ("groups.consumer-min-heartbeat-interval", "100ms"),
+        ("groups.consumer-heartbeat-interval", &heartbeat),
+    ];
     let options = NodeOptions::new(binary(), NodeId::new(1)).unwrap();
     let with =
         |options: NodeOptions, (key, value): (&str, &str)| options.environment(variable_of(key), value);
@@ -110,7 +128,8 @@ impl Members {
 
     fn come(&mut self, after: Duration) {
         self.came += 1;
-        let (name, stalls) = (format!("member-{}", self.came), Arc::new(AtomicBool::new(false)));
+        let name = format!("{}-{}", self.shared.group, self.came);
+        let stalls = Arc::new(AtomicBool::new(false));
         let member = Member::new(&self.shared, &name, self.random.fork(), &stalls);
         let task = self.runtime.spawn(async move {
             sleep(after).await;
@@ -126,7 +145,7 @@ impl Members {
         task.abort();
         let ended = self.runtime.block_on(task);
         assert!(ended.is_err_and(|error| error.is_cancelled()), "{name} had ended before it was killed");
-        let by = Membership { group: GROUP.into(), member: name, generation: -1 };
+        let by = Membership { group: self.shared.group.clone(), member: name, generation: -1 };
         self.shared.history.record(&Event::Parted(Parted { by, how: Parting::Killed })).unwrap();
         let after = Duration::from_millis(self.random.u64(AWAY_MS));
         self.come(after);
@@ -190,35 +209,42 @@ fn now(marks: &[AtomicI64]) -> Vec<i64> {
 
 /// Whether each partition was consumed further within the promised time. The checker judges it by the history; here
 /// it is only waited for, before the records run out.
-fn goes_on(shared: &Shared) -> bool {
-    let before = now(&shared.consumed);
+fn goes_on(groups: &[Members]) -> bool {
+    let consumed = || groups.iter().flat_map(|group| now(&group.shared.consumed)).collect::<Vec<_>>();
+    let before = consumed();
     wait_for(SESSION + Duration::from_secs(6), || {
-        now(&shared.consumed).iter().zip(&before).all(|(now, before)| now > before)
+        consumed().iter().zip(&before).all(|(now, before)| now > before)
     })
 }
 
 /// What happens next to the group.
 #[derive(Clone, Copy, Debug)]
 enum Blow {
-    NodeKilled { at_commit: bool },
-    MemberKilled,
-    MemberStalls,
+    NodeKilled {
+        at_commit: bool,
+    },
+    /// One of this group.
+    MemberKilled(usize),
+    MemberStalls(usize),
 }
 
-fn strike_at_random(node: &mut TestNode, members: &mut Members, random: &mut fastrand::Rng) {
+fn strike_at_random(node: &mut TestNode, groups: &mut [Members], random: &mut fastrand::Rng) {
     let blows = [
         (0..NODE_KILLS).map(|number| Blow::NodeKilled { at_commit: number % 2 == 0 }).collect(),
-        vec![Blow::MemberKilled; MEMBER_KILLS],
-        vec![Blow::MemberStalls; STALLS],
+        (0..MEMBER_KILLS).map(|number| Blow::MemberKilled(number % GROUPS.len())).collect(),
+        (0..STALLS).map(|number| Blow::MemberStalls(number % GROUPS.len())).collect::<Vec<_>>(),
     ];
     let mut blows = blows.concat();
     random.shuffle(&mut blows);
     for blow in blows {
         thread::sleep(Duration::from_millis(random.u64(DELAY_MS)));
         match blow {
-            Blow::NodeKilled { at_commit } => kill(node, &members.shared, at_commit),
-            Blow::MemberKilled => members.kill_one(),
-            Blow::MemberStalls => members.stall_one(),
+            Blow::NodeKilled { at_commit } => {
+                let group = &groups[random.usize(0..groups.len())];
+                kill(node, &group.shared, at_commit);
+            }
+            Blow::MemberKilled(group) => groups[group].kill_one(),
+            Blow::MemberStalls(group) => groups[group].stall_one(),
         }
     }
 }
@@ -262,6 +288,32 @@ fn ends(bootstrap: &str) -> Vec<i64> {
     (0..TOPIC.partitions).map(|index| watermarks(&consumer, TOPIC.name, index).1).collect()
 }
 
+/// A group and what it is promised, in the history.
+fn declare(
+    (name, protocol): &(&str, Protocol),
+    bootstrap: &str,
+    history: &Arc<HistoryWriter>,
+) -> Arc<Shared> {
+    let topics = vec![TopicName::new(TOPIC.name).unwrap()];
+    let session_timeout_ms = SESSION.as_millis() as u32;
+    let server_side = *protocol == Protocol::ServerSide;
+    let profile = GroupProfile { name: (*name).to_owned(), topics, session_timeout_ms, server_side };
+    history.record(&Event::Group(profile)).unwrap();
+    let marks = || (0..TOPIC.partitions).map(|_| AtomicI64::new(-1)).collect();
+    Arc::new(Shared {
+        bootstrap: bootstrap.to_owned(),
+        group: (*name).to_owned(),
+        protocol: *protocol,
+        topic: TOPIC,
+        history: Arc::clone(history),
+        over: AtomicBool::new(false),
+        left: AtomicBool::new(false),
+        committing: AtomicUsize::new(0),
+        consumed: marks(),
+        committed: marks(),
+    })
+}
+
 /// The whole run; gives what the checker says.
 fn run(seed: u64, path: &Path) -> Report {
     let mut random = fastrand::Rng::with_seed(seed);
@@ -271,39 +323,25 @@ fn run(seed: u64, path: &Path) -> Report {
     note_node(&history, &node, NodeChange::Started);
     let bootstrap = node.kafka_address();
     create_topic(&bootstrap, TOPIC.name, TOPIC.partitions, &[]);
-    let topics = vec![TopicName::new(TOPIC.name).unwrap()];
-    let session_timeout_ms = SESSION.as_millis() as u32;
-    let profile = GroupProfile { name: GROUP.into(), topics, session_timeout_ms };
-    history.record(&Event::Group(profile)).unwrap();
-
-    let marks = || (0..TOPIC.partitions).map(|_| AtomicI64::new(-1)).collect();
-    let shared = Arc::new(Shared {
-        bootstrap: bootstrap.clone(),
-        group: GROUP.to_owned(),
-        topic: TOPIC,
-        history: Arc::clone(&history),
-        over: AtomicBool::new(false),
-        left: AtomicBool::new(false),
-        committing: AtomicUsize::new(0),
-        consumed: marks(),
-        committed: marks(),
-    });
+    let shared: Vec<_> = GROUPS.iter().map(|group| declare(group, &bootstrap, &history)).collect();
     let enough = Arc::new(AtomicBool::new(false));
     let sending = idempotent(TOPIC, &bootstrap, "sender", &history).start(PACE, &enough);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut members = Members::start(&runtime, &shared, random.fork());
-    let looking = runtime.spawn(look_on(Arc::clone(&shared)));
-    let began = goes_on(&shared);
+    let begin = |shared| Members::start(&runtime, shared, random.fork());
+    let mut groups: Vec<_> = shared.iter().map(begin).collect();
+    let looking: Vec<_> = shared.iter().map(|shared| runtime.spawn(look_on(Arc::clone(shared)))).collect();
+    let began = goes_on(&groups);
 
-    strike_at_random(&mut node, &mut members, &mut random);
+    strike_at_random(&mut node, &mut groups, &mut random);
 
-    let went_on = goes_on(&shared);
+    let went_on = goes_on(&groups);
     enough.store(true, Ordering::SeqCst);
     let given_up = sending.join().unwrap();
     let ends = ends(&bootstrap);
-    let all_committed = wait_for(WITHIN, || now(&shared.committed) == ends);
-    members.leave();
-    runtime.block_on(looking).unwrap();
+    let committed = || shared.iter().map(|shared| now(&shared.committed)).collect::<Vec<_>>();
+    let all_committed = wait_for(WITHIN, || committed().iter().all(|committed| *committed == ends));
+    groups.into_iter().for_each(Members::leave);
+    looking.into_iter().for_each(|looking| runtime.block_on(looking).unwrap());
     scan(TOPIC, &bootstrap, &history, "at-the-end");
     history.flush().unwrap();
 
@@ -314,7 +352,7 @@ fn run(seed: u64, path: &Path) -> Report {
         began && went_on,
         "nothing was consumed for a while: before the kills {began}, after them {went_on}"
     );
-    assert!(all_committed, "records end at {ends:?}, commits at {:?}", now(&shared.committed));
+    assert!(all_committed, "records end at {ends:?}, commits at {:?}", committed());
     assert_eq!(given_up, 0, "the idempotent producer gave up on records");
     assert_eq!(node.stop(WITHIN).unwrap().code(), Some(0));
     report

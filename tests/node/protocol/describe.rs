@@ -1,5 +1,7 @@
 //! What a node tells of its partitions: sizes on disk, producers, topics page by page.
 
+use std::net::TcpStream;
+
 use polylogue::{
     model::PartitionIndex,
     wire::{
@@ -18,7 +20,7 @@ use crate::{
     batches::{batch_of, sequenced},
     nodes::{kill_and_start, labelled},
     peer::Peer,
-    support::{start_node, stored_bytes},
+    support::{WITHIN, eventually, start_node, stored_bytes},
 };
 
 fn index(partition: i32) -> PartitionIndex {
@@ -65,6 +67,28 @@ fn a_log_folder_is_told_with_the_bytes_of_its_replicas_and_the_room_of_its_disk(
     let some = log_dirs(&mut peer, Some(&[("b", &[1, 1, 7]), ("no-such", &[0])]));
     assert_eq!(sizes(&some), [("b".to_owned(), 1, 0)], "what is not there is left out");
     assert!(log_dirs(&mut peer, Some(&[])).topics.is_empty());
+}
+
+#[test]
+fn a_replica_whose_log_cannot_be_opened_is_told_with_the_bytes_of_its_files_and_no_lag_that_is_known() {
+    let mut node = start_node();
+    let mut peer = Peer::connect(&node);
+    peer.create("t", 2, &[]);
+    peer.append("t", batch_of(1000));
+    drop(peer);
+    let on_disk = stored_bytes(&node, "t", 0) as i64;
+    node.kill().unwrap();
+    let checkpoint = node.data_folder().join("logs/t-0/checkpoint");
+    std::fs::remove_file(&checkpoint).unwrap();
+    std::fs::create_dir(&checkpoint).unwrap();
+    node.start_again().unwrap();
+    let told = eventually("the other log is open", WITHIN, || {
+        TcpStream::connect(node.kafka_address()).ok()?;
+        let told = log_dirs(&mut Peer::connect(&node), None);
+        let lags: Vec<_> = told.topics.first()?.partitions.iter().map(|replica| replica.offset_lag).collect();
+        (lags == [-1, 0]).then_some(told)
+    });
+    assert_eq!(sizes(&told), [("t".to_owned(), 0, on_disk), ("t".to_owned(), 1, 0)]);
 }
 
 fn producers(peer: &mut Peer, topic: &str, partitions: &[i32]) -> Vec<PartitionResponse> {

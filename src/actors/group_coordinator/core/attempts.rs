@@ -14,6 +14,7 @@ use super::{
     Effect, Now,
     image::Image,
     offsets::Offsets,
+    request::PerPartition,
     stored::{AttemptsValue, OffsetKey, Stored},
 };
 use crate::{
@@ -127,6 +128,19 @@ pub struct DeadLetter {
     pub cause: Str,
 }
 
+/// A record that was tried and failed, as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempted {
+    /// The id of its topic.
+    pub topic: TopicId,
+    /// Its offset.
+    pub offset: Offset,
+    /// How often.
+    pub attempts: u32,
+    /// Whether so many in a row had failed that no more are given up.
+    pub stopped: bool,
+}
+
 /// What became of such a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Buried {
@@ -181,6 +195,20 @@ impl Attempts {
     /// Partitions whose failures have stopped the group's dead letters.
     pub(super) fn stopped(&self) -> usize {
         self.tries.values().filter(|tries| tries.stopped).count()
+    }
+
+    /// What was tried and failed, by partition.
+    pub(super) fn told(&self) -> PerPartition<Attempted> {
+        let mut told: PerPartition<Attempted> = Vec::new();
+        for ((topic, partition), tries) in self.tries.iter().filter(|(_, tries)| tries.count > 0) {
+            let (attempts, stopped) = (tries.count, tries.stopped);
+            let one = (*partition, Attempted { topic: tries.topic, offset: tries.offset, attempts, stopped });
+            match told.last_mut().filter(|(name, _)| name == topic) {
+                Some((_, partitions)) => partitions.push(one),
+                None => told.push((topic.clone(), vec![one])),
+            }
+        }
+        told
     }
 
     /// Whether the group's position there is not to be told now.

@@ -40,7 +40,7 @@ use self::{
     stored::{GroupKey, Stored},
 };
 pub use self::{
-    attempts::{AskServed, Buried, Cause, DeadLetter, Place},
+    attempts::{AskServed, Attempted, Buried, Cause, DeadLetter, Place},
     image::{Image, TopicImage},
     offsets::Committed,
     request::{
@@ -386,6 +386,10 @@ impl Coordinator {
             Request::FetchOffsets(fetch) => {
                 let offsets = self.fetch_offsets(fetch);
                 effects.push(Effect::Answer(ticket, Answer::Offsets(offsets)));
+            }
+            Request::Attempts { group } => {
+                let attempted = self.groups.get(&group).map(|group| group.attempts.told());
+                effects.push(Effect::Answer(ticket, Answer::Attempts(attempted.unwrap_or_default())));
             }
             Request::DeleteOffsets { group, topics } => {
                 let outcome = self.delete_offsets(&group, topics, effects);

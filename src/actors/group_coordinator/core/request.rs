@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::offsets::Committed;
+use super::{attempts::Attempted, offsets::Committed};
 use crate::{
     model::{PartitionIndex, TopicId},
     wire::{
@@ -112,6 +112,11 @@ pub enum Request {
     Commit(Commit),
     /// Tell offsets.
     FetchOffsets(FetchOffsets),
+    /// Tell what was tried and failed.
+    Attempts {
+        /// The group.
+        group: Str,
+    },
     /// Forget offsets of partitions.
     DeleteOffsets {
         /// The group.
@@ -155,6 +160,8 @@ pub enum Answer {
     Commit(PerPartition<ErrorCode>),
     /// To [`Request::FetchOffsets`]: the whole was refused, or what there is of each.
     Offsets(Result<PerPartition<Option<Committed>>, ErrorCode>),
+    /// To [`Request::Attempts`].
+    Attempts(PerPartition<Attempted>),
     /// To [`Request::DeleteOffsets`]: the whole was refused, or what came of each.
     DeleteOffsets(Result<PerPartition<ErrorCode>, ErrorCode>),
     /// To [`Request::Describe`].

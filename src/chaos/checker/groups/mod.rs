@@ -61,9 +61,19 @@ struct Owner {
     line: u32,
 }
 
+/// Who took a partition over from another, in which generation, and the line that says so.
+#[derive(Clone, Debug)]
+struct Holder {
+    member: String,
+    generation: i32,
+    line: u32,
+}
+
 /// What a group did in one partition.
 #[derive(Debug)]
 struct Consumption {
+    /// Who holds it by the last word of any member, and since when.
+    holder: Option<Holder>,
     /// The line at which each offset was consumed first; 0 is never.
     consumed_at: Paged<u32>,
     position: Position,
@@ -73,7 +83,7 @@ struct Consumption {
 impl Default for Consumption {
     fn default() -> Self {
         let (position, progress) = (Position::default(), Progress::default());
-        Self { consumed_at: Paged::new(), position, progress }
+        Self { holder: None, consumed_at: Paged::new(), position, progress }
     }
 }
 
@@ -102,6 +112,44 @@ impl Group {
 
     fn at(&mut self, partition: &TopicPartition) -> &mut Consumption {
         self.partitions.entry(partition.clone()).or_default()
+    }
+
+    /// A generation begins with the first member that is told so; in a group whose coordinator assigns, for each
+    /// partition with the member that takes it over.
+    fn generation_begins(&mut self, generation: i32, now: Now) -> bool {
+        let Entry::Vacant(begins) = self.began.entry(generation) else { return false };
+        begins.insert(now.line);
+        for consumption in self.partitions.values_mut().filter(|_| !self.profile.server_side) {
+            consumption.position.generation_began(generation, now);
+        }
+        true
+    }
+
+    /// A member takes partitions over that another one held.
+    fn hand_over(&mut self, joined: &Joined, now: Now) {
+        let Joined { by, partitions } = joined;
+        for partition in partitions {
+            let consumption = self.at(partition);
+            if consumption.holder.as_ref().is_none_or(|holder| holder.member != by.member) {
+                let (member, generation, line) = (by.member.clone(), by.generation, now.line);
+                consumption.holder = Some(Holder { member, generation, line });
+                consumption.position.generation_began(by.generation, now);
+            }
+        }
+    }
+
+    /// Why a commit that was asked for then is not to be taken any more, if it is so.
+    fn fenced(&mut self, commit: &Commit, asked_at: u32) -> Option<String> {
+        let Membership { member, generation, .. } = &commit.by;
+        if self.profile.server_side {
+            let holder = self.at(&commit.partition).holder.as_ref();
+            let by = holder.filter(|by| by.member != *member && by.line < asked_at)?;
+            let Holder { member, generation, line } = by;
+            return Some(format!("{member} had taken it over in generation {generation} (line {line})"));
+        }
+        let later = self.began.range(generation.saturating_add(1)..).min_by_key(|(_, line)| **line);
+        let (generation, line) = later.filter(|(_, line)| **line < asked_at)?;
+        Some(format!("generation {generation} had begun (line {line})"))
     }
 
     fn holds(&self, by: &Membership, partition: &TopicPartition) -> bool {
@@ -133,12 +181,11 @@ impl Groups {
         if group.killed.contains(&by.member) {
             return unsound(report, None, format!("{} joins after it was killed", by.member));
         }
-        if let Entry::Vacant(begins) = group.began.entry(by.generation) {
-            begins.insert(now.line);
+        if group.generation_begins(by.generation, now) {
             report.counts.groups.generations += 1;
-            for consumption in group.partitions.values_mut() {
-                consumption.position.generation_began(by.generation, now);
-            }
+        }
+        if group.profile.server_side {
+            group.hand_over(joined, now);
         }
         for partition in partitions {
             let owner = Owner { member: by.member.clone(), line: now.line };
@@ -243,13 +290,10 @@ impl Groups {
         let Some(asked) = self.commit_ended(commit, Fate::Acknowledged, now, report) else { return };
         report.counts.groups.commits += 1;
         let Some(group) = self.group(&commit.by.group, report) else { return };
-        let later = group.began.range(commit.by.generation.saturating_add(1)..);
-        if let Some((generation, line)) = later.min_by_key(|(_, line)| **line)
-            && *line < asked.asked_at
-        {
-            let Membership { member, generation: of, .. } = &commit.by;
+        if let Some(why) = group.fenced(commit, asked.asked_at) {
+            let Membership { member, generation, .. } = &commit.by;
             let text = format!(
-                "{member} committed it in generation {of} (lines {} to {}), and generation {generation} had begun (line {line})",
+                "{member} committed it in generation {generation} (lines {} to {}), and {why}",
                 asked.asked_at, now.line
             );
             violated(report, Rule::GenerationFenced, &commit.partition, Some(commit.offset), text);

@@ -152,8 +152,12 @@ impl Story {
 }
 
 fn group(name: &str) -> Event {
-    let topics = vec![TopicName::new("orders").unwrap()];
-    Event::Group(GroupProfile { name: name.into(), topics, session_timeout_ms: SESSION as u32 * 1000 })
+    Event::Group(profile(name))
+}
+
+fn profile(name: &str) -> GroupProfile {
+    let (topics, session_timeout_ms) = (vec![TopicName::new("orders").unwrap()], SESSION as u32 * 1000);
+    GroupProfile { name: name.into(), topics, session_timeout_ms, server_side: false }
 }
 
 fn partition() -> TopicPartition {
@@ -345,6 +349,64 @@ fn a_commit_of_a_generation_that_was_over_is_caught_when_it_is_taken() {
     let mut meanwhile = Story::served(3);
     meanwhile.asks(&late).joined("c2", 2).tell(Event::CommitAcknowledged(late.clone())).position(3);
     meanwhile.assert_good();
+}
+
+/// A group whose coordinator assigns: one member has consumed two records of the partition in generation 1.
+fn served_from_the_server() -> Story {
+    let mut story = Story::served(2);
+    let declared = Event::Group(GroupProfile { server_side: true, ..profile("g") });
+    for entry in story.entries.iter_mut().filter(|entry| matches!(entry.event, Event::Group(_))) {
+        entry.event = declared.clone();
+    }
+    story
+}
+
+#[test]
+fn where_the_server_assigns_a_member_may_commit_behind_others_until_its_partition_is_anothers() {
+    let late = commit("c1", 1, 3);
+    let mut story = served_from_the_server();
+    story.produce().consumed("c1", 1, 2);
+    // Of another partition, or of none: that says nothing about this one.
+    story.tell(Event::Joined(Joined { by: by("c2", 2), partitions: Vec::new() }));
+    let mut taken = story.clone();
+    story.commits(&late).position(3).assert_good();
+    // The same in a classic group: its generation is over.
+    let declared = group("g");
+    let mut classic = story.clone();
+    classic.entries.iter_mut().filter(|entry| matches!(entry.event, Event::Group(_))).for_each(|entry| {
+        entry.event = declared.clone();
+    });
+    classic.assert_broken(&[Rule::GenerationFenced]);
+    taken.joined("c2", 2);
+    let mut refused = taken.clone();
+    refused.asks(&late).tell(Event::CommitRefused(failed(&late))).position(2).assert_good();
+    let report = taken.commits(&late).position(3).assert_broken(&[Rule::GenerationFenced]);
+    assert!(report.to_string().contains("c2 had taken it over in generation 2"), "{report}");
+}
+
+#[test]
+fn where_the_server_assigns_two_owners_in_one_generation_are_caught_as_well() {
+    let mut story = served_from_the_server();
+    story.position(2).joined("c2", 2).assert_good();
+    story.joined("c3", 2).assert_broken(&[Rule::OneOwner]);
+}
+
+#[test]
+fn where_the_server_assigns_a_commit_nobody_heard_of_explains_nothing_once_its_partition_is_anothers() {
+    let back = |taken_over: bool| {
+        let mut story = served_from_the_server();
+        story.produce().consumed("c1", 1, 2).commits_who_knows(&commit("c1", 1, 1));
+        story.commits(&commit("c1", 1, 3));
+        if taken_over {
+            story.joined("c2", 2);
+        } else {
+            story.tell(Event::Joined(Joined { by: by("c2", 2), partitions: Vec::new() }));
+        }
+        story.position(3).position(1);
+        story
+    };
+    back(false).assert_good();
+    back(true).assert_broken(&[Rule::PositionNeverBack]);
 }
 
 #[test]

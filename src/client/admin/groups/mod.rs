@@ -10,7 +10,7 @@ mod types;
 
 pub use self::{
     describe::Described,
-    offsets::{CommittedOffset, OffsetToCommit, PartitionOutcome},
+    offsets::{CommittedOffset, FailedAttempts, OffsetToCommit, PartitionOutcome},
     types::{GroupDescription, GroupEpochs, GroupKind, GroupListing, GroupMember, OwnedPartitions},
 };
 use super::{Admin, check};

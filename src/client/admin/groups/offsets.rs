@@ -35,6 +35,21 @@ pub struct CommittedOffset {
     pub metadata: String,
 }
 
+/// A record that consumers of a group were lost with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAttempts {
+    /// The topic.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The record's offset.
+    pub offset: Offset,
+    /// How often.
+    pub attempts: u32,
+    /// Whether so many in a row had failed that no more are given up.
+    pub dead_letters_stopped: bool,
+}
+
 /// How far a group is to have come in one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetToCommit {
@@ -60,6 +75,14 @@ pub struct PartitionOutcome {
 impl Admin {
     /// Every offset that a group has committed, by topic and partition; none for a group that does not exist.
     pub async fn committed_offsets(&self, group: &str) -> Result<Vec<CommittedOffset>, ClientError> {
+        Ok(self.offsets_and_attempts(group).await?.0)
+    }
+
+    /// The same, and what was tried and failed: a broker of another kind knows nothing of that.
+    pub async fn offsets_and_attempts(
+        &self,
+        group: &str,
+    ) -> Result<(Vec<CommittedOffset>, Vec<FailedAttempts>), ClientError> {
         // One of the two is of the version that is spoken.
         let one = OffsetFetchRequestGroup {
             group_id: Str::from(group),
@@ -71,12 +94,13 @@ impl Admin {
             topics: None,
             groups: vec![one],
             require_stable: false,
+            with_attempts: true,
         };
         let response = self.ask_coordinator(group, &request, fetch_code).await?;
         check(ApiKey::OffsetFetch, fetch_code(&response), None)?;
         let mut committed = read_committed(&response)?;
         committed.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-        Ok(committed)
+        Ok((committed, read_attempts(&response)))
     }
 
     /// Sets offsets of a group that has no members.
@@ -199,4 +223,22 @@ fn read_committed(response: &OffsetFetchResponse) -> Result<Vec<CommittedOffset>
         committed.push(CommittedOffset { topic, partition, offset, metadata });
     }
     Ok(committed)
+}
+
+/// Only the newer form of the answer has any.
+fn read_attempts(response: &OffsetFetchResponse) -> Vec<FailedAttempts> {
+    let mut found = Vec::new();
+    for topic in response.groups.iter().flat_map(|group| &group.topics) {
+        let Ok(name) = TopicName::new(&topic.name) else { continue };
+        for at in topic.partitions.iter().filter(|at| at.attempts > 0) {
+            found.push(FailedAttempts {
+                topic: name.clone(),
+                partition: at.partition_index,
+                offset: at.attempted_offset,
+                attempts: at.attempts.unsigned_abs(),
+                dead_letters_stopped: at.dead_letters_stopped,
+            });
+        }
+    }
+    found
 }

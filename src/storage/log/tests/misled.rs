@@ -42,23 +42,26 @@ fn a_batch_that_claims_offsets_beyond_its_segment_is_left_out_though_its_checksu
 
 #[test]
 fn a_hit_batch_that_counts_beyond_what_is_known_to_follow_takes_no_other_with_it() {
-    let mut machine = Machine::new();
-    with_tail(&mut machine, 0);
-    let path = Machine::path(0);
-    let mut forged = machine.disk.visible(&path).unwrap();
-    let batch = &mut forged[BATCH as usize..2 * BATCH as usize];
-    batch[23..27].copy_from_slice(&1_000_i32.to_be_bytes());
-    write_crc(batch);
-    batch[16] = 9;
-    let file = machine.disk.mount().open(Path::new(&path), Open::ReadWrite).unwrap();
-    file.write_all_at(&forged, 0).unwrap();
-    for end in 3..6 {
-        let (mut log, report) = machine.open();
-        assert_eq!((report.log_end, report.cut), (Offset::new(end), None));
-        let others: Vec<_> = (0..end).filter(|base| *base != 1).collect();
-        assert_eq!(consume(&log, 0), (others, vec![(1, 2)]));
-        one(&mut log, b"more");
-        log.close_clean(BootId::random()).unwrap();
+    // Its magic or its length is hit besides.
+    for byte in [16, 8] {
+        let mut machine = Machine::new();
+        with_tail(&mut machine, 0);
+        let path = Machine::path(0);
+        let mut forged = machine.disk.visible(&path).unwrap();
+        let batch = &mut forged[BATCH as usize..2 * BATCH as usize];
+        batch[23..27].copy_from_slice(&1_000_i32.to_be_bytes());
+        write_crc(batch);
+        batch[byte] = 9;
+        let file = machine.disk.mount().open(Path::new(&path), Open::ReadWrite).unwrap();
+        file.write_all_at(&forged, 0).unwrap();
+        for end in 3..6 {
+            let (mut log, report) = machine.open();
+            assert_eq!((report.log_end, report.cut), (Offset::new(end), None));
+            let others: Vec<_> = (0..end).filter(|base| *base != 1).collect();
+            assert_eq!(consume(&log, 0), (others, vec![(1, 2)]));
+            one(&mut log, b"more");
+            log.close_clean(BootId::random()).unwrap();
+        }
     }
 }
 
@@ -173,5 +176,32 @@ fn batches_that_agree_are_served_behind_a_hit_one_although_others_are_missing_at
             let skips = vec![(1, 2), (lost.start, lost.end)];
             assert_eq!(consume(&log, 0), (whole.clone(), skips), "opening {opening}");
         }
+    }
+}
+
+#[test]
+fn a_lone_batch_behind_a_hit_one_stays_where_it_is_although_the_end_of_its_file_is_lost() {
+    let mut machine = Machine::new();
+    let (mut log, _) = machine.open();
+    for _ in 0..7 {
+        one(&mut log, b"flushed");
+    }
+    flush(&mut log);
+    log.checkpoint_job().unwrap().run().unwrap();
+    machine.disk.kill();
+    drop(log);
+    assert!(machine.disk.flip(Machine::path(0), 70, 1));
+    let file = machine.disk.mount().open(Path::new(&Machine::path(0)), Open::ReadWrite).unwrap();
+    file.set_len(2 * BATCH).unwrap();
+    file.sync_data().unwrap();
+    let mut served = vec![1];
+    for opening in 0..4 {
+        let (mut log, report) = machine.open();
+        assert_eq!((report.log_end, report.cut), (Offset::new(7 + opening), None));
+        assert_eq!(consume(&log, 0), (served.clone(), vec![(0, 1), (2, 7)]), "opening {opening}");
+        served.push(7 + opening);
+        one(&mut log, b"more");
+        // In the end the checkpoint names another segment than the one that was cut.
+        log.close_clean(BootId::random()).unwrap();
     }
 }
