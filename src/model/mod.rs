@@ -9,7 +9,7 @@ mod time;
 mod topic;
 
 pub use ids::{
-    BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerEpoch, ProducerId,
+    BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerEpoch, ProducerId, RaftId,
     Sequence, TopicId,
 };
 pub use offset::Offset;

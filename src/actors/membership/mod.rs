@@ -15,9 +15,11 @@
 
 mod core;
 mod error;
+pub mod formation;
 mod handle;
 mod message;
 pub mod offline;
+pub mod voters;
 mod writer;
 
 #[cfg(test)]
