@@ -16,7 +16,9 @@
 mod core;
 mod error;
 pub mod formation;
+pub mod forward;
 mod handle;
+pub mod joining;
 mod message;
 pub mod offline;
 pub mod voters;

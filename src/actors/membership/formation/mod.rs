@@ -17,11 +17,14 @@
 //! raft: a blank node takes the first one that it is sent, with the entries in the same write, and a member refuses any other.
 //! A request names the raft id that it is meant for, and another one refuses it.
 
+mod actor;
 mod hello;
 mod seeds;
 mod seeking;
 mod verdict;
 
+#[cfg(test)]
+mod actor_tests;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -31,8 +34,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use uuid::Uuid;
 
-pub use self::hello::{ClusterView, Hello, HelloAnswer, HelloRefusal, JoinAnswer, Member, SeedAnswer};
 use self::seeds::{Seeds, normal};
+pub use self::{
+    actor::{FormationStatus, Former, FormerArgs, FormerHandle, FormerMessage, Surroundings, former},
+    hello::{ClusterView, Hello, HelloAnswer, HelloRefusal, JoinAnswer, Member, SeedAnswer},
+};
 use crate::{
     config::node::HostPort,
     model::{NodeId, RaftId},
@@ -281,6 +287,9 @@ impl Formation {
     /// What a node that asks is told; feed [`Input::Asked`] too.
     pub fn answer(&self, hello: &Hello) -> HelloAnswer {
         let who = self.us.clone();
+        if matches!(self.phase, Phase::GivenUp) {
+            return HelloAnswer::Refused(HelloRefusal::NotTaken("it is about to end".to_owned()));
+        }
         if hello.from.node == who.node && hello.from.raft_id != who.raft_id {
             return HelloAnswer::Refused(HelloRefusal::SameNodeId(who.node));
         }
@@ -328,10 +337,8 @@ impl Formation {
     }
 
     fn initialising(&self) -> Option<Uuid> {
-        match self.phase {
-            Phase::Initialising { cluster_id } => Some(cluster_id),
-            _ => None,
-        }
+        let Phase::Initialising { cluster_id } = self.phase else { return None };
+        Some(cluster_id)
     }
 
     fn take(&mut self, now: Duration, input: Input, effects: &mut Vec<Effect>) {

@@ -53,10 +53,7 @@ impl Formation {
     }
 
     pub(super) fn on_join_answered(&mut self, now: Duration, id: AskId, answer: JoinAnswer) {
-        let give_up = match &answer {
-            JoinAnswer::DuplicateNode => Some(GiveUp::DuplicateNode(self.us.node)),
-            _ => None,
-        };
+        let is_duplicate = matches!(answer, JoinAnswer::DuplicateNode);
         let Phase::Seeking { join, .. } = &mut self.phase else { return };
         if !matches!(join, Joining::Asked { id: asked, .. } if *asked == id) {
             return;
@@ -70,10 +67,10 @@ impl Formation {
                 Joining::Again { at: None, not_before: later }
             }
         };
-        match give_up {
-            Some(why) => self.note_hopeless(now, why),
-            None if matches!(self.hopeless, Some((GiveUp::DuplicateNode(_), _))) => self.hopeless = None,
-            None => {}
+        if is_duplicate {
+            self.note_hopeless(now, GiveUp::DuplicateNode(self.us.node));
+        } else if matches!(self.hopeless, Some((GiveUp::DuplicateNode(_), _))) {
+            self.hopeless = None;
         }
     }
 

@@ -76,24 +76,24 @@ impl Node {
     }
 
     fn begins(&self) -> Option<(Vec<Member>, Vec<Member>)> {
-        self.done.iter().find_map(|effect| match effect {
-            Effect::Initialise { voters, learners, .. } => Some((voters.clone(), learners.clone())),
-            _ => None,
+        self.done.iter().find_map(|effect| {
+            let Effect::Initialise { voters, learners, .. } = effect else { return None };
+            Some((voters.clone(), learners.clone()))
         })
     }
 
     fn joins(&self) -> Vec<HostPort> {
-        let joins = self.done.iter().filter_map(|effect| match effect {
-            Effect::Join { at, .. } => Some(at.clone()),
-            _ => None,
+        let joins = self.done.iter().filter_map(|effect| {
+            let Effect::Join { at, .. } = effect else { return None };
+            Some(at.clone())
         });
         joins.collect()
     }
 
     fn gave_up(&self) -> Option<GiveUp> {
-        self.done.iter().find_map(|effect| match effect {
-            Effect::GiveUp(why) => Some(why.clone()),
-            _ => None,
+        self.done.iter().find_map(|effect| {
+            let Effect::GiveUp(why) = effect else { return None };
+            Some(why.clone())
         })
     }
 
@@ -129,7 +129,7 @@ fn s16_only_the_lowest_begins_and_only_once_all_have_answered() {
     let sorted = ["a", "b", "c"];
     let name = |seed: &HostPort| seed.host.clone();
     let mut lowest = Node::blank("a", &seeds);
-    lowest.hear(SECOND, |seed| (name(seed) == "b").then(|| blank("b", &sorted)).flatten());
+    lowest.hear(SECOND / 2, |seed| (name(seed) == "b").then(|| blank("b", &sorted)).flatten());
     assert_eq!(lowest.begins(), None, "c has not answered");
     assert!(lowest.waits_for().contains("seed c:9093 has not answered yet"), "{}", lowest.waits_for());
     lowest.hear(SECOND * 2, |seed| blank(&seed.host, &sorted));
@@ -252,6 +252,8 @@ fn a_member_among_seeds_of_another_cluster_gives_up_and_says_why() {
     assert_eq!(node.gave_up(), None, "c may be one of ours");
     node.hear(SECOND * 10, |_| Some(refused()));
     assert!(matches!(node.gave_up(), Some(GiveUp::ForeignCluster { ours: CLUSTER, .. })));
+    let answer = node.formation.answer(&Hello { from: who("d"), cluster_id: None });
+    assert!(matches!(answer, HelloAnswer::Refused(HelloRefusal::NotTaken(_))), "s16: not blank: {answer:?}");
 }
 
 #[test]
@@ -259,7 +261,7 @@ fn seeds_of_two_clusters_are_given_up_if_that_lasts() {
     let mut node = Node::blank("a", &["a", "b", "c"]);
     let two = |seed: &HostPort| member_of(if seed.host == "b" { OURS } else { CLUSTER }, &seed.host, None);
     node.hear(SECOND * 3, two);
-    assert_eq!((node.gave_up(), node.joins()), (None, vec![]));
+    assert_eq!((node.gave_up(), node.joins()), (None, vec![at("b")]), "the first one was asked before");
     node.hear(SECOND * 3, two);
     assert!(matches!(node.gave_up(), Some(GiveUp::SeveralClusters(_))));
 }

@@ -12,7 +12,7 @@ use crate::{
     model::{NodeId, RaftId},
 };
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const AWHILE: Duration = Duration::from_secs(3);
 
 fn id(value: u64) -> RaftId {
@@ -152,13 +152,13 @@ impl Walk {
     fn disturb(&mut self) {
         let at = self.rng.usize(..self.nodes.len());
         let Some(node) = self.nodes.keys().nth(at).copied() else { return };
-        let (raft_id, is_up, address) = self.nodes.get_mut(&node).unwrap();
+        let (_, is_up, address) = self.nodes.get_mut(&node).unwrap();
         match self.rng.u8(..6) {
             0 | 1 => *is_up = false,
             2 | 3 => *is_up = true,
             4 => address.port = self.rng.u16(1..),
             // A disk more than a majority can do without is no cluster's to survive.
-            _ if !self.state.voters.contains(raft_id) || Self::can_lose(&self.state, &self.nodes, node) => {
+            _ if Self::can_lose(&self.state, &self.nodes, node) => {
                 self.next_id += 1;
                 self.nodes.insert(node, (id(self.next_id), true, who(node.get(), 0).address));
             }
