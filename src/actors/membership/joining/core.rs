@@ -224,16 +224,15 @@ impl Joining {
             Some(_) if !self.are_replicas_open => ("its replicas to open", format!("node {}", self.us.node)),
             Some(_) => ("the controller to let it lead", format!("node {}", self.us.node)),
         };
-        let trouble = self.trouble.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let trouble = self.trouble.as_ref().map_or_else(String::new, |why| format!(": {why}"));
         Some(format!("waiting for {what} ({of}){trouble}"))
     }
 
     fn take(&mut self, now: Duration, input: Input, effects: &mut Vec<Effect>) {
         match input {
-            Input::Tick => {}
             Input::Answered(id, outcome) => self.on_answered(now, id, outcome, effects),
             Input::Image(image) if image.index >= self.image.index => self.image = image,
-            Input::Image(_) => {}
+            Input::Tick | Input::Image(_) => {}
             Input::ReplicasOpened => self.are_replicas_open = true,
             Input::UnknownToController(epoch) => {
                 if self.registered.is_some_and(|(ours, _)| ours == epoch) {

@@ -20,7 +20,7 @@ mod core;
 mod tests;
 
 pub use self::{
-    actor::{JoinStatus, Registrar, RegistrarArgs, RegistrarHandle, RegistrarMessage, registrar},
+    actor::{JoinStatus, Look, Registrar, RegistrarArgs, RegistrarHandle, RegistrarMessage, registrar},
     controller::{Controller, NodeAnswer, NodeCommand, NodeCommandError, NodeRegistration},
     core::{Effect, Input, Joining, JoiningTiming, LeaveError, OurBroker, OurImage},
 };

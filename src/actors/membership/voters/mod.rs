@@ -12,6 +12,8 @@
 //! - The leader does not vote itself out.
 //! - A voter is taken for a lost disk only if it is not reached while its node is there under another raft id.
 
+mod asks;
+
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::asks::Asks;
 use super::formation::Member;
 use crate::{
     config::node::HostPort,

@@ -5,9 +5,9 @@ use std::{
 
 use fastrand::Rng;
 
-use super::{Change, MemberState, QuorumState, VotersRules, Why, due, is_duplicate};
+use super::{Asks, Change, MemberState, QuorumState, VotersRules, Why, due, is_duplicate};
 use crate::{
-    actors::membership::formation::Member,
+    actors::membership::formation::{JoinAnswer, Member},
     config::node::HostPort,
     model::{NodeId, RaftId},
 };
@@ -127,6 +127,35 @@ fn more_voters_than_allowed_lose_two_and_never_the_leader() {
     let state = quorum(&[1, 2, 3, 4, 5], &members);
     let shrunk = Change::SetVoters { voters: ids(&[1, 2, 4]), keep: true, why: Why::Shrink };
     assert_eq!(due_in(&state), Some(shrunk));
+}
+
+#[test]
+fn a_node_that_asks_is_answered_once_it_is_a_member_where_it_says() {
+    let (mut asks, nobody) = (Asks::default(), BTreeMap::new());
+    let mut state = quorum(&[1], &[(1, 1, UP)]);
+    assert_eq!(asks.ask(UP, &who(2, 2), &state.members, &nobody), None);
+    let Some(Change::AddLearner(added)) = due(&state, &asks.now(), &VotersRules::default()) else {
+        panic!("nothing is due")
+    };
+    let Member { node, raft_id, address } = added;
+    state.members.insert(raft_id, MemberState { node, address, is_caught_up: false, unreached_for: UP });
+    assert_eq!(asks.ask(UP, &who(2, 2), &state.members, &nobody), Some(JoinAnswer::Taken));
+    assert_eq!(asks.now(), []);
+    let elsewhere = Member { address: HostPort::new("elsewhere", 1), ..who(2, 2) };
+    assert_eq!(asks.ask(UP, &elsewhere, &state.members, &nobody), None);
+    assert_eq!(due(&state, &asks.now(), &VotersRules::default()), Some(Change::Move(elsewhere)));
+}
+
+#[test]
+fn s17_a_duplicate_is_refused_a_second_lost_disk_takes_the_place_of_the_first_and_silence_ends_an_ask() {
+    let (mut asks, none) = (Asks::default(), BTreeMap::new());
+    let alive = BTreeMap::from([(NodeId::new(3), id(3))]);
+    assert_eq!(asks.ask(UP, &who(3, 33), &none, &alive), Some(JoinAnswer::DuplicateNode));
+    assert_eq!(asks.ask(UP, &who(3, 33), &none, &BTreeMap::new()), None);
+    assert_eq!(asks.ask(UP, &who(3, 34), &none, &BTreeMap::new()), None);
+    assert_eq!(asks.now(), [who(3, 34)]);
+    assert_eq!(asks.ask(LONG, &who(4, 4), &none, &BTreeMap::new()), None);
+    assert_eq!(asks.now(), [who(4, 4)]);
 }
 
 /// A quorum whose nodes die, come back, lose disks and move, and whose controllers die between the halves of a change.
