@@ -410,14 +410,14 @@ async fn a_registrar_that_crashes_finds_its_registration_again() {
     let before = node.until("serves", |status| status.serves).await;
     node.tree.faults().arm("node/registrar", Fault::Panic, 1);
     node.here.change(|ours| ours.broker = ours.broker.map(|broker| OurBroker { fenced: true, ..broker }));
-    let let_lead_again = async {
+    let leads_again = async {
         while node.restarts() == 0
             || node.here.ours.lock().unwrap().broker.is_some_and(|broker| broker.fenced)
         {
             tokio::task::yield_now().await;
         }
     };
-    timeout(SECOND * 30, let_lead_again).await.unwrap();
+    timeout(SECOND * 30, leads_again).await.unwrap();
     let after = node.until("serves again", |status| status.serves).await;
     assert_eq!(after.broker_epoch, before.broker_epoch);
     node.root.stop();
