@@ -15,11 +15,15 @@
 
 mod core;
 mod error;
+pub mod formation;
+pub mod forward;
 mod handle;
+pub mod joining;
 mod message;
 pub mod offline;
 #[cfg(feature = "server")]
 pub mod quorum;
+pub mod voters;
 mod writer;
 
 #[cfg(test)]
