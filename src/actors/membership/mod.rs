@@ -23,6 +23,8 @@ mod message;
 pub mod offline;
 #[cfg(feature = "server")]
 pub mod quorum;
+#[cfg(feature = "server")]
+pub mod registry;
 pub mod voters;
 mod writer;
 

@@ -1,13 +1,8 @@
-//! The state machine behind the log. What it does with a proposal is decided here and nowhere else.
+//! The state machine behind the log. What it does with a proposal is decided in [`core`](super::super::core).
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::{
-    super::core::{MetadataImage, MetadataRecord, Snapshot},
-    proposal::{Applied, Proposal},
-};
+use super::super::core::{Applied, MetadataImage, Proposal, Snapshot};
 use crate::storage::metadata_log::codec::{self, CodecError};
 
 /// A state that the same proposals lead to on every node.
@@ -22,56 +17,25 @@ pub(crate) trait StateMachine: Clone + Default + Send + Sync + 'static {
     fn image(&self) -> Arc<MetadataImage>;
 }
 
-/// The image, and who may change it.
+/// The image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ImageMachine {
-    controller_epoch: u64,
-    image: Arc<MetadataImage>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum Kept {
-    V1 { controller_epoch: u64, image: Snapshot },
-}
-
-impl ImageMachine {
-    fn apply_records(&mut self, records: &[MetadataRecord]) -> Applied {
-        // Shares what does not change; dropped if one of them does not fit.
-        let mut image = MetadataImage::clone(&self.image);
-        for record in records {
-            if let Err(error) = image.apply(record) {
-                return Applied::Broken(error.to_string());
-            }
-        }
-        self.image = Arc::new(image);
-        Applied::Done
-    }
-}
+pub(crate) struct ImageMachine(Arc<MetadataImage>);
 
 impl StateMachine for ImageMachine {
     fn apply(&mut self, index: u64, proposal: &Proposal) -> Applied {
-        match proposal {
-            Proposal::Elected { node: _ } => {
-                self.controller_epoch = index;
-                Applied::Done
-            }
-            Proposal::Records { controller_epoch, .. } if *controller_epoch != self.controller_epoch => {
-                Applied::Stale
-            }
-            Proposal::Records { records, .. } => self.apply_records(records),
-        }
+        // A copy shares what does not change.
+        Arc::make_mut(&mut self.0).apply_entry(index, proposal)
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(&Kept::V1 { controller_epoch: self.controller_epoch, image: Snapshot::of(&self.image) })
+        codec::encode(&Snapshot::of(&self.0))
     }
 
     fn restore(bytes: &[u8]) -> Result<Self, CodecError> {
-        let Kept::V1 { controller_epoch, image } = codec::decode(bytes)?;
-        Ok(Self { controller_epoch, image: Arc::new(image.into_image()) })
+        Ok(Self(Arc::new(codec::decode::<Snapshot>(bytes)?.into_image())))
     }
 
     fn image(&self) -> Arc<MetadataImage> {
-        Arc::clone(&self.image)
+        Arc::clone(&self.0)
     }
 }

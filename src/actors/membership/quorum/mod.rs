@@ -20,7 +20,6 @@ mod log_store;
 mod machine;
 mod members;
 mod peers;
-mod proposal;
 mod store;
 mod types;
 
@@ -60,10 +59,11 @@ pub use self::{
     leadership::Leadership,
     members::Members,
     peers::{PeerError, RaftPeers},
-    proposal::{Applied, Proposal},
+
     types::RaftNode,
 };
 use super::core::MetadataImage;
+pub use super::core::{Applied, Proposal};
 use crate::{
     model::RaftId,
     storage::{
@@ -236,7 +236,7 @@ impl Quorum {
         match written.data {
             Applied::Done => Ok(Proposed::Applied { index: written.log_id.index }),
             Applied::Stale => Ok(Proposed::Stale),
-            Applied::Broken(why) => Err(QuorumError::Broken(why)),
+            Applied::Broken(why) => Err(QuorumError::Broken(why.to_string())),
         }
     }
 

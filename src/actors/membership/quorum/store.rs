@@ -9,11 +9,10 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, storag
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    super::core::MetadataImage,
+    super::core::{Applied, MetadataImage},
     convert::{any, entry_id},
     error::StartupError,
     machine::StateMachine,
-    proposal::Applied,
     types::{
         Entry, LogId, RaftNode, SnapshotMeta, StorageError, StorageIoError, StoredMembership, TypeConfig,
     },
@@ -100,7 +99,7 @@ impl<M: StateMachine> MachineStore<M> {
                 if let Applied::Broken(why) = &applied {
                     tracing::error!(
                         index = entry.log_id.index,
-                        why,
+                        %why,
                         "a committed proposal cannot be applied"
                     );
                 }

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use serde::{Deserialize, Serialize};
 
-use super::proposal::{Applied, Proposal};
+use super::super::core::{Applied, Proposal};
 use crate::model::{NodeId, RaftId};
 
 /// A member as its entry in the membership says.
