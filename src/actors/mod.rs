@@ -6,6 +6,8 @@
 
 #[cfg(feature = "server")]
 pub mod cluster_link;
+#[cfg(feature = "server")]
+pub mod controller;
 pub mod group_coordinator;
 pub mod listener;
 pub mod membership;

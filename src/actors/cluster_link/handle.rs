@@ -11,7 +11,7 @@ use super::{
     Cookie, Expected, HelloHandler, Kind, LinkError, LinkStream, Peer, Security, Service, ServiceHandler,
     StreamHandler, To, accept,
     dial::{dial, hello},
-    dialler, gateway, keeper,
+    dialler, gateway,
     liveness::{
         Answers, Beat, LeaseTable, Receiver, SenderParts, VoterView, Voters, send_heartbeats, watch_leases,
     },
@@ -23,7 +23,7 @@ use crate::{
     actors::{
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
         supervise::{
-            ChildSpec, Placement, Slot, StartError, SupervisorError, SupervisorHandle, SupervisorOptions,
+            ChildSpec, Placement, Slot, StartError, SupervisorError, SupervisorHandle, SupervisorOptions, MakeTask, task_spec,
         },
     },
     clock::Clock,
@@ -103,13 +103,13 @@ impl ClusterLink {
         }
         let (dialling, receiver, sender) =
             (Arc::clone(&self.shared), Arc::clone(&self.receiver), self.sender.clone());
-        let tasks: [(&str, keeper::MakeTask); 3] = [
+        let tasks: [(&str, MakeTask); 3] = [
             ("leases", Arc::new(move || Box::pin(watch_leases(Arc::clone(&receiver))))),
             ("heartbeats", Arc::new(move || Box::pin(send_heartbeats(sender.clone())))),
             ("dialler", Arc::new(move || Box::pin(dialler::run(Arc::clone(&dialling))))),
         ];
         for (name, task) in tasks {
-            supervisor.add(keeper::child_spec(name, place.clone(), task)).await?;
+            supervisor.add(task_spec(name, place.clone(), task)).await?;
         }
         let listening = ListenerOptions {
             port: Arc::clone(&self.port),

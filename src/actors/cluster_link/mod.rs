@@ -21,7 +21,6 @@ mod error;
 mod gateway;
 mod handle;
 mod handshake;
-mod keeper;
 pub mod liveness;
 mod peer;
 mod security;

@@ -22,6 +22,8 @@ pub mod joining;
 mod message;
 pub mod offline;
 #[cfg(feature = "server")]
+pub mod member;
+#[cfg(feature = "server")]
 pub mod quorum;
 #[cfg(feature = "server")]
 pub mod registry;

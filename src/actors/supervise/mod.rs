@@ -34,6 +34,7 @@ mod render;
 mod slot;
 mod spawn;
 mod supervisor;
+mod task;
 mod tree;
 mod vitals;
 
@@ -55,6 +56,7 @@ pub use supervisor::{
     ChildContext, ChildSpec, Shutdown, StartedChild, Supervisor, SupervisorError, SupervisorHandle,
     SupervisorMessage, SupervisorOptions,
 };
+pub use task::{MakeTask, task_spec};
 pub use tree::{ActorInfo, ActorState, LastFailure, Tree};
 pub use vitals::Vitals;
 

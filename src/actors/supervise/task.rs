@@ -4,26 +4,24 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use crate::actors::supervise::{
-    Actor, ActorProcessingErr, ActorRef, BoxFuture, ChildSpec, Placement, Slot, SupervisionEvent,
-};
+use super::{Actor, ActorProcessingErr, ActorRef, BoxFuture, ChildSpec, Placement, Slot, SupervisionEvent};
 
 /// Makes the task of one incarnation.
-pub(super) type MakeTask = Arc<dyn Fn() -> BoxFuture<()> + Send + Sync>;
+pub type MakeTask = Arc<dyn Fn() -> BoxFuture<()> + Send + Sync>;
 
 /// The task as the child of a supervisor.
-pub(super) fn child_spec(name: &str, place: Placement, task: MakeTask) -> ChildSpec {
-    ChildSpec::actor(name, place, Slot::new(), move |_| (LinkTask, Arc::clone(&task)))
+pub fn task_spec(name: &str, place: Placement, task: MakeTask) -> ChildSpec {
+    ChildSpec::actor(name, place, Slot::new(), move |_| (SupervisedTask, Arc::clone(&task)))
 }
 
 /// What the actor is told; by itself alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TaskMessage {
+pub enum TaskMessage {
     /// From the task's guard: it has ended although it never should, by a panic too.
     Ended,
 }
 
-crate::actors::supervise::local_message!(TaskMessage);
+super::local_message!(TaskMessage);
 
 #[derive(Debug, thiserror::Error)]
 #[error("its task ended by itself")]
@@ -31,10 +29,10 @@ struct TaskEnded;
 
 /// The actor.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LinkTask;
+pub struct SupervisedTask;
 
 /// The running task; cut off when this is dropped.
-pub(super) struct RunningTask(JoinHandle<()>);
+pub struct RunningTask(JoinHandle<()>);
 
 impl Drop for RunningTask {
     fn drop(&mut self) {
@@ -42,7 +40,7 @@ impl Drop for RunningTask {
     }
 }
 
-impl Actor for LinkTask {
+impl Actor for SupervisedTask {
     type Msg = TaskMessage;
     type State = RunningTask;
     type Arguments = MakeTask;

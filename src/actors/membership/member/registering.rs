@@ -1,0 +1,90 @@
+//! The registrar's words in those of the registry.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    actors::{
+        membership::{
+            core::{Command, CommandAnswer, FEATURE_LEVEL, MetadataImage, Refusal, Registration},
+            error::MembershipError,
+            joining::{Controller, NodeAnswer, NodeCommand, NodeCommandError, NodeRegistration, OurBroker, OurImage},
+            registry::RegistryHandle,
+        },
+        supervise::BoxFuture,
+    },
+    model::NodeId,
+};
+
+/// Sends a node's commands about itself to the controller.
+pub(super) struct ToController(pub(super) RegistryHandle);
+
+impl Controller for ToController {
+    fn command(
+        &self,
+        command: NodeCommand,
+        within: Duration,
+    ) -> BoxFuture<Result<NodeAnswer, NodeCommandError>> {
+        let registry = self.0.clone();
+        Box::pin(async move {
+            let (index, answer) = registry.command_at(in_full(command), within).await.map_err(why)?;
+            Ok(match answer {
+                CommandAnswer::Registered { epoch, .. } => NodeAnswer::Registered { broker_epoch: epoch, index },
+                _ => NodeAnswer::Done { index },
+            })
+        })
+    }
+}
+
+fn in_full(command: NodeCommand) -> Command {
+    match command {
+        NodeCommand::Register(us) => Command::RegisterBroker(registration(us)),
+        NodeCommand::Ready { node, broker_epoch } => Command::BrokerReady { node, broker_epoch },
+        NodeCommand::Stopping { node, broker_epoch } => Command::BrokerStopping { node, broker_epoch },
+    }
+}
+
+fn registration(us: NodeRegistration) -> Registration {
+    let NodeRegistration { node, raft_id, boot, endpoints, rack, stopped_cleanly } = us;
+    Registration {
+        node,
+        boot,
+        raft_id,
+        endpoints,
+        rack,
+        feature_level: FEATURE_LEVEL,
+        clean: stopped_cleanly,
+        another_is_alive: false,
+    }
+}
+
+fn why(error: MembershipError) -> NodeCommandError {
+    match error {
+        MembershipError::Refused(Refusal::DuplicateBroker(node)) => NodeCommandError::DuplicateNode(node),
+        MembershipError::Refused(Refusal::NotRegistered(_) | Refusal::StaleBrokerEpoch { .. }) => {
+            NodeCommandError::UnknownEpoch
+        }
+        MembershipError::Refused(refusal) => NodeCommandError::Refused(refusal.to_string()),
+        MembershipError::StorageFull | MembershipError::NotTaken => NodeCommandError::NotNow(error.to_string()),
+        MembershipError::OutcomeUnknown => NodeCommandError::OutcomeUnknown,
+    }
+}
+
+/// What an image says about a node.
+pub(super) fn look(us: NodeId) -> Arc<dyn Fn(&MetadataImage) -> OurImage + Send + Sync> {
+    Arc::new(move |image| OurImage {
+        index: image.index(),
+        broker: image.brokers().get(&us).map(|broker| OurBroker {
+            boot: broker.boot,
+            epoch: broker.epoch,
+            fenced: broker.fenced,
+            stopping: broker.stopping,
+        }),
+        movable_leaders: movable_leaders(image, us),
+    })
+}
+
+fn movable_leaders(image: &MetadataImage, us: NodeId) -> usize {
+    let led = image.partitions().filter(|(_, _, partition)| partition.leader == us);
+    led.filter(|(_, _, partition)| partition.in_sync.iter().any(|node| *node != us && image.is_live(*node)))
+        .count()
+}
