@@ -51,7 +51,7 @@ pub(super) struct SettingFlags {
     /// A file with a secret that all nodes of the cluster know [default: only nodes on this machine]
     #[arg(long, value_name = "FILE")]
     cluster_cookie_file: Option<PathBuf>,
-    /// A node to join, may be given several times; refused until there is a cluster.
+    /// A node to form a cluster with or to join one through, by its cluster address; may be given several times, and may be this node
     #[arg(long, value_name = "HOST:PORT")]
     seed: Vec<String>,
     /// A TOML file with settings; flags go before it.

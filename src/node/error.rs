@@ -5,7 +5,10 @@ use std::{io, path::PathBuf, time::Duration};
 use tokio::task::JoinError;
 
 use crate::{
-    actors::supervise::{Exit, StartError, SupervisorError},
+    actors::{
+        membership::{formation::GiveUp, joining::LeaveError, member::MemberError},
+        supervise::{Exit, StartError, SupervisorError},
+    },
     config::node::HostPort,
 };
 
@@ -51,6 +54,28 @@ pub enum NodeError {
     /// A part of the tree did not start.
     #[error("{0}")]
     Part(#[from] SupervisorError),
+    /// It was told to stop before it was part of a cluster; there is nothing to close.
+    #[error("stopped before the node was part of a cluster")]
+    StoppedEarly,
+    /// The node's part in its cluster did not start.
+    #[error("{0}")]
+    Member(#[from] MemberError),
+    /// No cluster can be formed with these seeds, or joined.
+    #[error("{0}")]
+    Formation(#[from] GiveUp),
+    /// The cluster does not take this node.
+    #[error("{0}")]
+    Leave(#[from] LeaveError),
+    /// The data folder is that of a node that was alone.
+    #[error(
+        "data folder {} belongs to a node that was started without seeds and cannot become part of a cluster: \
+         leave --seed out, or name another folder (--data-dir) and bring its topics in with polylogue log import",
+        path.display()
+    )]
+    WasAlone {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The root of the tree ended by itself: what it supervises failed more often than it may.
     #[error("supervision tree ended: {0}")]
     Root(Exit),

@@ -5,14 +5,15 @@
 //! does a client get an answer. On the way down it is the other way round, and the last thing that is
 //! written is that all of it was.
 
+mod cluster;
+mod data_folder;
 mod doors;
 mod error;
 pub mod offline;
 mod runtimes;
 
 use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -25,6 +26,8 @@ use tokio::{
 
 pub use self::error::NodeError;
 use self::{
+    cluster::ClusterDoor,
+    data_folder::{known_folders, lock_data_folder, sweep},
     doors::{Door, bind, bounds},
     runtimes::Runtimes,
 };
@@ -33,7 +36,8 @@ use crate::{
         group_coordinator::{GroupRouter, Groups, LagMeter, OFFSETS_TOPIC, RouterArgs},
         listener::{self, BoundPort, ConnectionBounds, CurrentBounds, ListenerOptions, Serve},
         membership::{
-            Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration, Rules,
+            Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration,
+            member::{Member, clean},
             membership,
         },
         partition::{
@@ -54,16 +58,11 @@ use crate::{
     config::node::{HostPort, NodeConfig},
     kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, RequestMeters},
     metrics::Metrics,
-    model::{BootId, TimestampMs},
-    storage::{
-        fs::{Fs, Lock, LockWait, real::RealFs},
-        partition_folder,
-    },
+    model::BootId,
+    storage::fs::{Fs, Lock, real::RealFs},
     telemetry::LogLevels,
 };
 
-/// The lock of a data folder: one process at a time (S7).
-const LOCK_FILE: &str = "lock";
 /// How long replicas may take to be started before clients are let in anyway.
 const OPENING_TIME: Duration = Duration::from_secs(30);
 /// Clients are let in when no further replica has opened for this long: most open within milliseconds, and
@@ -76,8 +75,11 @@ pub fn run(config: &NodeConfig, levels: LogLevels) -> Result<(), NodeError> {
     let runtimes = Runtimes::start()?;
     let outcome = runtimes.control().block_on(async {
         let mut stop = Stop::new()?;
-        let node = Node::start(config, &runtimes, levels).await?;
-        node.run_until(&mut stop).await
+        match Node::start(config, &runtimes, levels, &mut stop).await {
+            Ok(node) => node.run_until(&mut stop).await,
+            Err(NodeError::StoppedEarly) => Ok(()),
+            Err(error) => Err(error),
+        }
     });
     runtimes.end();
     outcome
@@ -114,6 +116,9 @@ struct Node {
     names: Vec<String>,
     topics: TopicTable,
     ready: watch::Sender<bool>,
+    /// Of a node in a cluster.
+    member: Option<Member>,
+    fs: Arc<dyn Fs>,
     _data_folder: Box<dyn Lock>,
 }
 
@@ -133,7 +138,12 @@ struct Parts<'a> {
 }
 
 impl Node {
-    async fn start(config: &NodeConfig, runtimes: &Runtimes, levels: LogLevels) -> Result<Self, NodeError> {
+    async fn start(
+        config: &NodeConfig,
+        runtimes: &Runtimes,
+        levels: LogLevels,
+        stop: &mut Stop,
+    ) -> Result<Self, NodeError> {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let clock = SystemClock::shared();
         let started = clock.wall();
@@ -142,6 +152,8 @@ impl Node {
         let admin_port = bind("admin-listen", &config.admin_listen)?;
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let data_folder = lock_data_folder(fs.as_ref(), &config.data_dir)?;
+        let is_member = cluster::is_member(config, fs.as_ref())?;
+        let cluster_door = if is_member { Some(ClusterDoor::bind(config)?) } else { None };
         let metrics = Metrics::new(started);
         let restarts = Arc::clone(&metrics);
         let tree = Tree::observed(Arc::clone(&clock), move |kind| {
@@ -164,7 +176,7 @@ impl Node {
             groups: Groups::default(),
             levels,
         };
-        parts.start_all(kafka_doors, admin_port, root_ended, data_folder).await
+        parts.start_all(kafka_doors, admin_port, cluster_door, (root_ended, data_folder), stop).await
     }
 
     /// Waits for a signal, or for the root of the tree to fail.
@@ -172,6 +184,7 @@ impl Node {
         tokio::select! {
             which = stop.asked_for() => tracing::info!("{which}: stopping"),
             exit = &mut self.root_ended => return Err(NodeError::Root(exit)),
+            error = no_place(self.member.clone()) => return Err(error),
         }
         self.stop().await
     }
@@ -180,6 +193,11 @@ impl Node {
     async fn stop(self) -> Result<(), NodeError> {
         self.ready.send_replace(false);
         let deadline = Instant::now() + self.config.shutdown_grace;
+        if let Some(member) = &self.member
+            && !member.registrar.leave(self.config.shutdown_grace / 2).await
+        {
+            tracing::warn!("the node stops although it leads partitions: nobody else could, or not in time");
+        }
         let removals = self.names.iter().map(|name| {
             let (listeners, name) = (self.listeners.clone(), name.clone());
             tokio::spawn(async move { listeners.remove(&name).await })
@@ -192,6 +210,11 @@ impl Node {
             tracing::warn!("connections were still open when the grace period ended");
         }
         let unclean = self.close_logs(deadline).await;
+        if self.member.is_some() && unclean == 0 {
+            let path = self.config.data_dir.clone();
+            let left = clean::leave(self.fs.as_ref(), &path, self.boot);
+            left.map_err(|source| NodeError::DataDir { path, source })?;
+        }
         self.root.stop();
         let ended = timeout(self.config.shutdown_grace, self.root_ended).await;
         match (unclean, ended) {
@@ -208,7 +231,11 @@ impl Node {
     /// Flushes every log and marks it as closed; how many could not be.
     async fn close_logs(&self, deadline: Instant) -> usize {
         let topics = self.topics.all();
-        let partitions: Vec<_> = topics.iter().flat_map(|topic| topic.partitions().to_vec()).collect();
+        let mut partitions: Vec<_> = topics.iter().flat_map(|topic| topic.partitions().to_vec()).collect();
+        if self.member.is_some() {
+            // The others are elsewhere.
+            partitions.retain(|partition| partition.leader().is_some());
+        }
         let closing: Vec<_> = partitions.iter().map(|partition| partition.close_clean(self.boot)).collect();
         let mut unclean = 0;
         for closed in closing {
@@ -225,23 +252,37 @@ impl Parts<'_> {
         self,
         doors: Vec<Door>,
         admin_port: BoundPort,
-        root_ended: Ended,
-        data_folder: Box<dyn Lock>,
+        cluster_door: Option<ClusterDoor>,
+        (root_ended, data_folder): (Ended, Box<dyn Lock>),
+        stop: &mut Stop,
     ) -> Result<Node, NodeError> {
         let began = self.clock.monotonic();
         let (ready, is_ready) = watch::channel(false);
+        let (opened, are_opened) = watch::channel(false);
         let listeners = SupervisorHandle::new(SupervisorOptions::default());
         let control = || Placement::on(self.runtimes.control().clone());
-        let membership = self.start_membership(&doors, self.admin_endpoint(&admin_port)).await?;
+        let admin_endpoint = self.admin_endpoint(&admin_port);
+        let (membership, member) =
+            self.start_membership(&doors, admin_endpoint, cluster_door, are_opened).await?;
+        self.root.add(listeners.child_spec("listeners", control())).await?;
+        let admin_address = admin_port.address();
+        let admin = self.admin_source(is_ready, membership.clone(), member.clone());
+        let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
+        listeners.add(admin).await?;
+        if let Some(member) = &member {
+            cluster::wait_until(member, stop, |status| status.reconcile).await?;
+        }
         let image = membership.image();
         self.sweep(&image).await?;
         let agreed = self.start_partitions(&membership).await?;
-        self.root.add(listeners.child_spec("listeners", control())).await?;
-        let admin_address = admin_port.address();
-        let admin = self.admin_source(is_ready, membership.clone());
-        let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
-        listeners.add(admin).await?;
-        self.wait_for_leaders(&image, agreed).await;
+        match &member {
+            Some(member) => {
+                self.wait_until_started(&image, agreed).await;
+                opened.send_replace(true);
+                cluster::wait_until(member, stop, |status| status.serves).await?;
+            }
+            None => self.wait_for_leaders(&image, agreed).await,
+        }
         self.start_groups(membership.clone(), &image).await?;
         let told: Vec<_> = doors.iter().map(Door::to_string).collect();
         let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
@@ -272,37 +313,46 @@ impl Parts<'_> {
             names,
             topics: self.topics,
             ready,
+            member,
+            fs: self.fs,
             _data_folder: data_folder,
         })
     }
 
-    async fn start_membership(&self, doors: &[Door], admin: Endpoint) -> Result<MembershipHandle, NodeError> {
-        let endpoint = |door: &Door| {
-            let HostPort { host, port } = door.advertised();
-            Endpoint { listener: door.settings.name.clone(), host, port }
-        };
-        let endpoints = doors.iter().map(endpoint).chain([admin]).collect();
+    /// The metadata: of a cluster, or of this node alone.
+    async fn start_membership(
+        &self,
+        doors: &[Door],
+        admin: Endpoint,
+        cluster_door: Option<ClusterDoor>,
+        opened: watch::Receiver<bool>,
+    ) -> Result<(MembershipHandle, Option<Member>), NodeError> {
+        let control = || Placement::on(self.runtimes.control().clone());
+        let supervisor = SupervisorHandle::new(SupervisorOptions::default());
+        self.root.add(supervisor.child_spec("membership", control())).await?;
+        if let Some(door) = cluster_door {
+            let member = self.start_member(&supervisor, doors, admin, door, opened).await?;
+            return Ok((MembershipHandle::of_cluster(member.registry.clone()), Some(member)));
+        }
+        let endpoints = self.endpoints(doors, admin);
         let registration = Registration { node: self.config.node_id, boot: self.boot, endpoints };
-        let rules = Rules {
-            node: self.config.node_id,
-            default_partitions: self.config.default_partitions,
-            default_replication_factor: self.config.default_replication_factor,
-            partitions_max: self.config.limits.partitions as usize,
-            topic_defaults: self.config.topic_defaults.clone(),
-            group_defaults: self.config.groups.consumer.clone(),
-        };
         let args = MembershipArgs {
             fs: Arc::clone(&self.fs),
             data_dir: self.config.data_dir.clone(),
             registration,
-            rules,
+            rules: self.rules(),
         };
-        let control = || Placement::on(self.runtimes.control().clone());
-        let supervisor = SupervisorHandle::new(SupervisorOptions::default());
-        self.root.add(supervisor.child_spec("membership", control())).await?;
         let (handle, spec) = membership("registry", control(), args);
         supervisor.add(spec).await?;
-        Ok(handle)
+        Ok((handle, None))
+    }
+
+    fn endpoints(&self, doors: &[Door], admin: Endpoint) -> Vec<Endpoint> {
+        let endpoint = |door: &Door| {
+            let HostPort { host, port } = door.advertised();
+            Endpoint { listener: door.settings.name.clone(), host, port }
+        };
+        doors.iter().map(endpoint).chain([admin]).collect()
     }
 
     /// Where tools that look at all nodes find this one's admin port. One that is bound to every address is told by
@@ -389,14 +439,18 @@ impl Parts<'_> {
         Ok(())
     }
 
-    /// Waits while replicas open, so that the clients of a node that comes back find leaders.
-    async fn wait_for_leaders(&self, image: &MetadataImage, mut agreed: watch::Receiver<u64>) {
-        let deadline = Instant::now() + OPENING_TIME;
+    /// Waits until the reconciler has started what the image names.
+    async fn wait_until_started(&self, image: &MetadataImage, mut agreed: watch::Receiver<u64>) {
         let index = image.index();
-        let reconciled = timeout_at(deadline, agreed.wait_for(|agreed| *agreed >= index)).await;
-        if !matches!(reconciled, Ok(Ok(_))) {
+        if !matches!(timeout(OPENING_TIME, agreed.wait_for(|agreed| *agreed >= index)).await, Ok(Ok(_))) {
             tracing::error!("not all partitions were started within {OPENING_TIME:?}");
         }
+    }
+
+    /// Waits while replicas open, so that the clients of a node that comes back find leaders.
+    async fn wait_for_leaders(&self, image: &MetadataImage, agreed: watch::Receiver<u64>) {
+        let deadline = Instant::now() + OPENING_TIME;
+        self.wait_until_started(image, agreed).await;
         let topics = self.topics.all();
         let mut opening: Vec<_> = topics.iter().flat_map(|topic| topic.partitions()).collect();
         let waiter = Waiter::default();
@@ -484,12 +538,22 @@ impl Parts<'_> {
         listener::child_spec(name, place, options)
     }
 
-    fn admin_source(&self, is_ready: watch::Receiver<bool>, membership: MembershipHandle) -> AdminSource {
-        let topics = self.topics.clone();
+    fn admin_source(
+        &self,
+        is_ready: watch::Receiver<bool>,
+        membership: MembershipHandle,
+        member: Option<Member>,
+    ) -> AdminSource {
+        let (topics, us) = (self.topics.clone(), self.config.node_id);
+        let cluster = self.cluster_source(membership, member.clone());
         let ready = move || {
             let mut reasons = Vec::new();
             if !*is_ready.borrow() {
                 reasons.push("the node is starting or stopping".to_owned());
+            }
+            if let Some(member) = &member {
+                reasons.extend(cluster::reasons(member, &topics, us));
+                return Readiness::unless(reasons);
             }
             let leaderless = |topic: &Arc<crate::actors::partition::table::Topic>| {
                 topic.partitions().iter().filter(|partition| partition.leader().is_none()).count()
@@ -504,14 +568,18 @@ impl Parts<'_> {
             ready: Arc::new(ready),
             metrics: Arc::clone(&self.metrics),
             lag: Arc::new(self.lag_meter()),
-            cluster: self.cluster_source(membership),
+            cluster,
             tree: self.tree.clone(),
         }
     }
 
     /// A node alone decides by itself.
-    fn cluster_source(&self, membership: MembershipHandle) -> ClusterSource {
+    fn cluster_source(&self, membership: MembershipHandle, member: Option<Member>) -> ClusterSource {
         let node = self.config.node_id;
+        if let Some(member) = member {
+            let (topics, images) = (self.topics.clone(), member.registry.clone());
+            return cluster_source(node, topics, move || images.image(), move || cluster::standing(&member));
+        }
         let standing = Standing { controller: Some(node), voters: vec![node] };
         let image = move || membership.image();
         cluster_source(node, self.topics.clone(), image, move || standing.clone())
@@ -532,35 +600,10 @@ impl Parts<'_> {
     }
 }
 
-/// The folders of all partitions there are, and of those whose deletion is not finished.
-fn known_folders(logs: &Path, image: &MetadataImage) -> BTreeSet<PathBuf> {
-    let living = image.topics().values().flat_map(|topic| {
-        topic.partition_ids().map(|id| partition_folder::path_of(logs, &topic.name, id.index))
-    });
-    let deleted = image.deleted_topics().values().flat_map(|topic| {
-        (0..topic.partitions).map(|index| {
-            partition_folder::path_of(logs, &topic.name, crate::model::PartitionIndex::new(index))
-        })
-    });
-    living.chain(deleted).collect()
-}
-
-fn sweep(fs: &dyn Fs, logs: &Path, known: &BTreeSet<PathBuf>, now: TimestampMs) -> Result<(), NodeError> {
-    let failed = |source| NodeError::DataDir { path: logs.to_owned(), source };
-    fs.create_dir_all(logs).map_err(failed)?;
-    fs.sync_dir(&crate::storage::fs::folder_of(logs)).map_err(failed)?;
-    partition_folder::sweep(fs, logs, known, now).map_err(failed)?;
-    Ok(())
-}
-
-fn lock_data_folder(fs: &dyn Fs, path: &Path) -> Result<Box<dyn Lock>, NodeError> {
-    let failed = |source| NodeError::DataDir { path: path.to_owned(), source };
-    fs.create_dir_all(path).map_err(failed)?;
-    match fs.lock(&path.join(LOCK_FILE), LockWait::Fail) {
-        Ok(lock) => Ok(lock),
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            Err(NodeError::InUse { path: path.to_owned() })
-        }
-        Err(error) => Err(failed(error)),
+/// Resolves when the cluster has no place for the node; never for one that is alone.
+async fn no_place(member: Option<Member>) -> NodeError {
+    match member {
+        Some(member) => cluster::failure(member).await,
+        None => std::future::pending().await,
     }
 }

@@ -41,17 +41,44 @@ pub struct MembershipHandle {
     image: watch::Receiver<Arc<MetadataImage>>,
     places: Arc<Semaphore>,
     answer_within: Duration,
+    /// In a cluster, who is asked instead.
+    #[cfg(feature = "server")]
+    cluster: Option<super::registry::RegistryHandle>,
 }
 
 impl MembershipHandle {
     pub(super) fn new(slot: Slot<MembershipMessage>, image: watch::Receiver<Arc<MetadataImage>>) -> Self {
-        Self { slot, image, places: Arc::new(Semaphore::new(REQUESTS_MAX)), answer_within: ANSWER_WITHIN }
+        Self {
+            slot,
+            image,
+            places: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            answer_within: ANSWER_WITHIN,
+            #[cfg(feature = "server")]
+            cluster: None,
+        }
+    }
+
+    /// The registry of a node in a cluster.
+    #[cfg(feature = "server")]
+    pub fn of_cluster(registry: super::registry::RegistryHandle) -> Self {
+        Self { cluster: Some(registry.clone()), ..Self::new(Slot::new(), registry.watch()) }
+    }
+
+    /// The registry over the metadata quorum; `None` on a node of its own.
+    #[cfg(feature = "server")]
+    pub fn cluster(&self) -> Option<&super::registry::RegistryHandle> {
+        self.cluster.as_ref()
     }
 
     /// The same registry with another time for requests to be answered in (10 s otherwise).
     #[must_use]
     pub fn answering_within(&self, answer_within: Duration) -> Self {
-        Self { answer_within, ..self.clone() }
+        Self {
+            answer_within,
+            #[cfg(feature = "server")]
+            cluster: self.cluster.as_ref().map(|cluster| cluster.answering_within(answer_within)),
+            ..self.clone()
+        }
     }
 
     /// What is committed now; before the first start, an image with nothing in it.
@@ -70,6 +97,10 @@ impl MembershipHandle {
         new: NewTopic,
         validate_only: bool,
     ) -> Result<CreatedTopic, MembershipError> {
+        #[cfg(feature = "server")]
+        if let Some(cluster) = &self.cluster {
+            return cluster.create_topic(new, validate_only).await;
+        }
         self.ask(|answer| MembershipMessage::CreateTopic { new: new.clone(), validate_only, answer }).await
     }
 
@@ -80,6 +111,10 @@ impl MembershipHandle {
         count: i32,
         validate_only: bool,
     ) -> Result<(), MembershipError> {
+        #[cfg(feature = "server")]
+        if let Some(cluster) = &self.cluster {
+            return cluster.create_partitions(name, count, validate_only).await;
+        }
         let message = |answer| MembershipMessage::CreatePartitions {
             name: name.to_owned(),
             count,
@@ -91,11 +126,19 @@ impl MembershipHandle {
 
     /// Deletes a topic; its data may go once the image says so.
     pub async fn delete_topic(&self, which: TopicRef) -> Result<TopicId, MembershipError> {
+        #[cfg(feature = "server")]
+        if let Some(cluster) = &self.cluster {
+            return cluster.delete_topic(which).await;
+        }
         self.ask(|answer| MembershipMessage::DeleteTopic { which: which.clone(), answer }).await
     }
 
     /// Forgets a deleted topic whose data is gone. Fine if it is forgotten already.
     pub async fn purge_topic(&self, topic: TopicId) -> Result<(), MembershipError> {
+        #[cfg(feature = "server")]
+        if let Some(cluster) = &self.cluster {
+            return cluster.purge_topic(topic).await;
+        }
         self.ask(|answer| MembershipMessage::PurgeTopic { topic, answer }).await
     }
 
@@ -106,6 +149,10 @@ impl MembershipHandle {
         changes: &[ConfigChange],
         validate_only: bool,
     ) -> Result<(), MembershipError> {
+        #[cfg(feature = "server")]
+        if let Some(cluster) = &self.cluster {
+            return cluster.alter_configs(owner, changes, validate_only).await;
+        }
         let message = |answer| MembershipMessage::AlterConfigs {
             owner: owner.clone(),
             changes: changes.to_vec(),
@@ -122,6 +169,10 @@ impl MembershipHandle {
         configs: &BTreeMap<String, String>,
         validate_only: bool,
     ) -> Result<(), MembershipError> {
+        #[cfg(feature = "server")]
+        if let Some(cluster) = &self.cluster {
+            return cluster.replace_configs(owner, configs, validate_only).await;
+        }
         let message = |answer| MembershipMessage::ReplaceConfigs {
             owner: owner.clone(),
             configs: configs.clone(),
@@ -133,11 +184,19 @@ impl MembershipHandle {
 
     /// A leader epoch for this broker that nobody has had, on disk (S6).
     pub async fn open_epoch(&self, partition: PartitionId) -> Result<LeaderEpoch, MembershipError> {
+        #[cfg(feature = "server")]
+        if let Some(cluster) = &self.cluster {
+            return cluster.open_epoch(partition).await;
+        }
         self.ask(|answer| MembershipMessage::OpenEpoch { partition, answer }).await
     }
 
     /// A producer id that nobody has had, out of a block that is on disk.
     pub async fn next_producer_id(&self) -> Result<ProducerId, MembershipError> {
+        #[cfg(feature = "server")]
+        if let Some(cluster) = &self.cluster {
+            return cluster.next_producer_id().await;
+        }
         self.ask(|answer| MembershipMessage::NextProducerId { answer }).await
     }
 

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{HostPort, NodeConfigError, raw::RawCluster, sources::Settings, validate::span};
+use super::{HostPort, NodeConfigError, raw::RawCluster, sources::Settings, validate::{in_range, span}};
+
+/// More voters only make every change slower.
+const VOTERS_MAX: u16 = 15;
 
 /// The files of mutual TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct ClusterSettings {
     pub cookie_file: Option<PathBuf>,
     /// `cluster.tls-cert`, `cluster.tls-key`, `cluster.tls-ca`: all or none; default none.
     pub tls: Option<TlsFiles>,
+    /// `cluster.voters`: nodes that vote about the metadata, as soon as there are so many; odd, 1 to 15, default 3.
+    pub voters: u16,
     /// `cluster.heartbeat-interval`: to every voter; default 100 ms.
     pub heartbeat_interval: Duration,
     /// `cluster.lease`: a node that was silent for so long is taken for dead; default 1.5 s.
@@ -34,6 +39,7 @@ impl Default for ClusterSettings {
         Self {
             cookie_file: None,
             tls: None,
+            voters: 3,
             heartbeat_interval: Duration::from_millis(100),
             lease: Duration::from_millis(1500),
         }
@@ -70,7 +76,12 @@ impl ClusterSettings {
                            late must not end it";
             return Err(given.invalid(blamed, problem));
         }
-        Ok(Self { cookie_file, tls, heartbeat_interval, lease })
+        let voters = in_range(given, "cluster.voters", raw.voters.unwrap_or(default.voters), 1, VOTERS_MAX)?;
+        if voters % 2 == 0 {
+            let problem = "an even number of voters bears no more losses than one less does: make it odd";
+            return Err(given.invalid("cluster.voters", problem));
+        }
+        Ok(Self { cookie_file, tls, voters, heartbeat_interval, lease })
     }
 }
 

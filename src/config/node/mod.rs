@@ -77,6 +77,9 @@ pub struct NodeConfig {
     pub cluster_listen: HostPort,
     /// `cluster-advertise`: what other nodes are told; default: where we listen.
     pub cluster_advertise: HostPort,
+    /// `seeds`: nodes to form a cluster with, or to join one through, by their cluster addresses; this node may be among
+    /// them. Default none: the node stays alone.
+    pub seeds: Vec<HostPort>,
     /// `[cluster]`
     pub cluster: ClusterSettings,
     /// `auto-create-topics`: whether asking for a topic's metadata may create it; default yes.

@@ -38,6 +38,7 @@ pub(super) struct RawCluster {
     pub(super) tls_cert: Option<PathBuf>,
     pub(super) tls_key: Option<PathBuf>,
     pub(super) tls_ca: Option<PathBuf>,
+    pub(super) voters: Option<u16>,
     pub(super) heartbeat_interval: Option<Span>,
     pub(super) lease: Option<Span>,
 }

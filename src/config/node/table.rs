@@ -5,7 +5,7 @@
 
 use std::{fmt::Display, path::PathBuf, time::Duration};
 
-use super::NodeConfig;
+use super::{HostPort, NodeConfig};
 use crate::config::units::ByteSize;
 
 /// A setting that has a name of its own; those of listeners and topics are made of a pattern.
@@ -69,6 +69,10 @@ fn bytes(value: u64) -> Option<SettingValue> {
 
 fn path(value: Option<&PathBuf>) -> Option<SettingValue> {
     value.and_then(|path| text(path.display()))
+}
+
+fn list(addresses: &[HostPort]) -> String {
+    addresses.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn span(value: Duration) -> Option<SettingValue> {
@@ -136,7 +140,21 @@ pub const SETTINGS: &[Setting] = &[
         "a node that was silent for so long is taken for dead",
         |c| span(c.cluster.lease),
     ),
-    setting("seeds", "list of host:port", "none", "refused until there is a cluster", |_| None),
+    setting(
+        "seeds",
+        "list of host:port",
+        "none",
+        "nodes to form a cluster with, or to join one through, by their cluster addresses; the node may be among them. \
+         Without any it stays alone; flag `--seed`",
+        |c| (!c.seeds.is_empty()).then(|| text(list(&c.seeds))).flatten(),
+    ),
+    setting(
+        "cluster.voters",
+        "1 to 15, odd",
+        "3",
+        "nodes that vote about the metadata; others follow it without a vote",
+        |c| number(c.cluster.voters),
+    ),
     setting(
         "auto-create-topics",
         "true, false",

@@ -115,11 +115,15 @@ fn a_value_out_of_range_is_refused_with_the_range() {
 }
 
 #[test]
-fn seeds_are_refused_until_there_is_a_cluster() {
-    let flags = NodeFlags { seeds: vec!["other:7092".to_owned()], ..NodeFlags::default() };
-    let text = from_flags(&flags).unwrap_err().to_string();
-    assert!(text.starts_with("setting seeds (flag --seed): this version runs a single node"), "{text}");
-    assert!(from_file("seeds = [\"a:1\", \"b:1\"]").is_err());
+fn seeds_are_addresses_each_once_and_voters_an_odd_number() {
+    let seeds = vec!["other:7092".to_owned(), "[::1]:7092".to_owned(), "other:7092".to_owned()];
+    let flags = NodeFlags { seeds, ..NodeFlags::default() };
+    let config = from_flags(&flags).unwrap();
+    assert_eq!(config.seeds, [HostPort::new("other", 7092), HostPort::new("::1", 7092)]);
+    let text = from_file("seeds = [\"a\"]").unwrap_err().to_string();
+    assert!(text.contains("seeds") && text.contains("is not host:port"), "{text}");
+    let text = from_file("[cluster]\nvoters = 4").unwrap_err().to_string();
+    assert!(text.contains("cluster.voters") && text.contains("odd"), "{text}");
 }
 
 #[test]

@@ -25,10 +25,6 @@ const MIB: u64 = 1 << 20;
 
 pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeConfig, NodeConfigError> {
     let raw = given.raw()?;
-    if !raw.seeds.is_empty() {
-        let problem = "this version runs a single node and cannot join a cluster: leave seeds out";
-        return Err(given.invalid("seeds", problem));
-    }
     let mut warnings = Vec::new();
     let kafka_listen = address(given, "kafka-listen", raw.kafka_listen.as_ref(), 9092)?;
     let cluster_listen = address(given, "cluster-listen", raw.cluster_listen.as_ref(), 7092)?;
@@ -61,6 +57,7 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
         kafka_advertise,
         listeners,
         admin_listen,
+        seeds: seeds(given, &raw.seeds)?,
         cluster: ClusterSettings::validate(given, raw.cluster, &cluster_listen)?,
         cluster_listen,
         cluster_advertise,
@@ -84,6 +81,20 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
         topic_defaults: topic_defaults(given)?,
         warnings,
     })
+}
+
+/// Each once, in the order given.
+fn seeds(given: &Settings, texts: &[String]) -> Result<Vec<HostPort>, NodeConfigError> {
+    let mut seeds: Vec<HostPort> = Vec::with_capacity(texts.len());
+    for text in texts {
+        let seed = HostPort::parse(text).filter(|seed| seed.port != 0).ok_or_else(|| {
+            given.invalid("seeds", format!("{text:?} is not host:port of a node's cluster-listen"))
+        })?;
+        if !seeds.contains(&seed) {
+            seeds.push(seed);
+        }
+    }
+    Ok(seeds)
 }
 
 fn rack(given: &Settings, rack: Option<&String>) -> Result<Option<String>, NodeConfigError> {

@@ -72,8 +72,12 @@ pub(super) struct FounderArgs {
 pub(super) async fn run(args: FounderArgs) {
     let asked = Arc::clone(&args.asked);
     let mut asked = asked.lock().await;
-    let Some(quorum) = quorum_of(&args.registry).await else { return };
-    let mut founder = Founder::new(args, &quorum);
+    let mut quorums = args.registry.watch_quorum();
+    let is_blank = match quorums.wait_for(Option::is_some).await {
+        Ok(quorum) => quorum.as_ref().is_none_or(Quorum::is_blank),
+        Err(_) => return,
+    };
+    let mut founder = Founder::new(args, is_blank);
     founder.step(Input::Tick);
     loop {
         let wake = founder.wakes_in();
@@ -84,11 +88,6 @@ pub(super) async fn run(args: FounderArgs) {
             () = sleep(wake) => founder.look(),
         }
     }
-}
-
-async fn quorum_of(registry: &RegistryHandle) -> Option<Quorum> {
-    let mut quorums = registry.watch_quorum();
-    quorums.wait_for(Option::is_some).await.ok()?.clone()
 }
 
 struct Founder {
@@ -102,9 +101,9 @@ struct Founder {
 }
 
 impl Founder {
-    fn new(args: FounderArgs, quorum: &Quorum) -> Self {
+    fn new(args: FounderArgs, is_blank: bool) -> Self {
         let belongs = args.identity.get();
-        let is_member = !quorum.is_blank() && belongs.is_some();
+        let is_member = !is_blank && belongs.is_some();
         let disk = match belongs {
             Some(belongs) if is_member => OnDisk::Member { cluster_id: belongs.cluster_id },
             Some(belongs) if belongs.may_begin => OnDisk::Blank { new_cluster_id: belongs.cluster_id },

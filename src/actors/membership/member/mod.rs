@@ -4,6 +4,7 @@
 //! [`voters`](super::voters), how a node registers in [`joining`](super::joining), what the controller decides in
 //! [`core`](super::core).
 
+pub mod clean;
 mod feeds;
 mod founder;
 mod hello;

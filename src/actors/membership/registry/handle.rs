@@ -95,6 +95,12 @@ impl RegistryHandle {
         }
     }
 
+    /// The same registry with another time for requests to be answered in (30 s otherwise).
+    #[must_use]
+    pub fn answering_within(&self, answer_within: Duration) -> Self {
+        Self { answer_within, ..self.clone() }
+    }
+
     /// The state that this node has applied.
     pub fn image(&self) -> Arc<MetadataImage> {
         Arc::clone(&self.image.borrow())

@@ -148,6 +148,9 @@ impl Drop for RegistryState {
         self.watchers.iter().for_each(AbortHandle::abort);
         self.published.quorum.send_replace(None);
         self.published.leadership.send_replace(forward::Leadership::None);
+        // Whoever holds a copy of the handle must not keep the folder from the next incarnation.
+        let quorum = self.quorum.clone();
+        tokio::spawn(async move { quorum.stop().await });
     }
 }
 
@@ -242,6 +245,10 @@ impl RegistryState {
             told.send(Decided::NotController);
             return Ok(());
         };
+        if !office.may_decide(&command) {
+            told.send(Decided::NotController);
+            return Ok(());
+        }
         let command = command.seen_alive(|node| (self.args.is_alive)(node));
         Ok(office.decide(&self.args.rules, &command, self.quorum.image().index(), told)?)
     }

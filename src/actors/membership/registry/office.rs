@@ -42,6 +42,11 @@ impl Office {
         self.controller.epoch()
     }
 
+    /// Before there is a cluster, nothing but its first record can follow.
+    pub(super) fn may_decide(&self, command: &Command) -> bool {
+        !self.controller.pending().cluster_id().is_nil() || matches!(command, Command::CreateCluster(_))
+    }
+
     /// Decides; whoever asked is told when all that the answer rests on is applied. An error is a defect.
     pub(super) fn decide(
         &mut self,

@@ -1,0 +1,173 @@
+//! A node with seeds: its part in a cluster, from its ports to its place in the metadata.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+
+use tokio::sync::watch;
+
+use super::{NodeError, Parts, Stop, doors::Door};
+use crate::{
+    actors::{
+        listener::BoundPort,
+        membership::{
+            Endpoint, METADATA_DIR, NOBODY, Rules,
+            joining::JoinStatus,
+            member::{self, FormationStatus, Member, MemberArgs, clean},
+            quorum::QUORUM_DIR,
+        },
+        partition::table::TopicTable,
+        supervise::{Placement, SupervisorHandle},
+    },
+    admin::cluster::Standing,
+    config::node::{HostPort, NodeConfig},
+    model::{NodeId, PartitionId},
+    storage::fs::Fs,
+};
+
+/// The cluster's port, and what others are told of it.
+pub(super) struct ClusterDoor {
+    port: Arc<BoundPort>,
+    advertised: HostPort,
+}
+
+/// Whether the node is part of a cluster, or is to become one: by its seeds, or by what is in its data folder.
+pub(super) fn is_member(config: &NodeConfig, fs: &dyn Fs) -> Result<bool, NodeError> {
+    let failed = |path: PathBuf| move |source| NodeError::DataDir { path, source };
+    let has = |folder: &str| {
+        let path = config.data_dir.join(folder);
+        fs.exists(&path).map_err(failed(path))
+    };
+    let was_member = has(QUORUM_DIR)?;
+    if config.seeds.is_empty() && !was_member {
+        return Ok(false);
+    }
+    if !was_member && has(METADATA_DIR)? {
+        return Err(NodeError::WasAlone { path: config.data_dir.clone() });
+    }
+    Ok(true)
+}
+
+impl ClusterDoor {
+    /// Binds the port. Port 0 stands for the one that was bound, as for clients.
+    pub(super) fn bind(config: &NodeConfig) -> Result<Self, NodeError> {
+        let port = super::doors::bind("cluster-listen", &config.cluster_listen)?;
+        let advertise = &config.cluster_advertise;
+        let told = if advertise.port == 0 { port.address().port() } else { advertise.port };
+        Ok(Self { port: Arc::new(port), advertised: HostPort::new(advertise.host.clone(), told) })
+    }
+}
+
+impl Parts<'_> {
+    /// Starts the node's part in its cluster. `opened` says that its replicas are started.
+    pub(super) async fn start_member(
+        &self,
+        supervisor: &SupervisorHandle,
+        doors: &[Door],
+        admin: Endpoint,
+        door: ClusterDoor,
+        opened: watch::Receiver<bool>,
+    ) -> Result<Member, NodeError> {
+        let failed = |source| NodeError::DataDir { path: self.config.data_dir.clone(), source };
+        let args = MemberArgs {
+            node: self.config.node_id,
+            boot: self.boot,
+            clean: clean::take(self.fs.as_ref(), &self.config.data_dir).map_err(failed)?,
+            endpoints: self.endpoints(doors, admin),
+            rack: self.config.rack.clone(),
+            port: door.port,
+            advertised: door.advertised,
+            seeds: self.config.seeds.clone(),
+            voters_max: usize::from(self.config.cluster.voters),
+            settings: self.config.cluster.clone(),
+            fs: Arc::clone(&self.fs),
+            data_dir: self.config.data_dir.clone(),
+            rules: self.rules(),
+            opened,
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            io: self.runtimes.io().clone(),
+        };
+        let place = Placement::on(self.runtimes.control().clone());
+        Ok(member::start(supervisor, &place, args).await?)
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
+            node: self.config.node_id,
+            default_partitions: self.config.default_partitions,
+            default_replication_factor: self.config.default_replication_factor,
+            partitions_max: self.config.limits.partitions as usize,
+            topic_defaults: self.config.topic_defaults.clone(),
+            group_defaults: self.config.groups.consumer.clone(),
+        }
+    }
+}
+
+/// Waits until `is_so`; an error if the node has no place in a cluster, or is to stop.
+pub(super) async fn wait_until(
+    member: &Member,
+    stop: &mut Stop,
+    is_so: impl Fn(&JoinStatus) -> bool,
+) -> Result<(), NodeError> {
+    let mut joined = member.registrar.watch();
+    let waiting = async {
+        // The sender lives as long as the tree.
+        let _tree_gone = joined.wait_for(|status| is_so(status)).await;
+    };
+    tokio::select! {
+        () = waiting => Ok(()),
+        error = failure(member.clone()) => Err(error),
+        which = stop.asked_for() => {
+            tracing::info!("{which}: stopping before the node was part of a cluster");
+            Err(NodeError::StoppedEarly)
+        }
+    }
+}
+
+/// Resolves when the node has no place in its cluster any more, and why.
+pub(super) async fn failure(member: Member) -> NodeError {
+    let (mut formation, mut joined) = (member.formation.clone(), member.registrar.watch());
+    loop {
+        if let Some(why) = formation.borrow_and_update().gave_up.clone() {
+            return why.into();
+        }
+        if let Some(why) = joined.borrow_and_update().gave_up.clone() {
+            return why.into();
+        }
+        tokio::select! {
+            Ok(()) = formation.changed() => {}
+            Ok(()) = joined.changed() => {}
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// Why a node of a cluster is not ready, beside what it has in common with one that is alone.
+pub(super) fn reasons(member: &Member, topics: &TopicTable, us: NodeId) -> Vec<String> {
+    let status = member.registrar.status();
+    let mut reasons = Vec::new();
+    if !status.serves {
+        let FormationStatus { waits_for, .. } = member.formation.borrow().clone();
+        reasons.extend(waits_for.or(status.waits_for));
+        reasons.push("the node is not served by its cluster".to_owned());
+    }
+    let image = member.registry.image();
+    let ours = image.partitions().filter(|(_, _, partition)| partition.leader == us && us != NOBODY);
+    let without = ours.filter(|(id, _, _)| !has_leader(topics, *id)).count();
+    if without > 0 {
+        reasons.push(format!("{without} partitions that this node is to lead have no leader"));
+    }
+    reasons
+}
+
+fn has_leader(topics: &TopicTable, id: PartitionId) -> bool {
+    let topic = topics.by_id(id.topic);
+    topic.and_then(|topic| topic.partition(id.index).map(|ours| ours.leader().is_some())).unwrap_or(false)
+}
+
+/// Who decides, and who votes, as far as this node knows.
+pub(super) fn standing(member: &Member) -> Standing {
+    let members = member.registry.quorum().map(|quorum| quorum.members()).unwrap_or_default();
+    let ids: BTreeSet<_> = members.voters.iter().flatten().collect();
+    let voters: BTreeSet<_> = ids.into_iter().filter_map(|id| Some(members.nodes.get(id)?.node)).collect();
+    Standing { controller: member.registry.image().controller(), voters: voters.into_iter().collect() }
+}
