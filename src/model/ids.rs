@@ -36,10 +36,6 @@ integer_id! {
     NodeId(i32)
 }
 integer_id! {
-    /// A member of the metadata quorum: random, never 0, kept in the data folder; a lost disk is a new one (S17).
-    RaftId(u64)
-}
-integer_id! {
     /// A partition within its topic: 0 up to the partition count less one.
     PartitionIndex(i32)
 }
