@@ -10,6 +10,7 @@ mod data_folder;
 mod doors;
 mod error;
 pub mod offline;
+mod replicating;
 mod runtimes;
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -42,7 +43,7 @@ use crate::{
         },
         partition::{
             BackgroundFlush, Waiter,
-            partitions::{PartitionsArgs, Reconciler},
+            partitions::{PartitionsArgs, Reconciler, ReconcilerMessage},
             scrubber::ScrubPace,
             table::TopicTable,
         },
@@ -118,6 +119,7 @@ struct Node {
     ready: watch::Sender<bool>,
     /// Of a node in a cluster.
     member: Option<Member>,
+    reconciler: Slot<ReconcilerMessage>,
     fs: Arc<dyn Fs>,
     _data_folder: Box<dyn Lock>,
 }
@@ -230,20 +232,14 @@ impl Node {
 
     /// Flushes every log and marks it as closed; how many could not be.
     async fn close_logs(&self, deadline: Instant) -> usize {
-        let topics = self.topics.all();
-        let mut partitions: Vec<_> = topics.iter().flat_map(|topic| topic.partitions().to_vec()).collect();
-        if self.member.is_some() {
-            // The others are elsewhere.
-            partitions.retain(|partition| partition.leader().is_some());
+        let (reply, closed) = oneshot::channel();
+        let message = ReconcilerMessage::CloseClean { boot: self.boot, reply };
+        let told = self.reconciler.get().is_some_and(|reconciler| reconciler.cast(message).is_ok());
+        match timeout_at(deadline, closed).await {
+            Ok(Ok(unclean)) if told => unclean,
+            // Some are, some are not; the next start finds out.
+            Ok(_) | Err(_) => self.topics.all().iter().map(|topic| topic.partitions().len()).sum(),
         }
-        let closing: Vec<_> = partitions.iter().map(|partition| partition.close_clean(self.boot)).collect();
-        let mut unclean = 0;
-        for closed in closing {
-            if !timeout_at(deadline, closed).await.unwrap_or(false) {
-                unclean += 1;
-            }
-        }
-        unclean
     }
 }
 
@@ -274,7 +270,7 @@ impl Parts<'_> {
         }
         let image = membership.image();
         self.sweep(&image).await?;
-        let agreed = self.start_partitions(&membership).await?;
+        let (agreed, reconciler) = self.start_partitions(&membership, member.as_ref()).await?;
         match &member {
             Some(member) => {
                 self.wait_until_started(&image, agreed).await;
@@ -314,6 +310,7 @@ impl Parts<'_> {
             topics: self.topics,
             ready,
             member,
+            reconciler,
             fs: self.fs,
             _data_folder: data_folder,
         })
@@ -377,7 +374,8 @@ impl Parts<'_> {
     async fn start_partitions(
         &self,
         membership: &MembershipHandle,
-    ) -> Result<watch::Receiver<u64>, NodeError> {
+        member: Option<&Member>,
+    ) -> Result<(watch::Receiver<u64>, Slot<ReconcilerMessage>), NodeError> {
         let control = || Placement::on(self.runtimes.control().clone());
         let supervisor = SupervisorHandle::new(SupervisorOptions::default());
         self.root.add(supervisor.child_spec("partitions", control())).await?;
@@ -401,11 +399,17 @@ impl Parts<'_> {
             retention_every: storage.retention_check_interval,
             scrub: ScrubPace::new(storage.scrub_bytes_per_second, storage.scrub_interval),
             metrics: Arc::clone(&self.metrics),
+            replication: member.map(|member| replicating::replication(member, self.runtimes.data())),
             agreed: Arc::new(agreed),
         };
+        if let Some(member) = member {
+            let (topics, data, io) = (self.topics.clone(), self.runtimes.data(), self.runtimes.io());
+            member.link.on_replication(replicating::feed(topics, data.clone(), io.clone()));
+        }
+        let slot = Slot::new();
         let make = move |_| (Reconciler, args.clone());
-        self.root.add(ChildSpec::actor("reconciler", control(), Slot::new(), make)).await?;
-        Ok(on_agreed)
+        self.root.add(ChildSpec::actor("reconciler", control(), slot.clone(), make)).await?;
+        Ok((on_agreed, slot))
     }
 
     /// Starts who keeps the coordinators of groups at work.

@@ -7,6 +7,8 @@
 //! leader, so that connections can tell "not here" from "not at all". It is a supervisor's child beside the `partitions` supervisor whose
 //! children it adds and removes, so its own restart ends no replica.
 
+mod replica;
+
 use std::{
     collections::HashMap,
     path::PathBuf,
@@ -14,30 +16,37 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 
+pub use self::replica::Replication;
+use self::replica::{Replica, Wanted};
 use super::{
-    BackgroundFlush, LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle,
-    scrubber::{LogScrubber, ScrubPace, ScrubberArgs},
+    BackgroundFlush, PartitionHandle,
+    scrubber::ScrubPace,
     table::{Topic, TopicMeters, TopicTable},
 };
 use crate::{
     actors::{
         membership::{DeletedTopic, MembershipError, MembershipHandle, MetadataImage, TopicImage},
         supervise::{
-            Actor, ActorProcessingErr, ActorRef, ChildSpec, Placement, RestartPolicy, Slot, SupervisorError,
-            SupervisorHandle, SupervisorOptions,
+            Actor, ActorProcessingErr, ActorRef, SupervisorError, SupervisorHandle,
         },
     },
     clock::Clock,
     config::topic::{TopicConfig, TopicDefaults},
     metrics::Metrics,
-    model::{NodeId, PartitionId, PartitionIndex, TopicId},
+    model::{BootId, NodeId, PartitionId, PartitionIndex, TopicId},
     storage::{fs::Fs, partition_folder},
 };
 
 /// How often the reconciler looks by itself, whatever it was or was not told.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long the end of a look is waited for before logs are closed.
+const CLOSE_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// What replicas of this node have in common.
 #[derive(Clone, Debug)]
@@ -70,6 +79,8 @@ pub struct PartitionsArgs {
     pub scrub: ScrubPace,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What it takes to keep partitions that have replicas on other nodes; `None` on a node alone.
+    pub replication: Option<Replication>,
     /// Told the index of the image that the replicas agree with.
     pub agreed: Arc<watch::Sender<u64>>,
 }
@@ -83,6 +94,13 @@ pub enum ReconcilerMessage {
     Agreed(Done),
     /// The timer: let each replica apply retention.
     Retention,
+    /// The node on its way down: close all logs in order.
+    CloseClean {
+        /// The boot that the marks name.
+        boot: BootId,
+        /// Answered with how many could not be closed, when all others are.
+        reply: oneshot::Sender<usize>,
+    },
 }
 
 crate::actors::supervise::local_message!(ReconcilerMessage);
@@ -90,18 +108,11 @@ crate::actors::supervise::local_message!(ReconcilerMessage);
 /// What a look has come to.
 #[derive(Debug)]
 pub struct Done {
-    running: HashMap<PartitionId, Running>,
+    running: HashMap<PartitionId, Replica>,
     topics: HashMap<TopicId, Arc<Topic>>,
     /// The image's.
     index: u64,
     failed: Vec<String>,
-}
-
-/// A partition whose actors were started.
-#[derive(Clone, Debug)]
-struct Running {
-    child: String,
-    leader: Slot<LeaderMessage>,
 }
 
 /// The actor.
@@ -149,6 +160,7 @@ impl Actor for Reconciler {
             ReconcilerMessage::Look => state.on_look(&me),
             ReconcilerMessage::Agreed(done) => state.on_agreed(&me, done),
             ReconcilerMessage::Retention => state.on_retention(),
+            ReconcilerMessage::CloseClean { boot, reply } => state.on_close_clean(&me, boot, reply),
         }
         Ok(())
     }
@@ -194,12 +206,30 @@ impl ReconcilerState {
 
     fn on_retention(&self) {
         let Some(agreed) = &self.agreed else { return };
-        for running in agreed.running.values() {
-            if let Some(leader) = running.leader.get() {
-                // One that is restarting is asked at the next turn.
-                let _ = leader.cast(LeaderMessage::ApplyRetention);
+        agreed.running.values().for_each(Replica::apply_retention);
+    }
+
+    /// After a look that is under way: what it starts has to be closed too.
+    fn on_close_clean(
+        &mut self,
+        me: &ActorRef<ReconcilerMessage>,
+        boot: BootId,
+        reply: oneshot::Sender<usize>,
+    ) {
+        let Some(agreed) = self.agreed.take() else {
+            me.send_after(CLOSE_AGAIN_AFTER, move || ReconcilerMessage::CloseClean { boot, reply });
+            return;
+        };
+        let closing: Vec<_> = agreed.running.values().map(|replica| replica.close_clean(boot)).collect();
+        // Nothing is started any more.
+        tokio::spawn(async move {
+            let _kept = agreed;
+            let mut unclean = 0;
+            for closed in closing {
+                unclean += usize::from(closed.await.is_err());
             }
-        }
+            let _asker_may_be_gone = reply.send(unclean);
+        });
     }
 }
 
@@ -281,8 +311,8 @@ impl Look {
     }
 
     async fn remove(&mut self, id: PartitionId) -> Result<(), SupervisorError> {
-        let Some(running) = self.done.running.get(&id).cloned() else { return Ok(()) };
-        match self.args.supervisor.remove(&running.child).await {
+        let Some(running) = self.done.running.get(&id) else { return Ok(()) };
+        match self.args.supervisor.remove(&running.label).await {
             Ok(()) | Err(SupervisorError::Unknown { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -329,91 +359,70 @@ impl Look {
         }
         topic.set_config(Arc::clone(config));
         for partition in &topic.partitions {
-            let leader = self.done.running.get(&partition.id()).and_then(|running| running.leader.get());
-            if let Some(leader) = leader {
-                // One that is restarting reads the configuration when it opens.
-                let _ = leader.cast(LeaderMessage::Configure(Arc::clone(config)));
+            if let Some(replica) = self.done.running.get(&partition.id()) {
+                replica.configure(config);
             }
         }
     }
 
     async fn start_what_is_missing(&mut self) {
         let topics: Vec<_> = self.done.topics.values().cloned().collect();
-        for topic in topics {
+        for topic in &topics {
             for partition in &topic.partitions {
                 let id = partition.id();
                 if is_kept_by(&self.image, self.args.node, id) && !self.done.running.contains_key(&id) {
-                    self.start(&topic, partition).await;
+                    self.start(topic, partition).await;
                 }
             }
         }
+        self.give_roles().await;
     }
 
     async fn start(&mut self, topic: &Topic, partition: &PartitionHandle) {
         let index = partition.id().index;
         let label: Arc<str> = format!("{}-{index}", topic.name).into();
         let folder = partition_folder::path_of(&self.args.logs, &topic.name, index);
-        let leader = Slot::new();
-        let args = LeaderArgs {
-            partition: partition.clone(),
-            label: Arc::clone(&label),
-            folder,
-            fs: Arc::clone(&self.args.fs),
-            clock: Arc::clone(&self.args.clock),
-            io: self.args.io.clone(),
-            membership: self.args.membership.clone(),
-            config: Arc::clone(&topic.config),
-            cluster: None,
-            background_flush: self.args.background_flush,
-            metrics: Arc::clone(&self.args.metrics),
-            vitals: None,
-        };
-        match start_partition(&self.args, &label, args, &leader).await {
-            Ok(()) => {
-                let running = Running { child: label.to_string(), leader };
-                self.done.running.insert(partition.id(), running);
-            }
+        let config = Arc::clone(&topic.config);
+        match Replica::start(&self.args, Arc::clone(&label), folder, partition.clone(), config).await {
+            Ok(replica) => drop(self.done.running.insert(partition.id(), replica)),
             Err(error) => self.done.failed.push(format!("partition {label} could not be started: {error}")),
         }
+    }
+
+    /// All at once: after a fail-over, clients of every one of them wait.
+    async fn give_roles(&mut self) {
+        let mut changing = JoinSet::new();
+        let ids: Vec<_> = self.done.running.keys().copied().collect();
+        for id in ids {
+            let Some(wanted) = self.wanted(id) else { continue };
+            if self.done.running.get(&id).is_none_or(|replica| replica.agrees(&wanted)) {
+                continue;
+            }
+            let Some(mut replica) = self.done.running.remove(&id) else { continue };
+            let args = self.args.clone();
+            changing.spawn(async move {
+                let outcome = replica.agree(&args, wanted).await;
+                (id, replica, outcome)
+            });
+        }
+        for (id, replica, outcome) in changing.join_all().await {
+            if let Err(error) = outcome {
+                self.done.failed.push(format!("partition {} did not change its role: {error}", replica.label));
+            }
+            self.done.running.insert(id, replica);
+        }
+    }
+
+    fn wanted(&self, id: PartitionId) -> Option<Wanted> {
+        if self.args.replication.is_none() {
+            return Some(Wanted::alone());
+        }
+        let config = self.done.topics.get(&id.topic)?.config();
+        Some(Wanted::of(self.image.partition(id)?, self.args.node, &config))
     }
 }
 
 /// Whether a node is one of those that keep the partition.
 fn is_kept_by(image: &MetadataImage, node: NodeId, id: PartitionId) -> bool {
     image.partition(id).is_some_and(|partition| partition.replicas.contains(&node))
-}
-
-/// A supervisor of its own for each partition, with the replica and its scrubber under it.
-async fn start_partition(
-    args: &PartitionsArgs,
-    label: &str,
-    leader: LeaderArgs,
-    slot: &Slot<LeaderMessage>,
-) -> Result<(), SupervisorError> {
-    let scrubber = ScrubberArgs {
-        partition: leader.partition.clone(),
-        label: Arc::clone(&leader.label),
-        io: args.io.clone(),
-        pace: args.scrub.clone(),
-        metrics: Arc::clone(&args.metrics),
-    };
-    let partition = SupervisorHandle::new(SupervisorOptions::default());
-    let spec = partition.child_spec(label, Placement::here());
-    add(&args.supervisor, spec).await?;
-    let replica = ChildSpec::actor("leader", Placement::on(args.data.clone()), slot.clone(), move |vitals| {
-        (LeaderReplica, LeaderArgs { vitals: Some(vitals), ..leader.clone() })
-    });
-    add(&partition, replica).await?;
-    let scrub = ChildSpec::actor("scrubber", Placement::here(), Slot::new(), move |_| {
-        (LogScrubber, scrubber.clone())
-    });
-    add(&partition, scrub).await
-}
-
-/// Adds a child that is tried for ever: a partition that cannot be opened says nothing about the others.
-async fn add(supervisor: &SupervisorHandle, child: ChildSpec) -> Result<(), SupervisorError> {
-    match supervisor.add(child.with_policy(RestartPolicy::PATIENT)).await {
-        Ok(()) | Err(SupervisorError::NotStarted { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
 }

@@ -16,7 +16,7 @@ pub fn task_spec(name: &str, place: Placement, task: MakeTask) -> ChildSpec {
 
 /// What the actor is told; by itself alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskMessage {
+pub(super) enum TaskMessage {
     /// From the task's guard: it has ended although it never should, by a panic too.
     Ended,
 }
@@ -29,10 +29,10 @@ struct TaskEnded;
 
 /// The actor.
 #[derive(Clone, Copy, Debug)]
-pub struct SupervisedTask;
+pub(super) struct SupervisedTask;
 
 /// The running task; cut off when this is dropped.
-pub struct RunningTask(JoinHandle<()>);
+pub(super) struct RunningTask(JoinHandle<()>);
 
 impl Drop for RunningTask {
     fn drop(&mut self) {

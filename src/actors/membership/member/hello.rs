@@ -59,7 +59,7 @@ pub(super) struct Asked {
 
 /// Nodes that ask to be taken in.
 #[derive(Debug, Default)]
-pub struct Asks {
+pub(super) struct Asks {
     members: Mutex<BTreeMap<RaftId, Member>>,
     /// Told of each.
     pub(super) news: Notify,
@@ -92,7 +92,7 @@ impl Asks {
 }
 
 /// Who holds a lease, and by which data folder it is registered.
-pub type Alive = Arc<dyn Fn() -> BTreeMap<NodeId, RaftId> + Send + Sync>;
+pub(super) type Alive = Arc<dyn Fn() -> BTreeMap<NodeId, RaftId> + Send + Sync>;
 
 /// What answering takes.
 #[derive(Clone)]

@@ -31,19 +31,19 @@ const ID_BYTES: usize = 16;
 
 /// The way to other nodes, from before there is a link.
 #[derive(Clone)]
-pub struct LinkPeers {
+pub(super) struct LinkPeers {
     link: Arc<OnceLock<ClusterLink>>,
     identity: Arc<Identity>,
 }
 
 impl LinkPeers {
     /// A way that leads nowhere until [`Self::open`].
-    pub fn new(identity: Arc<Identity>) -> Self {
+    pub(super) fn new(identity: Arc<Identity>) -> Self {
         Self { link: Arc::default(), identity }
     }
 
     /// Leads over this link from now on.
-    pub fn open(&self, link: ClusterLink) {
+    pub(super) fn open(&self, link: ClusterLink) {
         let _only_the_first_counts = self.link.set(link);
     }
 }
@@ -108,7 +108,7 @@ impl CommandPeers for LinkPeers {
 }
 
 /// Answers the quorum's messages of other nodes; with nothing, where one is refused. `heard` is told of each.
-pub fn serve_raft(
+pub(super) fn serve_raft(
     registry: RegistryHandle,
     identity: Arc<Identity>,
     heard: Arc<Notify>,
@@ -145,7 +145,7 @@ pub fn serve_raft(
 }
 
 /// Answers the commands of other nodes.
-pub fn serve_commands(registry: RegistryHandle) -> ServiceHandler {
+pub(super) fn serve_commands(registry: RegistryHandle) -> ServiceHandler {
     Arc::new(move |_peer, body| {
         let registry = registry.clone();
         Box::pin(async move { registry.serve(&body).await })

@@ -1,0 +1,132 @@
+//! How partitions of several nodes come by each other: streams to leaders, and proposals to the controller.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
+use crate::{
+    actors::{
+        cluster_link::{ClusterLink, Expected, StreamHandler},
+        membership::{
+            CLUSTER_LISTENER, InSyncChange, MembershipError, member::Member, registry::RegistryHandle,
+        },
+        partition::{
+            Answer, PartitionHandle, Proposer,
+            core::{PartitionState, SetAnswer, SetChange},
+            partitions::Replication,
+            replication::{ByteStream, ConnectError, Connecting, Connector, Leaders, Streams, serve},
+            table::TopicTable,
+        },
+    },
+    config::node::HostPort,
+    model::{NodeId, PartitionId},
+};
+
+/// How long opening a stream may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// How long the controller may take to answer a proposal.
+const PROPOSE_WITHIN: Duration = Duration::from_secs(5);
+/// A follower that has not been at the log's end for so long leaves the in-sync set.
+const LAG_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What the replicas of a member need; followers run their streams on `data`.
+pub(super) fn replication(member: &Member, data: &Handle) -> Replication {
+    let dial = Dial { link: member.link.clone(), registry: member.registry.clone() };
+    let us = Arc::clone(member.registry.us());
+    Replication {
+        streams: Streams::new(Arc::new(dial), data.clone()),
+        proposer: Arc::new(ToController { registry: member.registry.clone(), runtime: Handle::current() }),
+        broker_epoch: Arc::new(move || us.broker_epoch()),
+        lag_time_max: LAG_TIME_MAX,
+    }
+}
+
+/// Feeds the followers of other nodes, on `data`.
+pub(super) fn feed(topics: TopicTable, data: Handle, io: Handle) -> StreamHandler {
+    let leaders: Arc<dyn Leaders> = Arc::new(move |id| partition(&topics, id));
+    Arc::new(move |peer, stream| {
+        let (leaders, data, io) = (Arc::clone(&leaders), data.clone(), io.clone());
+        Box::pin(async move {
+            let feeding = data.spawn(serve(stream, peer.node, leaders, io));
+            if let Ok(ended) = feeding.await {
+                tracing::info!(%peer, %ended, "the stream of its followers ended");
+            }
+        })
+    })
+}
+
+fn partition(topics: &TopicTable, id: PartitionId) -> Option<PartitionHandle> {
+    topics.by_id(id.topic).and_then(|topic| topic.partition(id.index).cloned())
+}
+
+/// Opens streams where the metadata says that leaders are.
+struct Dial {
+    link: ClusterLink,
+    registry: RegistryHandle,
+}
+
+impl Connector for Dial {
+    fn connect(&self, leader: NodeId) -> Connecting {
+        let link = self.link.clone();
+        let image = self.registry.image();
+        let endpoint = image.brokers().get(&leader).and_then(|broker| broker.endpoint(CLUSTER_LISTENER)).cloned();
+        Box::pin(async move {
+            let endpoint = endpoint.ok_or_else(|| ConnectError(format!("node {leader} is not registered")))?;
+            let at = HostPort::new(endpoint.host, endpoint.port);
+            let expected = Expected { node: Some(leader), raft_id: None };
+            let opened = link.open_replication(&at, expected, CONNECT_WITHIN).await;
+            let (_, stream) = opened.map_err(|error| ConnectError(error.to_string()))?;
+            let stream: Box<dyn ByteStream> = Box::new(stream);
+            Ok(stream)
+        })
+    }
+}
+
+/// Brings proposals of in-sync sets to the controller.
+struct ToController {
+    registry: RegistryHandle,
+    runtime: Handle,
+}
+
+impl Proposer for ToController {
+    fn propose(&self, partition: PartitionId, change: SetChange, answer: Answer) {
+        let registry = self.registry.clone();
+        self.runtime.spawn(async move { answer(ask(&registry, partition, change).await) });
+    }
+}
+
+async fn ask(registry: &RegistryHandle, partition: PartitionId, change: SetChange) -> SetAnswer {
+    let image = registry.image();
+    let Some(known) = image.partition(partition) else { return SetAnswer::Refused(None) };
+    let registered = |node: NodeId| image.brokers().get(&node).map(|broker| broker.epoch);
+    let in_sync = change.in_sync.iter().map(|member| {
+        // A member that has not been heard of in this term is meant as it is registered.
+        let known = if member.broker_epoch.get() < 0 { registered(member.node) } else { None };
+        (member.node, known.unwrap_or(member.broker_epoch))
+    });
+    let asked = InSyncChange {
+        partition,
+        leader: known.leader,
+        leader_epoch: known.leader_epoch,
+        partition_epoch: change.expected_partition_epoch,
+        in_sync: in_sync.collect(),
+    };
+    match registry.alter_in_sync(asked, PROPOSE_WITHIN).await {
+        Ok(_) => registry.image().partition(partition).map_or(SetAnswer::Unknown, |now| {
+            SetAnswer::Done(PartitionState {
+                partition_epoch: now.partition_epoch,
+                leader_epoch: now.leader_epoch,
+                replicas: now.replicas.to_vec(),
+                in_sync: now.in_sync.to_vec(),
+                electable: now.electable.to_vec(),
+                on_disk: change.on_disk,
+            })
+        }),
+        Err(MembershipError::Refused(why)) => {
+            tracing::debug!(%partition, %why, "another in-sync set was refused");
+            SetAnswer::Refused(None)
+        }
+        Err(MembershipError::StorageFull | MembershipError::NotTaken) => SetAnswer::Refused(None),
+        Err(MembershipError::OutcomeUnknown) => SetAnswer::Unknown,
+    }
+}
