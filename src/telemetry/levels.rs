@@ -22,6 +22,7 @@ pub const ROOT: &str = "root";
 /// with dots: Kafka's own tools take no other sign between two words.
 pub const LOGGERS: &[&str] = &[
     "polylogue",
+    "polylogue.actors.cluster_link",
     "polylogue.actors.group_coordinator",
     "polylogue.actors.listener",
     "polylogue.actors.membership",

@@ -277,6 +277,10 @@ impl Shared {
             asked = asked => match asked {
                 Ok(CallResult::Success(answer)) => answer,
                 Ok(CallResult::Timeout) => return Err(LinkError::Silent { to: to(), after: within }),
+                // The far end lets go of a call's port when its time is over: at times it is first to say so.
+                Ok(CallResult::SenderError) if self.sessions.has(on.link) => {
+                    return Err(LinkError::Silent { to: to(), after: within });
+                }
                 Ok(CallResult::SenderError) => return Err(LinkError::Lost { to: to() }),
                 Err(_) => return Err(LinkError::NotConnected { to: to() }),
             },
