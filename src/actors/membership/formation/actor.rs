@@ -224,7 +224,7 @@ impl Actor for Former {
 async fn watch_all(me: Address<FormerMessage>, mut args: FormerArgs) {
     async fn changed<T>(watched: &mut watch::Receiver<T>) {
         if watched.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
     while me.cast(FormerMessage::Look).is_ok() {

@@ -249,7 +249,7 @@ impl World {
             let wake = wake.max(self.now + Duration::from_millis(1));
             if self.nodes[at].wakes.is_none_or(|before| wake < before) {
                 self.nodes[at].wakes = Some(wake);
-                self.at(wake - self.now, Event::Wake { node: at, life });
+                self.at(wake.saturating_sub(self.now), Event::Wake { node: at, life });
             }
         }
         for effect in effects {

@@ -51,9 +51,10 @@ impl Node {
 
     fn step(&mut self, input: Input) {
         for effect in self.formation.step(self.now, input) {
-            match effect {
-                Effect::Ask(id, seed) => self.asked.push((id, seed)),
-                other => self.done.push(other),
+            if let Effect::Ask(id, seed) = effect {
+                self.asked.push((id, seed));
+            } else {
+                self.done.push(effect);
             }
         }
     }

@@ -130,7 +130,7 @@ impl<P: Clone + Eq + Hash> Forwarding<P> {
             }
         };
         self.tried_under = Some(leadership.clone());
-        Next::Try { target, within: self.one_within.min(self.deadline - now) }
+        Next::Try { target, within: self.one_within.min(self.deadline.saturating_sub(now)) }
     }
 
     /// Takes the outcome of an attempt; the end of it, if this is one.

@@ -208,7 +208,7 @@ async fn watch_all(
 ) {
     async fn changed<T>(watched: &mut watch::Receiver<T>) {
         if watched.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
     while me.cast(RegistrarMessage::Look).is_ok() {
