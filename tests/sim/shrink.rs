@@ -14,11 +14,11 @@ pub(crate) fn shrink_steps<T: Clone>(whole: &[T], fails: impl Fn(&[T]) -> bool) 
     let mut pieces = 2;
     while !kept.is_empty() {
         let len = kept.len().div_ceil(pieces);
-        let without = (0..kept.len()).step_by(len).map(|from| {
+        let mut without = (0..kept.len()).step_by(len).map(|from| -> Vec<T> {
             let kept = kept.iter().enumerate();
             kept.filter(|(at, _)| !(from..from + len).contains(at)).map(|(_, step)| step.clone()).collect()
         });
-        let shorter = without.into_iter().find(|steps: &Vec<T>| fails(steps));
+        let shorter = without.find(|steps| fails(steps));
         match shorter {
             Some(shorter) => {
                 kept = shorter;

@@ -394,8 +394,8 @@ impl World {
             self.happens("chosen of those who left");
             if left.iter().any(|node| self.nodes[*node].lost_memory) {
                 let log = &self.nodes[chosen].log;
-                let kept = (0..=self.promises.seen_end()).rev();
-                let kept = kept.into_iter().find(|at| {
+                let mut kept = (0..=self.promises.seen_end()).rev();
+                let kept = kept.find(|at| {
                     log.chain_at(*at).is_none_or(|it| self.promises.seen_at(*at) == Some(it))
                         && *at <= log.end()
                 });
