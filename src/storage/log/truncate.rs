@@ -192,6 +192,10 @@ impl Log {
         shared.set_segments(plan.kept.iter().cloned().chain(shorter.clone()).collect());
         shared.forget_open(&plan.gone);
         self.remove_segments(&plan)?;
+        if let (None, Some(last)) = (&plan.cut, plan.kept.last()) {
+            // Where the cut is between two segments, too, all that stays is on disk when it is reported.
+            sync_segments(folder, &self.unflushed.up_to(last.base()))?;
+        }
         if let (Some((old, cut)), Some(segment)) = (plan.cut, shorter) {
             shared.forget_open(std::slice::from_ref(&old));
             self.shorten(&old, cut, &segment)?;

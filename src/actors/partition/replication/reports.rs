@@ -22,10 +22,13 @@ pub(in crate::actors::partition) enum Report {
     Silent(NodeId, Session),
 }
 
+/// The newest position of a follower, and the subscription of which it was last said that it is over.
+type Newest = (Option<FollowerMoved>, Option<Session>);
+
 /// The newest reports of one leader's followers.
 #[derive(Debug, Default)]
 pub(in crate::actors::partition) struct Reports {
-    newest: Mutex<BTreeMap<NodeId, (Option<FollowerMoved>, Option<Session>)>>,
+    newest: Mutex<BTreeMap<NodeId, Newest>>,
     ringing: AtomicBool,
 }
 

@@ -171,7 +171,9 @@ impl Feeding {
                     self.on_subscribe(channel, partition, subscription);
                 }
                 ToLeader::Positions(positions) => {
-                    positions.iter().for_each(|position| self.on_position(position));
+                    for position in &positions {
+                        self.on_position(position);
+                    }
                 }
                 ToLeader::Unsubscribe { channel, session } => self.on_unsubscribe(channel, session),
                 ToLeader::Credit(bytes) => {

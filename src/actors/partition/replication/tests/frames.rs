@@ -61,8 +61,12 @@ fn to_follower() -> Vec<ToFollower> {
 #[test]
 fn every_frame_comes_back_however_it_is_cut_into_pieces() {
     let (mut up, mut down) = (BytesMut::new(), BytesMut::new());
-    to_leader().iter().for_each(|frame| frame.encode(&mut up));
-    to_follower().iter().for_each(|frame| frame.encode(&mut down));
+    for frame in to_leader() {
+        frame.encode(&mut up);
+    }
+    for frame in to_follower() {
+        frame.encode(&mut down);
+    }
     for step in 1..40 {
         let frames = |bytes: &BytesMut| {
             let (mut input, mut found) = (BytesMut::new(), Vec::new());
@@ -92,8 +96,12 @@ fn no_bytes_at_all_make_the_parser_panic_or_believe_a_length() {
     }
     let mut rng = fastrand::Rng::with_seed(5);
     let mut bytes = BytesMut::new();
-    to_leader().iter().for_each(|frame| frame.encode(&mut bytes));
-    to_follower().iter().for_each(|frame| frame.encode(&mut bytes));
+    for frame in to_leader() {
+        frame.encode(&mut bytes);
+    }
+    for frame in to_follower() {
+        frame.encode(&mut bytes);
+    }
     for _ in 0..20_000 {
         let mut hurt = bytes.clone();
         for _ in 0..rng.usize(1..4) {

@@ -48,7 +48,7 @@ use crate::{
     },
 };
 
-pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE: Duration = Duration::from_mins(1);
 pub(super) const LEADER: NodeId = NodeId::new(1);
 pub(super) const FOLLOWER: NodeId = NodeId::new(2);
 
@@ -219,7 +219,7 @@ impl World {
         let cluster = InCluster {
             node,
             state: Arc::new(RwLock::new(state)),
-            lag_time_max: Duration::from_secs(600),
+            lag_time_max: Duration::from_mins(10),
             proposer: Arc::new(NoController),
             inheritance: Inheritance::to_lead(log, LeaderEpoch::new(epoch)),
         };
