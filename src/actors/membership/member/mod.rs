@@ -35,6 +35,7 @@ use super::{
     core::{CLUSTER_LISTENER, Endpoint, Rules},
     formation,
     joining::{JoinStatus, JoiningTiming, NodeRegistration, RegistrarArgs, RegistrarHandle, registrar},
+    quorum::Quorum,
     registry::{IsAlive, RegistryArgs, RegistryHandle, registry},
     voters::VotersRules,
 };
@@ -42,7 +43,7 @@ use crate::{
     actors::{
         cluster_link::{
             ClusterLink, LinkOptions, Peer, Security, SecurityError, Service,
-            liveness::{Beat, LeaseTable, VoterView, Voters},
+            liveness::{Beat, Lease, LeaseTable, VoterView, Voters},
         },
         controller::{self, ControllerArgs, ControllerTiming},
         listener::BoundPort,
@@ -159,7 +160,7 @@ pub async fn start(
     let mut quorums = registry.watch_quorum();
     let opened = timeout(OPEN_WITHIN, quorums.wait_for(Option::is_some)).await;
     let raft_id = match opened {
-        Ok(Ok(quorum)) => quorum.as_ref().map(|quorum| quorum.id()).ok_or(MemberError::NotOpened)?,
+        Ok(Ok(quorum)) => quorum.as_ref().map(Quorum::id).ok_or(MemberError::NotOpened)?,
         Ok(Err(_)) | Err(_) => return Err(MemberError::NotOpened),
     };
     let us = formation::Member { node: args.node, raft_id, address: args.advertised.clone() };
@@ -183,7 +184,7 @@ fn registry_args(args: &MemberArgs, peers: &LinkPeers, leases: &LeaseSlot) -> Re
     let us = args.node;
     let is_alive: IsAlive = Arc::new(move |node| {
         let holds = |table: &watch::Receiver<Arc<LeaseTable>>| {
-            table.borrow().nodes.get(&node).is_some_and(|lease| lease.is_alive())
+            table.borrow().nodes.get(&node).is_some_and(Lease::is_alive)
         };
         node != us && leases.get().is_some_and(holds)
     });
@@ -240,7 +241,7 @@ impl Parts {
         self.serve(&link, &asks, &heard, founder);
         link.start(parent, &self.place).await?;
         let (registrar, spec) = registrar("registrar", self.place.clone(), self.registrar_args());
-        let serves = self.serves(&registrar);
+        let serves = serves(&registrar);
         let founding = FounderArgs {
             us: self.us.clone(),
             seeds: self.args.seeds.clone(),
@@ -261,7 +262,13 @@ impl Parts {
         Ok(Member { registry: self.registry, link, registrar, formation })
     }
 
-    fn serve(&self, link: &ClusterLink, asks: &Arc<Asks>, heard: &Arc<Notify>, founder: mpsc::Sender<hello::Asked>) {
+    fn serve(
+        &self,
+        link: &ClusterLink,
+        asks: &Arc<Asks>,
+        heard: &Arc<Notify>,
+        founder: mpsc::Sender<hello::Asked>,
+    ) {
         let raft = peers::serve_raft(
             self.registry.clone(),
             Arc::clone(&self.identity),
@@ -317,20 +324,6 @@ impl Parts {
         }
     }
 
-    fn serves(&self, registrar: &RegistrarHandle) -> watch::Receiver<bool> {
-        let (told, serves) = watch::channel(false);
-        let mut status = registrar.watch();
-        tokio::spawn(async move {
-            while status.wait_for(|status| status.serves).await.is_ok() {
-                told.send_replace(true);
-                if status.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
-        serves
-    }
-
     async fn start_tasks(
         &self,
         parent: &SupervisorHandle,
@@ -368,12 +361,33 @@ impl Parts {
             },
         };
         let place = || self.place.clone();
-        parent.add(task_spec("feeds", place(), Arc::new(move || Box::pin(feeds::run(feeds.clone()))))).await?;
-        parent.add(task_spec("founder", place(), Arc::new(move || Box::pin(founder::run(founding.clone()))))).await?;
-        parent.add(task_spec("voting", place(), Arc::new(move || Box::pin(voting::run(voting.clone()))))).await?;
+        parent
+            .add(task_spec("feeds", place(), Arc::new(move || Box::pin(feeds::run(feeds.clone())))))
+            .await?;
+        parent
+            .add(task_spec("founder", place(), Arc::new(move || Box::pin(founder::run(founding.clone())))))
+            .await?;
+        parent
+            .add(task_spec("voting", place(), Arc::new(move || Box::pin(voting::run(voting.clone())))))
+            .await?;
         let controller = move || -> crate::actors::supervise::BoxFuture<()> {
             Box::pin(controller::run(controlling.clone()))
         };
         parent.add(task_spec("controller", place(), Arc::new(controller))).await
     }
+}
+
+/// Whether the cluster serves this node.
+fn serves(registrar: &RegistrarHandle) -> watch::Receiver<bool> {
+    let (told, serves) = watch::channel(false);
+    let mut status = registrar.watch();
+    tokio::spawn(async move {
+        while status.wait_for(|status| status.serves).await.is_ok() {
+            told.send_replace(true);
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    serves
 }
