@@ -5,9 +5,12 @@
 //! node <- local_cluster <- cli`; `chaos` sees `model` and `client` only, `fuzzing` nothing right of `storage`.
 //! A test checks it.
 
+#[cfg(feature = "server")]
 pub mod actors;
+#[cfg(feature = "server")]
 pub mod admin;
 pub mod chaos;
+#[cfg(feature = "server")]
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -15,10 +18,13 @@ pub mod config;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "server")]
 pub mod kafka;
+#[cfg(feature = "server")]
 pub mod local_cluster;
 pub mod metrics;
 pub mod model;
+#[cfg(feature = "server")]
 pub mod node;
 pub mod record;
 pub mod storage;

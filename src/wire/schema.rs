@@ -184,4 +184,6 @@ macro_rules! wire_api {
     };
 }
 
-pub(crate) use {default_of, nullable_structs, tagged, untagged, wire_structs};
+pub(crate) use {default_of, tagged, untagged};
+#[cfg(feature = "server")]
+pub(crate) use {nullable_structs, wire_structs};

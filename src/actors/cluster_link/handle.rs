@@ -71,7 +71,7 @@ pub struct ClusterLink {
 }
 
 impl ClusterLink {
-    /// A link that does not run yet: name what is served ([`Self::serve`], [`Self::on_stream`], [`Self::on_hello`]), then
+    /// A link that does not run yet: name what is served ([`Self::serve`], [`Self::on_replication`], [`Self::on_hello`]), then
     /// [`Self::start`] it.
     pub fn new(options: LinkOptions) -> Self {
         let LinkOptions { me, port, security, settings, clock, metrics, voters, beat, view } = options;

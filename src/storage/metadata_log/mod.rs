@@ -15,7 +15,7 @@
 //! - **One writer** (S7): an exclusive lock on `lock` beside it.
 //!
 //! What a record means is its owner's; [`codec`] turns values into bytes. [`format`] draws the file. The
-//! metadata quorum keeps its log in a file of the same make under another name ([`JournalKind`]).
+//! metadata quorum keeps its log in a file of the same make under another name (`JournalKind`).
 
 pub mod codec;
 mod error;

@@ -1,8 +1,7 @@
 //! This node as a member of its cluster: the link, the quorum, the registry and what keeps them in step.
 //!
-//! Put together here and decided elsewhere: how a cluster forms in [`formation`](super::formation), who votes in
-//! [`voters`](super::voters), how a node registers in [`joining`](super::joining), what the controller decides in
-//! [`core`](super::core).
+//! Put together here and decided elsewhere: how a cluster forms in `formation`, who votes in `voters`, how a node registers in
+//! `joining`, what the controller decides in `core`.
 
 pub mod clean;
 mod feeds;

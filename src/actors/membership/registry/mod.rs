@@ -1,9 +1,9 @@
 //! The membership registry of a node in a cluster: its part in what the cluster knows, and in how that changes.
 //!
-//! Topics, configs, leaders, epochs and producer ids are records in the log of the metadata quorum ([`quorum`](super::quorum)), and
+//! Topics, configs, leaders, epochs and producer ids are records in the log of the metadata quorum (`quorum`), and
 //! every node has the state that they lead to. The registry drives this node's member of the quorum. Where that member leads,
-//! the registry is the cluster's *controller*: it decides commands ([`core`](super::core)) and brings what they become into the log.
-//! Everybody else's commands are sent to it ([`forward`](super::forward)).
+//! the registry is the cluster's *controller*: it decides commands (`core`) and brings what they become into the log.
+//! Everybody else's commands are sent to it (`forward`).
 //!
 //! **Invariants.**
 //! - Nothing is answered before what it rests on is applied: on a majority's disks, and in the image that is published here. A
