@@ -11,6 +11,7 @@ mod hello;
 mod identity;
 mod peers;
 mod registering;
+mod succession;
 mod voting;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
@@ -368,6 +369,11 @@ impl Parts {
         let place = || self.place.clone();
         parent.add(task_spec("feeds", place(), Arc::new(move || Box::pin(feeds::run(feeds.clone()))))).await?;
         parent.add(task_spec("founder", place(), Arc::new(move || Box::pin(founder::run(founding.clone()))))).await?;
+        let (registry, leases) = (self.registry.clone(), link.leases());
+        let succeeding = move || -> crate::actors::supervise::BoxFuture<()> {
+            Box::pin(succession::run(registry.clone(), leases.clone()))
+        };
+        parent.add(task_spec("succession", place(), Arc::new(succeeding))).await?;
         parent.add(task_spec("voting", place(), Arc::new(move || Box::pin(voting::run(voting.clone()))))).await?;
         let controller = move || -> crate::actors::supervise::BoxFuture<()> {
             Box::pin(controller::run(controlling.clone()))
