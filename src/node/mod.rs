@@ -13,12 +13,9 @@ pub mod offline;
 mod others;
 mod replicating;
 mod runtimes;
+mod telling;
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -35,7 +32,7 @@ use self::{
 };
 use crate::{
     actors::{
-        group_coordinator::{GroupRouter, Groups, LagMeter, OFFSETS_TOPIC, RouterArgs},
+        group_coordinator::{GroupRouter, Groups, OFFSETS_TOPIC, RouterArgs},
         listener::{self, BoundPort, ConnectionBounds, CurrentBounds, ListenerOptions, Serve},
         membership::{
             Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration,
@@ -52,10 +49,7 @@ use crate::{
             ChildSpec, Ended, Exit, Placement, Shutdown, Slot, SupervisorHandle, SupervisorOptions, Tree,
         },
     },
-    admin::{
-        self, AdminSource, Readiness,
-        cluster::{ADMIN_LISTENER, ClusterSource, Standing, cluster_source},
-    },
+    admin::{self, cluster::ADMIN_LISTENER},
     clock::{Clock, SystemClock},
     config::node::{HostPort, NodeConfig},
     kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, Others, RequestMeters},
@@ -271,15 +265,7 @@ impl Parts<'_> {
         }
         let image = membership.image();
         self.sweep(&image).await?;
-        let (agreed, reconciler) = self.start_partitions(&membership, member.as_ref()).await?;
-        match &member {
-            Some(member) => {
-                self.wait_until_started(&image, agreed).await;
-                opened.send_replace(true);
-                cluster::wait_until(member, stop, |status| status.serves).await?;
-            }
-            None => self.wait_for_leaders(&image, agreed).await,
-        }
+        let reconciler = self.open_replicas(&membership, member.as_ref(), &opened, stop).await?;
         self.start_groups(membership.clone(), &image).await?;
         let told: Vec<_> = doors.iter().map(Door::to_string).collect();
         let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
@@ -317,6 +303,27 @@ impl Parts<'_> {
         })
     }
 
+    /// Starts the replicas, and waits until the node may serve.
+    async fn open_replicas(
+        &self,
+        membership: &MembershipHandle,
+        member: Option<&Member>,
+        opened: &watch::Sender<bool>,
+        stop: &mut Stop,
+    ) -> Result<Slot<ReconcilerMessage>, NodeError> {
+        let image = membership.image();
+        let (agreed, reconciler) = self.start_partitions(membership, member).await?;
+        match member {
+            Some(member) => {
+                self.wait_until_started(&image, agreed).await;
+                opened.send_replace(true);
+                cluster::wait_until(member, stop, |status| status.serves).await?;
+            }
+            None => self.wait_for_leaders(&image, agreed).await,
+        }
+        Ok(reconciler)
+    }
+
     /// The metadata: of a cluster, or of this node alone.
     async fn start_membership(
         &self,
@@ -330,9 +337,9 @@ impl Parts<'_> {
         self.root.add(supervisor.child_spec("membership", control())).await?;
         if let Some(door) = cluster_door {
             let member = self.start_member(&supervisor, doors, admin, door, opened).await?;
-            return Ok((MembershipHandle::of_cluster(member.registry.clone()), Some(member)));
+            return Ok((MembershipHandle::of_cluster(&member.registry), Some(member)));
         }
-        let endpoints = self.endpoints(doors, admin);
+        let endpoints = endpoints(doors, admin);
         let registration = Registration { node: self.config.node_id, boot: self.boot, endpoints };
         let args = MembershipArgs {
             fs: Arc::clone(&self.fs),
@@ -343,14 +350,6 @@ impl Parts<'_> {
         let (handle, spec) = membership("registry", control(), args);
         supervisor.add(spec).await?;
         Ok((handle, None))
-    }
-
-    fn endpoints(&self, doors: &[Door], admin: Endpoint) -> Vec<Endpoint> {
-        let endpoint = |door: &Door| {
-            let HostPort { host, port } = door.advertised();
-            Endpoint { listener: door.settings.name.clone(), host, port }
-        };
-        doors.iter().map(endpoint).chain([admin]).collect()
     }
 
     /// Where tools that look at all nodes find this one's admin port. One that is bound to every address is told by
@@ -547,63 +546,6 @@ impl Parts<'_> {
         listener::child_spec(name, place, options)
     }
 
-    fn admin_source(
-        &self,
-        is_ready: watch::Receiver<bool>,
-        membership: MembershipHandle,
-        member: Option<Member>,
-    ) -> AdminSource {
-        let (topics, us) = (self.topics.clone(), self.config.node_id);
-        let cluster = self.cluster_source(membership, member.clone());
-        let ready = move || {
-            let mut reasons = Vec::new();
-            if !*is_ready.borrow() {
-                reasons.push("the node is starting or stopping".to_owned());
-            }
-            if let Some(member) = &member {
-                reasons.extend(cluster::reasons(member, &topics, us));
-                return Readiness::unless(reasons);
-            }
-            let leaderless = |topic: &Arc<crate::actors::partition::table::Topic>| {
-                topic.partitions().iter().filter(|partition| partition.leader().is_none()).count()
-            };
-            let without: usize = topics.all().iter().map(leaderless).sum();
-            if without > 0 {
-                reasons.push(format!("{without} partitions have no leader"));
-            }
-            Readiness::unless(reasons)
-        };
-        AdminSource {
-            ready: Arc::new(ready),
-            metrics: Arc::clone(&self.metrics),
-            lag: Arc::new(self.lag_meter()),
-            cluster,
-            tree: self.tree.clone(),
-        }
-    }
-
-    /// A node alone decides by itself.
-    fn cluster_source(&self, membership: MembershipHandle, member: Option<Member>) -> ClusterSource {
-        let node = self.config.node_id;
-        if let Some(member) = member {
-            let (topics, images) = (self.topics.clone(), member.registry.clone());
-            return cluster_source(node, topics, move || images.image(), move || cluster::standing(&member));
-        }
-        let standing = Standing { controller: Some(node), voters: vec![node] };
-        let image = move || membership.image();
-        cluster_source(node, self.topics.clone(), image, move || standing.clone())
-    }
-
-    fn lag_meter(&self) -> LagMeter {
-        LagMeter::new(
-            self.groups.clone(),
-            self.topics.clone(),
-            Arc::clone(&self.metrics),
-            Arc::clone(&self.clock),
-            self.config.groups.lag_metrics_max as usize,
-        )
-    }
-
     fn logs(&self) -> PathBuf {
         self.config.data_dir.join(LOGS_DIR)
     }
@@ -615,4 +557,13 @@ async fn no_place(member: Option<Member>) -> NodeError {
         Some(member) => cluster::failure(member).await,
         None => std::future::pending().await,
     }
+}
+
+/// Where the node is reached.
+fn endpoints(doors: &[Door], admin: Endpoint) -> Vec<Endpoint> {
+    let endpoint = |door: &Door| {
+        let HostPort { host, port } = door.advertised();
+        Endpoint { listener: door.settings.name.clone(), host, port }
+    };
+    doors.iter().map(endpoint).chain([admin]).collect()
 }

@@ -23,6 +23,7 @@ pub const ROOT: &str = "root";
 pub const LOGGERS: &[&str] = &[
     "polylogue",
     "polylogue.actors.cluster_link",
+    "polylogue.actors.controller",
     "polylogue.actors.group_coordinator",
     "polylogue.actors.listener",
     "polylogue.actors.membership",

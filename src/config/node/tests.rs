@@ -331,7 +331,8 @@ fn every_listed_setting_is_one_that_the_raw_form_takes() {
             | "groups.offsets-replication-factor"
             | "groups.max-size"
             | "groups.consumer-max-size"
-            | "groups.lag-metrics-max" => "5",
+            | "groups.lag-metrics-max"
+            | "cluster.voters" => "5",
             "auto-create-topics" => "true",
             key if key.ends_with("bytes") || key.ends_with("second") => "128 MiB",
             key if ["timeout", "interval", "grace", "delay", "retention", "lease"]

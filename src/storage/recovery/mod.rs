@@ -387,12 +387,18 @@ impl<'a> Recovery<'a> {
     /// All that was read above the flushed position is made durable: nobody has to flush what they have not
     /// written, and what is served now is still there after the next power cut.
     fn sync_tail(&self, active: &Active, end: Offset) -> io::Result<()> {
-        if end == self.checkpoint.flushed && active.segment.is_in_folder() {
+        // A cut that a kill has ended in its middle claims no more than it keeps, and a power cut would bring back what it had
+        // taken away: lengths and names are on disk only once somebody has waited for them.
+        let was_closed = self.checkpoint.clean.is_some();
+        if was_closed && end == self.checkpoint.flushed && active.segment.is_in_folder() {
             return Ok(());
         }
         self.folder.fs.sync_dir(&self.folder.dir)?;
         active.segment.set_in_folder();
-        let flushed_in = self.checkpoint.segment_base;
+        // The one that the flushed offset is in, by whatever name the checkpoint has it: a cut to nothing names the start.
+        let named = self.checkpoint.segment_base;
+        let flushed_in = self.segments.iter().map(|segment| segment.base()).rfind(|base| *base <= named);
+        let flushed_in = flushed_in.unwrap_or(named);
         let last = active.segment.base();
         let mut dirty = vec![(Arc::clone(&active.segment), Arc::clone(&active.file))];
         for segment in self.segments.iter().filter(|s| s.base() >= flushed_in && s.base() < last) {

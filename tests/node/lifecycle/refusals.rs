@@ -65,7 +65,7 @@ fn a_port_in_use_is_refused_by_the_name_of_its_setting_before_any_file_is_touche
 fn flags_that_cannot_be_are_refused_by_name() {
     let data = tempfile::tempdir().unwrap();
     for (flag, value) in [
-        ("seed", "127.0.0.1:7093"),
+        ("seed", "nowhere"),
         ("kafka-listen", "nowhere"),
         ("set", "limits.connections=0"),
         ("set", "no.such.key=1"),

@@ -58,6 +58,8 @@ struct World {
     checkpoints: Vec<CheckpointJob>,
     retentions: Vec<RetentionJob>,
     seals: Vec<SealJob>,
+    /// What the cut that is under way was asked for.
+    cut_target: i64,
     cuts: u64,
     deaths_in_cuts: u64,
     trace: Vec<String>,
@@ -94,6 +96,7 @@ impl World {
             checkpoints: Vec::new(),
             retentions: Vec::new(),
             seals: Vec::new(),
+            cut_target: 0,
             cuts: 0,
             deaths_in_cuts: 0,
             trace: Vec::new(),
@@ -132,7 +135,9 @@ impl World {
         assert!(!report.epochs_rebuilt && !report.was_poisoned);
         let (start, end) = (log.log_start_offset().get(), log.log_end_offset().get());
         assert_eq!(log.flushed_end(), log.log_end_offset());
-        let was_emptied = matches!(self.cutting, Some((at, true)) if start == at && end == at);
+        // A batch that began below may be gone with the segments before the start, or not: then the log ends at it.
+        let may_be = |at: i64| (at.min(self.cut_target)..=self.cut_target).contains(&end);
+        let was_emptied = matches!(self.cutting, Some((at, true)) if start == end && may_be(at));
         if was_emptied {
             self.batches.clear();
         } else {
@@ -280,6 +285,7 @@ impl World {
         }
         self.say(format!("cut to {target}, {} to {}, empties {empties}", self.start, self.end));
         let (now, at) = (TimestampMs::new(1), Offset::new(target));
+        self.cut_target = target;
         self.cutting = Some((if is_to_empty { target } else { boundary.min(target) }, empties));
         let done = if is_to_empty {
             self.log().truncate_fully_and_start_at(at, now)
