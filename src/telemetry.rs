@@ -24,9 +24,10 @@ pub use levels::{LOGGERS, LevelChange, LevelError, LogLevels, ROOT};
 /// The environment variable with the filter, used when no flag gives one.
 pub const FILTER_VARIABLE: &str = "POLYLOGUE_LOG";
 
-/// What is logged when nobody says: the node's own events, and warnings of its libraries, but for those of the cluster's, which
-/// warns of every session that ends and leaves what matters about it to us.
-const FILTER_DEFAULT: &str = "warn,polylogue=info,ractor_cluster=error";
+/// What is logged when nobody says: the node's own events, and warnings of its libraries, but for those of the cluster's: `ractor_cluster`
+/// warns of every session that ends, `openraft` several times in 100 ms while a member is away. What matters about either we are
+/// told by results, and say ourselves.
+const FILTER_DEFAULT: &str = "warn,polylogue=info,ractor_cluster=error,openraft=off";
 /// The cluster's library. Below `info` it prints what its messages carry.
 const CLUSTER_LIBRARY: &str = "ractor_cluster";
 

@@ -10,12 +10,13 @@ mod errors;
 mod handlers;
 mod log_limit;
 mod meters;
+mod others;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use self::connection::Budget;
 use self::connection::FramePool;
-pub use self::{log_limit::LogLimit, meters::RequestMeters};
+pub use self::{log_limit::LogLimit, meters::RequestMeters, others::Others};
 use crate::{
     actors::{
         group_coordinator::Groups,
@@ -69,6 +70,8 @@ pub struct Broker {
     pub topics: TopicTable,
     /// The coordinators of consumer groups.
     pub groups: Groups,
+    /// The other nodes; `None` on a node alone.
+    pub others: Option<Arc<dyn Others>>,
     /// What the node was started with; addresses are those that were bound.
     pub settings: NodeConfig,
     /// The levels of log lines.

@@ -10,6 +10,7 @@ mod data_folder;
 mod doors;
 mod error;
 pub mod offline;
+mod others;
 mod replicating;
 mod runtimes;
 mod telling;
@@ -51,7 +52,7 @@ use crate::{
     admin::{self, cluster::ADMIN_LISTENER},
     clock::{Clock, SystemClock},
     config::node::{HostPort, NodeConfig},
-    kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, RequestMeters},
+    kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, Others, RequestMeters},
     metrics::Metrics,
     model::BootId,
     storage::fs::{Fs, Lock, real::RealFs},
@@ -268,7 +269,7 @@ impl Parts<'_> {
         self.start_groups(membership.clone(), &image).await?;
         let told: Vec<_> = doors.iter().map(Door::to_string).collect();
         let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
-        let broker = Arc::new(self.broker(&doors, membership.clone()));
+        let broker = Arc::new(self.broker(&doors, membership.clone(), member.as_ref()));
         for door in doors {
             let data = Placement::on(self.runtimes.data().clone());
             let serve = Arc::clone(&broker).serve(door.advertised());
@@ -474,7 +475,7 @@ impl Parts<'_> {
         tracing::warn!("{left} partitions have no leader yet; serving the others");
     }
 
-    fn broker(&self, doors: &[Door], membership: MembershipHandle) -> Broker {
+    fn broker(&self, doors: &[Door], membership: MembershipHandle, member: Option<&Member>) -> Broker {
         let limits = &self.config.limits;
         let settings = self.config.with_kafka_listeners(doors.iter().map(Door::as_bound));
         Broker {
@@ -482,6 +483,10 @@ impl Parts<'_> {
             membership,
             topics: self.topics.clone(),
             groups: self.groups.clone(),
+            others: member.map(|member| {
+                let others = others::OtherMembers::new(member.link.clone(), Arc::clone(&self.clock));
+                Arc::new(others) as Arc<dyn Others>
+            }),
             settings,
             levels: self.levels.clone(),
             auto_create: AutoCreate {

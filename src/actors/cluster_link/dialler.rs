@@ -9,7 +9,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{
-    Expected, HANDSHAKE_WITHIN, HandshakeError, Kind, LinkError, RefusalCode, To, dial::dial, shared::Shared,
+    Expected, HANDSHAKE_WITHIN, HandshakeError, Kind, LinkError, RefusalCode, To,
+    dial::dial,
+    shared::{Shared, Want},
 };
 use crate::{config::node::HostPort, model::NodeId};
 
@@ -84,11 +86,20 @@ impl Keeper {
         while self.is_connected() && changes.changed().await.is_ok() {}
     }
 
-    /// Waits, but not longer than until the peer has dialled us.
+    /// Waits, but not longer than until the peer has dialled us, or has asked to be dialled: then it is there.
     async fn pause(&self, wait: Duration) {
         let mut changes = self.shared.sessions.changes();
         let dialled = async { while !self.is_connected() && changes.changed().await.is_ok() {} };
-        let _dialled_or_not = tokio::time::timeout(wait, dialled).await;
+        let mut wants = self.shared.wants.subscribe();
+        let last = self.shared.knocked(&self.address);
+        let knocked = wants.wait_for(|wants| wants.get(&self.address).and_then(Want::knocked) != last);
+        let either = async {
+            tokio::select! {
+                () = dialled => {}
+                _ = knocked => {}
+            }
+        };
+        let _or_it_is_time = tokio::time::timeout(wait, either).await;
     }
 
     async fn attempt(&mut self) -> Result<(), LinkError> {

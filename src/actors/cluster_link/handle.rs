@@ -87,7 +87,7 @@ impl ClusterLink {
             lease: settings.lease,
         };
         let link = Self { shared, receiver, sender, port, metrics };
-        link.serve(Service::Link, 16, Arc::new(|_, _| Box::pin(async { Bytes::new() })));
+        link.serve(Service::Link, 256, Arc::new(|_, _| Box::pin(async { Bytes::new() })));
         link
     }
 

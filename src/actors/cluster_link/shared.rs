@@ -54,6 +54,13 @@ pub(super) struct Want {
     knocked: Option<Duration>,
 }
 
+impl Want {
+    /// When a node with a higher id last asked us to dial.
+    pub(super) fn knocked(&self) -> Option<Duration> {
+        self.knocked
+    }
+}
+
 pub(super) type Wants = HashMap<HostPort, Want>;
 
 pub(super) struct Shared {
@@ -174,6 +181,11 @@ impl Shared {
     fn knock(&self, address: &HostPort) {
         let now = self.clock.monotonic();
         self.wants.send_modify(|wants| wants.entry(address.clone()).or_default().knocked = Some(now));
+    }
+
+    /// When it last asked us to dial it.
+    pub(super) fn knocked(&self, address: &HostPort) -> Option<Duration> {
+        self.wants.borrow().get(address).and_then(Want::knocked)
     }
 
     /// Whether the address is still to be dialled; it is forgotten if not.

@@ -4,7 +4,7 @@
 //! makes that topic, and waits for its partitions: a client that is told "not yet" sleeps longer than that. For a transaction the error is final: a client that tried for
 //! ever would never tell its user.
 
-use std::{collections::BTreeMap, slice, time::Duration};
+use std::{collections::BTreeMap, iter, slice, time::Duration};
 
 use tokio::time::Instant;
 
@@ -78,6 +78,7 @@ async fn find(
     let topic = broker.topics.by_name(OFFSETS_TOPIC).ok_or(NOT_YET)?;
     let home = home_of(group, topic.partitions().len()).and_then(|index| topic.partition(index));
     let partition = home.ok_or(NOT_YET)?;
+    readiness::succeeded(broker, iter::once(partition)).await;
     readiness::settled(broker, session, slice::from_ref(partition), Instant::now() + LEADER_WAIT).await;
     let view = ClusterView::of(broker, session);
     let leader = view.leader_of(partition).ok_or(NO_LEADER)?;

@@ -90,6 +90,8 @@ pub(crate) async fn handle(
     };
     let operations =
         if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { OPERATIONS_NOT_ASKED };
+    let asked_for = answers.iter().filter_map(Answer::found).flat_map(|topic| topic.partitions());
+    readiness::succeeded(broker, asked_for).await;
     for topic in answers.iter().filter_map(Answer::found) {
         readiness::settled(broker, session, topic.partitions(), leaders_by).await;
     }

@@ -5,7 +5,7 @@
 //! for the replicas, within a bound. What another node leads is not waited for: the metadata is all that is known
 //! of it here.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -14,14 +14,14 @@ use tokio::{
 
 use crate::{
     actors::{
-        membership::MetadataImage,
+        membership::{MetadataImage, NOBODY},
         partition::{
             PartitionHandle, Waiter,
             table::{Topic, TopicTable},
         },
     },
-    kafka::{Broker, cluster_view::ClusterView, connection::Session},
-    model::TopicId,
+    kafka::{Broker, Others, cluster_view::ClusterView, connection::Session},
+    model::{NodeId, PartitionId, TopicId},
 };
 
 /// How long an administrator's request waits at most, whatever it allows.
@@ -60,6 +60,42 @@ pub(crate) async fn until_led(
 /// Whether the table has lost the topic.
 pub(crate) async fn until_gone(topics: &TopicTable, id: TopicId, deadline: Instant) -> bool {
     until(topics, deadline, || topics.by_id(id).is_none().then_some(())).await.is_some()
+}
+
+/// How long a successor of a leader that was just lost is waited for.
+const SUCCESSOR_WAIT: Duration = Duration::from_millis(300);
+
+/// Waits while one of these partitions is led, by the metadata, by a node that was lost a moment ago: its successor is about
+/// to be elected, and a client that is told the old one's name turns to it.
+pub(crate) async fn succeeded<'a>(broker: &Broker, partitions: impl Iterator<Item = &'a PartitionHandle>) {
+    let Some(others) = &broker.others else { return };
+    let ids: Vec<PartitionId> = partitions.map(PartitionHandle::id).collect();
+    all_succeeded(others.as_ref(), broker.membership.watch(), broker.node_id, &ids).await;
+}
+
+async fn all_succeeded(
+    others: &dyn Others,
+    mut images: watch::Receiver<Arc<MetadataImage>>,
+    us: NodeId,
+    ids: &[PartitionId],
+) {
+    let deadline = Instant::now() + SUCCESSOR_WAIT;
+    let leaders: BTreeSet<NodeId> = {
+        let image = images.borrow_and_update();
+        let leaders = ids.iter().filter_map(|id| image.partition(*id)).map(|partition| partition.leader);
+        leaders.filter(|leader| *leader != NOBODY && *leader != us).collect()
+    };
+    if leaders.is_empty() {
+        return;
+    }
+    let lost = others.lost(leaders).await;
+    let is_led_by_lost = |image: &MetadataImage, id: PartitionId| {
+        image.partition(id).is_some_and(|partition| lost.contains(&partition.leader))
+    };
+    if !lost.is_empty() {
+        let succeeded = images.wait_for(|image| !ids.iter().any(|id| is_led_by_lost(image, *id)));
+        let _or_not_in_time = timeout_at(deadline, succeeded).await;
+    }
 }
 
 /// Waits for the leaders of these partitions, all of them within one deadline, where one is a matter of moments;
@@ -119,21 +155,27 @@ async fn until<T>(topics: &TopicTable, deadline: Instant, look: impl Fn() -> Opt
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, sync::Arc, time::Duration};
+    use std::{cell::Cell, collections::BTreeSet, sync::Arc, time::Duration};
 
     use tokio::{sync::watch, time::Instant};
 
-    use super::{LONGEST_WAIT, deadline, one_settled, until, until_gone, until_known};
+    use super::{
+        LONGEST_WAIT, SUCCESSOR_WAIT, all_succeeded, deadline, one_settled, until, until_gone, until_known,
+    };
     use crate::{
         actors::{
             membership::MetadataImage,
             partition::{PartitionHandle, table::TopicTable},
+            supervise::BoxFuture,
         },
-        kafka::cluster_view::{
-            ClusterView,
-            tests::{image, lead, partition_id, view},
+        kafka::{
+            Others,
+            cluster_view::{
+                ClusterView,
+                tests::{image, lead, partition_id, view},
+            },
         },
-        model::TopicId,
+        model::{NodeId, TopicId},
     };
 
     #[tokio::test(start_paused = true)]
@@ -217,5 +259,38 @@ mod tests {
         assert!(!settled(2).await, "led by a node out of reach");
         assert!(!settled(3).await, "its only replica is gone");
         assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    /// Says of these that they are lost.
+    #[derive(Debug)]
+    struct Lost(BTreeSet<NodeId>);
+
+    impl Others for Lost {
+        fn lost(&self, nodes: BTreeSet<NodeId>) -> BoxFuture<BTreeSet<NodeId>> {
+            let lost = self.0.intersection(&nodes).copied().collect();
+            Box::pin(async move { lost })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_was_just_lost_is_not_told_while_its_successor_may_be_elected() {
+        let mut image = image();
+        let (images, us) = (watch::Sender::new(Arc::new(image.clone())), NodeId::new(1));
+        let (gone, ids) = (Lost(BTreeSet::from([NodeId::new(2)])), [partition_id(0), partition_id(1)]);
+        let began = Instant::now();
+        all_succeeded(&Lost(BTreeSet::new()), images.subscribe(), us, &ids).await;
+        all_succeeded(&gone, images.subscribe(), us, &ids[..1]).await;
+        assert_eq!(began.elapsed(), Duration::ZERO, "node 2 is there, or leads nothing that was asked for");
+        let electing = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            lead(&mut image, 1, 3, 9);
+            images.send_replace(Arc::new(image.clone()));
+        };
+        tokio::join!(all_succeeded(&gone, images.subscribe(), us, &ids), electing);
+        assert_eq!(began.elapsed(), Duration::from_millis(20));
+        let never = Lost(BTreeSet::from([NodeId::new(3)]));
+        let began = Instant::now();
+        all_succeeded(&never, images.subscribe(), us, &ids).await;
+        assert_eq!(began.elapsed(), SUCCESSOR_WAIT, "nobody waits for ever");
     }
 }

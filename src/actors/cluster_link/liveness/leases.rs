@@ -69,6 +69,17 @@ impl LeaseTable {
     pub fn is_alive(&self, node: NodeId, boot: BootId) -> bool {
         self.nodes.get(&node).is_some_and(|lease| lease.boot == boot && lease.is_alive())
     }
+
+    /// Whether a start of the node other than this one holds its lease (S17: then this one bears an id that is taken).
+    pub fn is_held_by_another(&self, node: NodeId, boot: BootId) -> bool {
+        self.nodes.get(&node).is_some_and(|lease| lease.boot != boot && lease.is_alive())
+    }
+
+    /// Whether the node's process is known to have ended: not merely silent.
+    pub fn has_ended(&self, node: NodeId) -> bool {
+        let life = self.nodes.get(&node).map(|lease| lease.life);
+        matches!(life, Some(Life::Dead { cause: Cause::Refused, .. }))
+    }
 }
 
 /// Why a heartbeat renews nothing.
@@ -166,6 +177,11 @@ impl Leases {
         holder.stream = None;
         holder.lost = Some(stream);
         holder.lease.is_alive()
+    }
+
+    /// Whether that is still to be found out: the node was not heard since.
+    pub fn is_lost(&self, node: NodeId, stream: u64) -> bool {
+        self.holders.get(&node).is_some_and(|holder| holder.lost == Some(stream) && holder.lease.is_alive())
     }
 
     /// What that found; worth nothing if the node was heard since.

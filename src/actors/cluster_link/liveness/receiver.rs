@@ -24,6 +24,8 @@ use crate::{
 
 /// How long a dial may take that finds out whether a process is gone.
 const PROBE_WITHIN: Duration = Duration::from_millis(200);
+/// The waits before each of them, after its connection has ended.
+const PROBES_AFTER_MS: [u64; 6] = [0, 5, 10, 20, 50, 100];
 /// A node that takes no answers for so long is no longer served.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -78,10 +80,21 @@ impl Receiver {
             tracing::info!(%peer, %error, "its heartbeats ended");
         }
         if self.change(|leases, _| leases.lost(peer.node, number)) {
+            self.find_out(peer, number).await;
+        }
+    }
+
+    /// Whether the process is gone. A dying one closes its sockets one by one, the listening one at times after the others.
+    async fn find_out(&self, peer: &Peer, number: u64) {
+        for after in PROBES_AFTER_MS.map(Duration::from_millis) {
+            sleep(after).await;
+            if !self.leases().is_lost(peer.node, number) {
+                return;
+            }
             let probe = probe(&peer.address).await;
             self.change(|leases, now| leases.probed(now, peer.node, number, probe));
             if probe == Probe::Refused {
-                tracing::warn!(%peer, "nothing listens there any more: the node is dead");
+                return tracing::warn!(%peer, "nothing listens there any more: the node is dead");
             }
         }
     }

@@ -53,6 +53,22 @@ fn a_connection_that_ended_and_a_refused_dial_are_death_at_once() {
 }
 
 #[test]
+fn only_a_process_that_is_gone_has_ended_and_one_that_is_heard_again_is_not_asked_after() {
+    let (mut leases, boot) = alive_at(0);
+    assert!(!leases.is_lost(NODE, 1), "its connection is there");
+    leases.lost(NODE, 1);
+    assert!(leases.is_lost(NODE, 1) && !leases.table().has_ended(NODE));
+    leases.beat(ms(3), NODE, boot, 2, Beat::default()).unwrap();
+    assert!(!leases.is_lost(NODE, 1));
+    leases.lost(NODE, 2);
+    leases.probed(ms(6), NODE, 2, Probe::Refused);
+    assert!(leases.table().has_ended(NODE) && !leases.is_lost(NODE, 2));
+    let (mut silent, _) = alive_at(0);
+    look_until(&mut silent, 0, 1500);
+    assert!(!silent.table().has_ended(NODE), "it may only be paused, and lead on");
+}
+
+#[test]
 fn a_refused_dial_is_worth_nothing_once_the_node_was_heard_again() {
     let (mut leases, boot) = alive_at(0);
     assert!(leases.lost(NODE, 1));

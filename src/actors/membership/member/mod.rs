@@ -10,6 +10,7 @@ mod hello;
 mod identity;
 mod peers;
 mod registering;
+mod succession;
 mod voting;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
@@ -42,7 +43,7 @@ use crate::{
     actors::{
         cluster_link::{
             ClusterLink, LinkOptions, Peer, Security, SecurityError, Service,
-            liveness::{Beat, Lease, LeaseTable, VoterView, Voters},
+            liveness::{Beat, LeaseTable, VoterView, Voters},
         },
         controller::{self, ControllerArgs, ControllerTiming},
         listener::BoundPort,
@@ -181,10 +182,8 @@ type LeaseSlot = Arc<std::sync::OnceLock<watch::Receiver<Arc<LeaseTable>>>>;
 fn registry_args(args: &MemberArgs, peers: &LinkPeers, leases: &LeaseSlot) -> RegistryArgs {
     let leases = Arc::clone(leases);
     let us = args.node;
-    let is_alive: IsAlive = Arc::new(move |node| {
-        let holds = |table: &watch::Receiver<Arc<LeaseTable>>| {
-            table.borrow().nodes.get(&node).is_some_and(Lease::is_alive)
-        };
+    let is_alive: IsAlive = Arc::new(move |node, boot| {
+        let holds = |table: &watch::Receiver<Arc<LeaseTable>>| table.borrow().is_held_by_another(node, boot);
         node != us && leases.get().is_some_and(holds)
     });
     RegistryArgs {
@@ -369,6 +368,11 @@ impl Parts {
         parent
             .add(task_spec("voting", place(), Arc::new(move || Box::pin(voting::run(voting.clone())))))
             .await?;
+        let (registry, leases) = (self.registry.clone(), link.leases());
+        let succeeding = move || -> crate::actors::supervise::BoxFuture<()> {
+            Box::pin(succession::run(registry.clone(), leases.clone()))
+        };
+        parent.add(task_spec("succession", place(), Arc::new(succeeding))).await?;
         let controller = move || -> crate::actors::supervise::BoxFuture<()> {
             Box::pin(controller::run(controlling.clone()))
         };

@@ -21,6 +21,7 @@ mod machine;
 mod members;
 mod peers;
 mod store;
+mod succession;
 mod types;
 
 #[cfg(test)]

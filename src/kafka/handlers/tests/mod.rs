@@ -191,6 +191,7 @@ async fn broker(
         membership: handle,
         topics,
         groups,
+        others: None,
         settings: settings(folder),
         levels: LogLevels::starting_with("warn,polylogue=info", |_| ()).unwrap(),
         auto_create: AutoCreate { enabled: auto_create, partitions: DEFAULT_PARTITIONS },

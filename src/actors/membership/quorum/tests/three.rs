@@ -14,7 +14,10 @@ use super::{
     net::{Net, Weather},
     raft_node, set, soon,
 };
-use crate::{model::RaftId, storage::fs::real::RealFs};
+use crate::{
+    model::{NodeId, RaftId},
+    storage::fs::real::RealFs,
+};
 
 struct World {
     net: Net,
@@ -122,6 +125,34 @@ async fn what_was_answered_survives_the_loss_of_any_minority() {
         world.start(leader).await;
         world.all_have("other", round).await;
     }
+    world.end().await;
+}
+
+/// By time-outs there would be no election at all here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_known_to_be_gone_is_succeeded_before_it_is_missed() {
+    let mut world = World::formed(7, 1_000).await;
+    let gone = world.leader().await;
+    world.set(&world.nodes(), "group", 1).await;
+    world.all_have("group", 1).await;
+    world.members.values().for_each(|quorum| quorum.inner.raft.runtime_config().elect(false));
+    world.stop(gone).await;
+    let successions = world
+        .members
+        .values()
+        .cloned()
+        .map(|quorum| tokio::spawn(async move { quorum.succeed(NodeId::new(gone)).await }));
+    for succession in successions.collect::<Vec<_>>() {
+        soon("a succession", succession).await.unwrap();
+    }
+    world.set(&world.nodes(), "group", 2).await;
+    let leader = world.leader().await;
+    let term = |world: &World| world.members[&leader].leadership().borrow().term;
+    let before = term(&world);
+    for quorum in world.members.values() {
+        soon("nothing", quorum.succeed(NodeId::new(gone))).await;
+    }
+    assert_eq!(term(&world), before, "there is a leader: nobody asks for votes again");
     world.end().await;
 }
 
