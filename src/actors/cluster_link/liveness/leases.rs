@@ -69,6 +69,12 @@ impl LeaseTable {
     pub fn is_alive(&self, node: NodeId, boot: BootId) -> bool {
         self.nodes.get(&node).is_some_and(|lease| lease.boot == boot && lease.is_alive())
     }
+
+    /// Whether another start of the node holds a lease. One that has just begun sends heartbeats before it registers: its
+    /// own lease says nothing against it.
+    pub fn is_another_alive(&self, node: NodeId, boot: BootId) -> bool {
+        self.nodes.get(&node).is_some_and(|lease| lease.boot != boot && lease.is_alive())
+    }
 }
 
 /// Why a heartbeat renews nothing.

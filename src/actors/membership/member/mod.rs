@@ -35,7 +35,7 @@ use super::{
     core::{CLUSTER_LISTENER, Endpoint, Rules},
     formation,
     joining::{JoinStatus, JoiningTiming, NodeRegistration, RegistrarArgs, RegistrarHandle, registrar},
-    registry::{IsAlive, RegistryArgs, RegistryHandle, registry},
+    registry::{IsAnotherAlive, RegistryArgs, RegistryHandle, registry},
     voters::VotersRules,
 };
 use crate::{
@@ -181,10 +181,8 @@ type LeaseSlot = Arc<std::sync::OnceLock<watch::Receiver<Arc<LeaseTable>>>>;
 fn registry_args(args: &MemberArgs, peers: &LinkPeers, leases: &LeaseSlot) -> RegistryArgs {
     let leases = Arc::clone(leases);
     let us = args.node;
-    let is_alive: IsAlive = Arc::new(move |node| {
-        let holds = |table: &watch::Receiver<Arc<LeaseTable>>| {
-            table.borrow().nodes.get(&node).is_some_and(|lease| lease.is_alive())
-        };
+    let is_another_alive: IsAnotherAlive = Arc::new(move |node, boot| {
+        let holds = |table: &watch::Receiver<Arc<LeaseTable>>| table.borrow().is_another_alive(node, boot);
         node != us && leases.get().is_some_and(holds)
     });
     RegistryArgs {
@@ -193,7 +191,7 @@ fn registry_args(args: &MemberArgs, peers: &LinkPeers, leases: &LeaseSlot) -> Re
         rules: args.rules.clone(),
         peers: Arc::new(peers.clone()),
         commands: Arc::new(peers.clone()),
-        is_alive,
+        is_another_alive,
         clock: Arc::clone(&args.clock),
     }
 }

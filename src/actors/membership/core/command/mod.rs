@@ -312,11 +312,11 @@ pub enum ConfigOwner {
 pub(super) type Decided = (Vec<MetadataRecord>, CommandAnswer);
 
 impl Command {
-    /// Says of a registration whether the start that it would replace is alive. Of other commands, nothing.
+    /// Says of a registration whether another start of its node is alive. Of other commands, nothing.
     #[must_use]
-    pub fn seen_alive(mut self, is_alive: impl FnOnce(NodeId) -> bool) -> Self {
+    pub fn seen_alive(mut self, is_another_alive: impl FnOnce(NodeId, BootId) -> bool) -> Self {
         if let Self::RegisterBroker(registration) = &mut self {
-            registration.another_is_alive = is_alive(registration.node);
+            registration.another_is_alive = is_another_alive(registration.node, registration.boot);
         }
         self
     }
