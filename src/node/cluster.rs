@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{NodeError, Parts, Stop, doors::Door};
+use super::{NodeError, Parts, Stop, doors::Door, endpoints};
 use crate::{
     actors::{
         listener::BoundPort,
@@ -71,7 +71,7 @@ impl Parts<'_> {
             node: self.config.node_id,
             boot: self.boot,
             clean: clean::take(self.fs.as_ref(), &self.config.data_dir).map_err(failed)?,
-            endpoints: self.endpoints(doors, admin),
+            endpoints: endpoints(doors, admin),
             rack: self.config.rack.clone(),
             port: door.port,
             advertised: door.advertised,

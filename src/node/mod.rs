@@ -13,11 +13,7 @@ pub mod offline;
 mod replicating;
 mod runtimes;
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -329,9 +325,9 @@ impl Parts<'_> {
         self.root.add(supervisor.child_spec("membership", control())).await?;
         if let Some(door) = cluster_door {
             let member = self.start_member(&supervisor, doors, admin, door, opened).await?;
-            return Ok((MembershipHandle::of_cluster(member.registry.clone()), Some(member)));
+            return Ok((MembershipHandle::of_cluster(&member.registry), Some(member)));
         }
-        let endpoints = self.endpoints(doors, admin);
+        let endpoints = endpoints(doors, admin);
         let registration = Registration { node: self.config.node_id, boot: self.boot, endpoints };
         let args = MembershipArgs {
             fs: Arc::clone(&self.fs),
@@ -342,14 +338,6 @@ impl Parts<'_> {
         let (handle, spec) = membership("registry", control(), args);
         supervisor.add(spec).await?;
         Ok((handle, None))
-    }
-
-    fn endpoints(&self, doors: &[Door], admin: Endpoint) -> Vec<Endpoint> {
-        let endpoint = |door: &Door| {
-            let HostPort { host, port } = door.advertised();
-            Endpoint { listener: door.settings.name.clone(), host, port }
-        };
-        doors.iter().map(endpoint).chain([admin]).collect()
     }
 
     /// Where tools that look at all nodes find this one's admin port. One that is bound to every address is told by
@@ -610,4 +598,13 @@ async fn no_place(member: Option<Member>) -> NodeError {
         Some(member) => cluster::failure(member).await,
         None => std::future::pending().await,
     }
+}
+
+/// Where the node is reached.
+fn endpoints(doors: &[Door], admin: Endpoint) -> Vec<Endpoint> {
+    let endpoint = |door: &Door| {
+        let HostPort { host, port } = door.advertised();
+        Endpoint { listener: door.settings.name.clone(), host, port }
+    };
+    doors.iter().map(endpoint).chain([admin]).collect()
 }

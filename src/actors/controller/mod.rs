@@ -17,9 +17,7 @@ pub use self::core::{ControllerCore, ControllerTiming, Order, Sign};
 use super::{
     cluster_link::liveness::LeaseTable,
     membership::{
-        Command, CommandAnswer, Elections, MembershipError,
-        forward::Leadership,
-        registry::RegistryHandle,
+        Command, CommandAnswer, Elections, MembershipError, forward::Leadership, registry::RegistryHandle,
     },
 };
 use crate::{
@@ -60,7 +58,9 @@ pub async fn run(mut args: ControllerArgs) {
             let leases = Arc::clone(&args.leases.borrow_and_update());
             let image = Arc::clone(&images.borrow_and_update());
             let orders = core.look(now, &image, |node, boot| sign(&leases, args.node, node, boot));
-            orders.into_iter().for_each(|order| give(&args.registry, order));
+            for order in orders {
+                give(&args.registry, order);
+            }
         } else {
             office = None;
         }

@@ -60,7 +60,7 @@ impl MembershipHandle {
 
     /// The registry of a node in a cluster.
     #[cfg(feature = "server")]
-    pub fn of_cluster(registry: super::registry::RegistryHandle) -> Self {
+    pub fn of_cluster(registry: &super::registry::RegistryHandle) -> Self {
         Self { cluster: Some(registry.clone()), ..Self::new(Slot::new(), registry.watch()) }
     }
 

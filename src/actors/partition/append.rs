@@ -144,9 +144,10 @@ fn refusal_of(error: &AppendError, bytes: usize) -> (AppendRefusal, Option<Strin
         AppendError::TooLarge { max, .. } => (AppendRefusal::LargerThanSegment { bytes, limit: *max }, None),
         AppendError::Malformed => (AppendRefusal::Malformed, None),
         // A leader's log has the leader's epoch.
-        AppendError::Follows => (AppendRefusal::Poisoned, Some(error.to_string())),
         AppendError::DiskFull => (AppendRefusal::DiskFull, None),
-        AppendError::Poisoned(_) | AppendError::Io(_) => (AppendRefusal::Poisoned, Some(error.to_string())),
+        AppendError::Follows | AppendError::Poisoned(_) | AppendError::Io(_) => {
+            (AppendRefusal::Poisoned, Some(error.to_string()))
+        }
     }
 }
 

@@ -35,6 +35,7 @@ use super::{
     core::{CLUSTER_LISTENER, Endpoint, Rules},
     formation,
     joining::{JoinStatus, JoiningTiming, NodeRegistration, RegistrarArgs, RegistrarHandle, registrar},
+    quorum::Quorum,
     registry::{IsAnotherAlive, RegistryArgs, RegistryHandle, registry},
     voters::VotersRules,
 };
@@ -159,7 +160,7 @@ pub async fn start(
     let mut quorums = registry.watch_quorum();
     let opened = timeout(OPEN_WITHIN, quorums.wait_for(Option::is_some)).await;
     let raft_id = match opened {
-        Ok(Ok(quorum)) => quorum.as_ref().map(|quorum| quorum.id()).ok_or(MemberError::NotOpened)?,
+        Ok(Ok(quorum)) => quorum.as_ref().map(Quorum::id).ok_or(MemberError::NotOpened)?,
         Ok(Err(_)) | Err(_) => return Err(MemberError::NotOpened),
     };
     let us = formation::Member { node: args.node, raft_id, address: args.advertised.clone() };
@@ -238,7 +239,7 @@ impl Parts {
         self.serve(&link, &asks, &heard, founder);
         link.start(parent, &self.place).await?;
         let (registrar, spec) = registrar("registrar", self.place.clone(), self.registrar_args());
-        let serves = self.serves(&registrar);
+        let serves = serves(&registrar);
         let founding = FounderArgs {
             us: self.us.clone(),
             seeds: self.args.seeds.clone(),
@@ -259,7 +260,13 @@ impl Parts {
         Ok(Member { registry: self.registry, link, registrar, formation })
     }
 
-    fn serve(&self, link: &ClusterLink, asks: &Arc<Asks>, heard: &Arc<Notify>, founder: mpsc::Sender<hello::Asked>) {
+    fn serve(
+        &self,
+        link: &ClusterLink,
+        asks: &Arc<Asks>,
+        heard: &Arc<Notify>,
+        founder: mpsc::Sender<hello::Asked>,
+    ) {
         let raft = peers::serve_raft(
             self.registry.clone(),
             Arc::clone(&self.identity),
@@ -315,20 +322,6 @@ impl Parts {
         }
     }
 
-    fn serves(&self, registrar: &RegistrarHandle) -> watch::Receiver<bool> {
-        let (told, serves) = watch::channel(false);
-        let mut status = registrar.watch();
-        tokio::spawn(async move {
-            while status.wait_for(|status| status.serves).await.is_ok() {
-                told.send_replace(true);
-                if status.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
-        serves
-    }
-
     async fn start_tasks(
         &self,
         parent: &SupervisorHandle,
@@ -366,12 +359,33 @@ impl Parts {
             },
         };
         let place = || self.place.clone();
-        parent.add(task_spec("feeds", place(), Arc::new(move || Box::pin(feeds::run(feeds.clone()))))).await?;
-        parent.add(task_spec("founder", place(), Arc::new(move || Box::pin(founder::run(founding.clone()))))).await?;
-        parent.add(task_spec("voting", place(), Arc::new(move || Box::pin(voting::run(voting.clone()))))).await?;
+        parent
+            .add(task_spec("feeds", place(), Arc::new(move || Box::pin(feeds::run(feeds.clone())))))
+            .await?;
+        parent
+            .add(task_spec("founder", place(), Arc::new(move || Box::pin(founder::run(founding.clone())))))
+            .await?;
+        parent
+            .add(task_spec("voting", place(), Arc::new(move || Box::pin(voting::run(voting.clone())))))
+            .await?;
         let controller = move || -> crate::actors::supervise::BoxFuture<()> {
             Box::pin(controller::run(controlling.clone()))
         };
         parent.add(task_spec("controller", place(), Arc::new(controller))).await
     }
+}
+
+/// Whether the cluster serves this node.
+fn serves(registrar: &RegistrarHandle) -> watch::Receiver<bool> {
+    let (told, serves) = watch::channel(false);
+    let mut status = registrar.watch();
+    tokio::spawn(async move {
+        while status.wait_for(|status| status.serves).await.is_ok() {
+            told.send_replace(true);
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    serves
 }

@@ -7,7 +7,9 @@ use crate::{
         membership::{
             core::{Command, CommandAnswer, FEATURE_LEVEL, MetadataImage, Refusal, Registration},
             error::MembershipError,
-            joining::{Controller, NodeAnswer, NodeCommand, NodeCommandError, NodeRegistration, OurBroker, OurImage},
+            joining::{
+                Controller, NodeAnswer, NodeCommand, NodeCommandError, NodeRegistration, OurBroker, OurImage,
+            },
             registry::RegistryHandle,
         },
         supervise::BoxFuture,
@@ -27,9 +29,10 @@ impl Controller for ToController {
         let registry = self.0.clone();
         Box::pin(async move {
             let (index, answer) = registry.command_at(in_full(command), within).await.map_err(why)?;
-            Ok(match answer {
-                CommandAnswer::Registered { epoch, .. } => NodeAnswer::Registered { broker_epoch: epoch, index },
-                _ => NodeAnswer::Done { index },
+            Ok(if let CommandAnswer::Registered { epoch, .. } = answer {
+                NodeAnswer::Registered { broker_epoch: epoch, index }
+            } else {
+                NodeAnswer::Done { index }
             })
         })
     }
@@ -64,7 +67,9 @@ fn why(error: MembershipError) -> NodeCommandError {
             NodeCommandError::UnknownEpoch
         }
         MembershipError::Refused(refusal) => NodeCommandError::Refused(refusal.to_string()),
-        MembershipError::StorageFull | MembershipError::NotTaken => NodeCommandError::NotNow(error.to_string()),
+        MembershipError::StorageFull | MembershipError::NotTaken => {
+            NodeCommandError::NotNow(error.to_string())
+        }
         MembershipError::OutcomeUnknown => NodeCommandError::OutcomeUnknown,
     }
 }

@@ -160,12 +160,12 @@ impl Writer {
                 }
                 next = (changes.len() < CHANGES_MAX).then(|| jobs.try_recv().ok()).flatten();
             }
-            if !waiters.is_empty() {
-                self.write(changes, waiters);
-            } else {
+            if waiters.is_empty() {
                 for change in changes {
                     self.log.later(change);
                 }
+            } else {
+                self.write(changes, waiters);
             }
         }
         // So that the next start knows what was committed; without it, it would be told by others.

@@ -25,7 +25,8 @@ use crate::{
     actors::{
         membership::{
             core::{
-                Command, CommandAnswer, ConfigOwner, CreatedTopic, InSyncChange, MetadataImage, NewTopic, TopicRef,
+                Command, CommandAnswer, ConfigOwner, CreatedTopic, InSyncChange, MetadataImage, NewTopic,
+                TopicRef,
             },
             error::MembershipError,
             forward::{Forward, ForwardError, Leadership},
@@ -83,7 +84,8 @@ impl RegistryHandle {
     pub(super) fn new(slot: Slot<RegistryMessage>, published: &Published, args: &RegistryArgs) -> Self {
         let leadership = published.leadership.subscribe();
         let ways = Arc::new(WaysOfNode::new(slot, Arc::clone(&args.commands), leadership.clone()));
-        let forward = Forward::new(Arc::new(SharedWays(Arc::clone(&ways))), leadership, Arc::clone(&args.clock));
+        let forward =
+            Forward::new(Arc::new(SharedWays(Arc::clone(&ways))), leadership, Arc::clone(&args.clock));
         Self {
             us: Arc::new(Us { node: args.rules.node, broker_epoch: AtomicI64::new(-1) }),
             forward,
@@ -137,7 +139,11 @@ impl RegistryHandle {
     }
 
     /// Has a command carried out by the controller. It can be seen in [`Self::image`] when this returns.
-    pub async fn command(&self, command: Command, within: Duration) -> Result<CommandAnswer, MembershipError> {
+    pub async fn command(
+        &self,
+        command: Command,
+        within: Duration,
+    ) -> Result<CommandAnswer, MembershipError> {
         self.command_at(command, within).await.map(|(_, answer)| answer)
     }
 
@@ -166,11 +172,17 @@ impl RegistryHandle {
     }
 
     /// Creates a topic, or only checks whether it could be created.
-    pub async fn create_topic(&self, new: NewTopic, validate_only: bool) -> Result<CreatedTopic, MembershipError> {
-        match self.ask(Command::CreateTopic { new, id: TopicId::random(), validate_only }).await? {
-            CommandAnswer::TopicCreated(created) => Ok(created),
-            _ => Err(MembershipError::OutcomeUnknown),
-        }
+    pub async fn create_topic(
+        &self,
+        new: NewTopic,
+        validate_only: bool,
+    ) -> Result<CreatedTopic, MembershipError> {
+        let CommandAnswer::TopicCreated(created) =
+            self.ask(Command::CreateTopic { new, id: TopicId::random(), validate_only }).await?
+        else {
+            return Err(MembershipError::OutcomeUnknown);
+        };
+        Ok(created)
     }
 
     /// Lets a topic grow to `count` partitions in all.
@@ -185,10 +197,10 @@ impl RegistryHandle {
 
     /// Deletes a topic; its data may go once the image says so.
     pub async fn delete_topic(&self, which: TopicRef) -> Result<TopicId, MembershipError> {
-        match self.ask(Command::DeleteTopic(which)).await? {
-            CommandAnswer::TopicDeleted(id) => Ok(id),
-            _ => Err(MembershipError::OutcomeUnknown),
-        }
+        let CommandAnswer::TopicDeleted(id) = self.ask(Command::DeleteTopic(which)).await? else {
+            return Err(MembershipError::OutcomeUnknown);
+        };
+        Ok(id)
     }
 
     /// Says that a deleted topic's data is gone from this node.
@@ -228,10 +240,10 @@ impl RegistryHandle {
             leader_epoch: known,
             opening: fastrand::u64(1..),
         };
-        match self.ask(command).await? {
-            CommandAnswer::EpochOpened(epoch) => Ok(epoch),
-            _ => Err(MembershipError::OutcomeUnknown),
-        }
+        let CommandAnswer::EpochOpened(epoch) = self.ask(command).await? else {
+            return Err(MembershipError::OutcomeUnknown);
+        };
+        Ok(epoch)
     }
 
     /// Another in-sync set for a partition that this node leads: its epoch and members afterwards.
@@ -240,10 +252,12 @@ impl RegistryHandle {
         change: InSyncChange,
         within: Duration,
     ) -> Result<(i32, Vec<NodeId>), MembershipError> {
-        match self.command(Command::AlterInSync(change), within).await? {
-            CommandAnswer::InSync { partition_epoch, in_sync } => Ok((partition_epoch, in_sync)),
-            _ => Err(MembershipError::OutcomeUnknown),
-        }
+        let CommandAnswer::InSync { partition_epoch, in_sync } =
+            self.command(Command::AlterInSync(change), within).await?
+        else {
+            return Err(MembershipError::OutcomeUnknown);
+        };
+        Ok((partition_epoch, in_sync))
     }
 
     /// A producer id that no one has had, out of a block that is this node's.
@@ -253,12 +267,12 @@ impl RegistryHandle {
             return Ok(ProducerId::new(id));
         }
         let (node, broker_epoch) = (self.us.node, self.us.broker_epoch());
-        match self.ask(Command::AllocateProducerIds { node, broker_epoch }).await? {
-            CommandAnswer::ProducerIds { first, count } => {
-                *ids = first.get()..first.get().saturating_add(i64::from(count));
-                ids.next().map(ProducerId::new).ok_or(MembershipError::OutcomeUnknown)
-            }
-            _ => Err(MembershipError::OutcomeUnknown),
-        }
+        let CommandAnswer::ProducerIds { first, count } =
+            self.ask(Command::AllocateProducerIds { node, broker_epoch }).await?
+        else {
+            return Err(MembershipError::OutcomeUnknown);
+        };
+        *ids = first.get()..first.get().saturating_add(i64::from(count));
+        ids.next().map(ProducerId::new).ok_or(MembershipError::OutcomeUnknown)
     }
 }

@@ -96,7 +96,7 @@ impl Office {
             }
             let decided = match first.decided {
                 Decided::Answered { outcome, .. } => Decided::Answered { index, outcome },
-                other => other,
+                other @ (Decided::NotController | Decided::StorageFull | Decided::Unknown) => other,
             };
             first.told.send(decided);
         }
@@ -106,11 +106,15 @@ impl Office {
     /// the state that there is.
     pub(super) fn on_full(&mut self, image: &MetadataImage) {
         let waiting = mem::replace(self, Self::enter(image)).waiting;
-        waiting.into_iter().for_each(|waiting| waiting.told.send(Decided::StorageFull));
+        for waiting in waiting {
+            waiting.told.send(Decided::StorageFull);
+        }
     }
 
     /// Leaves: nobody knows what becomes of what is on its way.
     pub(super) fn leave(self) {
-        self.waiting.into_iter().for_each(|waiting| waiting.told.send(Decided::Unknown));
+        for waiting in self.waiting {
+            waiting.told.send(Decided::Unknown);
+        }
     }
 }

@@ -89,33 +89,29 @@ impl WaysOfNode {
 
     /// Answers a command of another node.
     pub(super) async fn serve(self: Arc<Self>, body: &[u8], within: Duration) -> Bytes {
-        let response = match decode::<Command>(body) {
-            Some(command) => match Self::decide_here(Arc::clone(&self), command, within).await {
-                Attempt::Answered(Ok((index, answer))) => Response::Answered { index, outcome: Ok(answer) },
-                Attempt::Answered(Err(Failure::Refused(refusal))) => {
-                    Response::Answered { index: 0, outcome: Err(refusal) }
-                }
-                Attempt::Answered(Err(Failure::StorageFull)) => Response::StorageFull,
-                Attempt::NotController { hint } => Response::NotController { hint },
-                Attempt::NotSent => Response::NotController { hint: None },
-                Attempt::Unknown => Response::Unknown,
-            },
-            None => {
-                let refusal = Refusal::InvalidRequest("the controller does not know this command");
+        let Some(command) = decode::<Command>(body) else {
+            let refusal = Refusal::InvalidRequest("the controller does not know this command");
+            let response = Response::Answered { index: 0, outcome: Err(refusal) };
+            return encode(&response).unwrap_or_default();
+        };
+        let response = match Self::decide_here(Arc::clone(&self), command, within).await {
+            Attempt::Answered(Ok((index, answer))) => Response::Answered { index, outcome: Ok(answer) },
+            Attempt::Answered(Err(Failure::Refused(refusal))) => {
                 Response::Answered { index: 0, outcome: Err(refusal) }
             }
+            Attempt::Answered(Err(Failure::StorageFull)) => Response::StorageFull,
+            Attempt::NotController { hint } => Response::NotController { hint },
+            Attempt::NotSent => Response::NotController { hint: None },
+            Attempt::Unknown => Response::Unknown,
         };
         encode(&response).unwrap_or_default()
     }
 
-    async fn decide_here(
-        self: Arc<Self>,
-        command: Command,
-        within: Duration,
-    ) -> Attempt<Outcome, NodeId> {
+    async fn decide_here(self: Arc<Self>, command: Command, within: Duration) -> Attempt<Outcome, NodeId> {
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return Attempt::NotSent };
         let Some(registry) = self.slot.get() else { return Attempt::NotController { hint: None } };
-        let ask = |reply| RegistryMessage::Decide { command: Box::new(command), told: Told::new(reply, place) };
+        let ask =
+            |reply| RegistryMessage::Decide { command: Box::new(command), told: Told::new(reply, place) };
         match registry.call(ask, within).await {
             Ok(Decided::Answered { index, outcome: Ok(answer) }) => Attempt::Answered(Ok((index, answer))),
             Ok(Decided::Answered { outcome: Err(refusal), .. }) => {

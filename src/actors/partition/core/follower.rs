@@ -248,6 +248,7 @@ impl FollowerCore {
     }
 
     /// Takes one input; what is to be done is put behind what `effects` already holds.
+    #[expect(clippy::needless_pass_by_value, reason = "an input is used up, as the leader's are")]
     pub fn step(&mut self, input: FollowerInput, effects: &mut Vec<FollowerEffect>) {
         match input {
             FollowerInput::Leader { node, epoch } => self.on_leader(node, epoch, effects),

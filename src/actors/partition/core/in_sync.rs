@@ -405,7 +405,9 @@ impl InSync {
                 });
             }
         }
-        followers.iter_mut().for_each(|follower| follower.counts = counts(&follower.node));
+        for follower in followers.iter_mut() {
+            follower.counts = counts(&follower.node);
+        }
     }
 }
 

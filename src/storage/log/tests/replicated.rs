@@ -64,6 +64,9 @@ fn what_a_leader_has_appended_is_taken_byte_for_byte_over_many_segments_with_its
     assert_eq!(all(&follow(dir.path(), options)), sent);
 }
 
+/// Whether an error is the one that was expected.
+type Expected = fn(&ReplicateError) -> bool;
+
 #[test]
 fn a_follower_refuses_by_name_whatever_is_not_the_next_whole_batch_and_stays_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
@@ -77,7 +80,7 @@ fn a_follower_refuses_by_name_whatever_is_not_the_next_whole_batch_and_stays_as_
     counts[23..27].copy_from_slice(&(-5_i32).to_be_bytes());
     *hit.last_mut().unwrap() ^= 1;
     let behind = |bad: &[u8]| [good.as_slice(), bad].concat();
-    let refused: Vec<(Vec<u8>, fn(&ReplicateError) -> bool)> = vec![
+    let refused: Vec<(Vec<u8>, Expected)> = vec![
         (good[..good.len() - 1].to_vec(), |e| matches!(e, ReplicateError::Cut { .. })),
         (good[..30].to_vec(), |e| matches!(e, ReplicateError::Cut { .. })),
         (huge, |e| matches!(e, ReplicateError::Cut { .. } | ReplicateError::Header { .. })),
