@@ -530,7 +530,7 @@ mod tests {
     #[test]
     fn nothing_is_brought_into_the_folder_of_a_clusters_node() {
         let disk = disk(1);
-        disk.mount().create_dir_all(&Path::new(DATA).join(QUORUM_DIR)).unwrap();
+        disk.mount().create_dir_all(&Path::new(DATA).join(super::QUORUM_DIR)).unwrap();
         assert!(matches!(import(&disk), Err(OfflineError::OfCluster(_))));
         assert!(!disk.mount().exists(&Path::new(DATA).join(LOGS_DIR)).unwrap());
     }
