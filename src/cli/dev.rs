@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Args, Clone, Debug)]
 pub(super) struct Flags {
     /// How many nodes to start.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
     /// A folder that the nodes' data and logs are kept in [default: a temporary one, which is removed]
     #[arg(long, value_name = "DIR")]

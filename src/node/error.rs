@@ -58,18 +58,18 @@ pub enum NodeError {
     #[error("stopped before the node was part of a cluster")]
     StoppedEarly,
     /// The node's part in its cluster did not start.
-    #[error("{0}")]
+    #[error(transparent)]
     Member(#[from] MemberError),
     /// No cluster can be formed with these seeds, or joined.
-    #[error("{0}")]
+    #[error(transparent)]
     Formation(#[from] GiveUp),
     /// The cluster does not take this node.
-    #[error("{0}")]
+    #[error(transparent)]
     Leave(#[from] LeaveError),
     /// The data folder is that of a node that was alone.
     #[error(
         "data folder {} belongs to a node that was started without seeds and cannot become part of a cluster: \
-         leave --seed out, or name another folder (--data-dir) and bring its topics in with polylogue log import",
+         leave --seed out, or name another folder (--data-dir)",
         path.display()
     )]
     WasAlone {

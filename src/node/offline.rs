@@ -12,6 +12,7 @@ use crate::{
         membership::{
             LOGS_DIR, MetadataImage, NewTopic, Refusal, Rules, StartupError, WriteError,
             offline::{OfflineRegistry, image_of, owner_of},
+            quorum::QUORUM_DIR,
         },
         partition::log_options,
     },
@@ -67,6 +68,7 @@ impl OfflineData {
             return Err(OfflineError::NoDataFolder(dir.to_owned()));
         }
         let lock = lock_data_folder(fs.as_ref(), dir)?;
+        refuse_member(fs.as_ref(), dir)?;
         let Some(image) = image_of(fs.as_ref(), dir)? else {
             let has_logs = fs.exists(&logs).map_err(there)?;
             return Err(if has_logs {
@@ -189,6 +191,13 @@ pub enum OfflineError {
     /// Logs without metadata.
     #[error("{} has logs and no metadata log: restore meta/ from a back-up", .0.display())]
     NoMetadata(PathBuf),
+    /// Which topics there are is not for this folder to say.
+    #[error(
+        "{} belongs to a node of a cluster, and which topics there are is for the cluster to say: of such a node \
+         only single folders of partitions can be looked at",
+        .0.display()
+    )]
+    OfCluster(PathBuf),
     /// The metadata cannot be read.
     #[error(transparent)]
     Metadata(#[from] StartupError),
@@ -269,6 +278,7 @@ fn import_on(
     request: &ImportRequest,
     on_bytes: &mut dyn FnMut(&'static str, u64),
 ) -> Result<ImportReport, OfflineError> {
+    refuse_member(fs.as_ref(), &request.data_dir)?;
     let (topic, partitions) = chosen(fs.as_ref(), request)?;
     let config = TopicDefaults::default().resolve(&checked(&request.configs)?)?;
     // Before terabytes are read for nothing.
@@ -293,6 +303,15 @@ fn import_on(
         importing.run(&surveyed, on_bytes)?;
     }
     Ok(ImportReport { topic, partitions: surveyed, expires })
+}
+
+fn refuse_member(fs: &dyn Fs, dir: &Path) -> Result<(), OfflineError> {
+    let path = dir.join(QUORUM_DIR);
+    match fs.exists(&path) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(OfflineError::OfCluster(dir.to_owned())),
+        Err(source) => Err(NodeError::DataDir { path, source }.into()),
+    }
 }
 
 /// The topic's name here and all its partitions, with where they are.
@@ -506,6 +525,14 @@ mod tests {
             assert!(report.is_sound(), "{:?}", report.findings);
             assert_eq!((report.records, report.log_end), (10, Offset::new(10)));
         }
+    }
+
+    #[test]
+    fn nothing_is_brought_into_the_folder_of_a_clusters_node() {
+        let disk = disk(1);
+        disk.mount().create_dir_all(&Path::new(DATA).join(super::QUORUM_DIR)).unwrap();
+        assert!(matches!(import(&disk), Err(OfflineError::OfCluster(_))));
+        assert!(!disk.mount().exists(&Path::new(DATA).join(LOGS_DIR)).unwrap());
     }
 
     #[test]

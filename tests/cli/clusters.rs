@@ -62,12 +62,12 @@ fn the_tree_of_one_node_is_its_tree() {
 }
 
 #[test]
-fn dev_runs_a_node_until_it_is_told_to_stop_and_keeps_what_it_is_told_to_keep() {
+fn dev_runs_a_cluster_until_it_is_told_to_stop_and_keeps_what_it_is_told_to_keep() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     for round in ["first", "second"] {
         let mut dev = Command::new(support::binary())
-            .args(["dev", "--nodes", "1", "--data-dir", data, "--set", "default-partitions=7"])
+            .args(["dev", "--data-dir", data, "--set", "default-partitions=7"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -83,26 +83,29 @@ fn dev_runs_a_node_until_it_is_told_to_stop_and_keeps_what_it_is_told_to_keep() 
         let output = dev.wait_with_output().unwrap();
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{log}");
-        assert!(log.lines().any(|line| line.starts_with("1 | ") && line.contains("ready after")), "{log}");
-        assert!(log.contains("1 | ") && log.contains("stopping"), "{log}");
+        for node in 1..=3 {
+            let of_node = format!("{node} | ");
+            let is_ready = |line: &str| line.starts_with(&of_node) && line.contains("ready after");
+            assert!(log.lines().any(is_ready), "{log}");
+        }
+        assert!(log.contains("stopping"), "{log}");
     }
-    assert!(folder.path().join("node-1/data").is_dir());
+    assert!((1..=3).all(|node| folder.path().join(format!("node-{node}/data")).is_dir()));
 }
 
 #[test]
 fn dev_ends_with_the_nodes_own_words_when_a_node_ends() {
     let ended = polylogue(&["dev", "--set", "no.such.setting=1"], "");
     let complaint = ended.failed(1);
-    assert!(complaint.contains("node 1 ended by itself"), "{complaint}");
-    assert!(complaint.lines().any(|line| line.starts_with("1 | ") || line.contains("no.such.setting")));
+    assert!(complaint.contains(" ended by itself"), "{complaint}");
+    let is_named = |line: &str| line.contains(" | ") && line.contains("no.such.setting");
+    assert!(complaint.lines().any(is_named), "{complaint}");
 }
 
-#[test]
-fn one_node_loses_nothing_by_being_killed_paused_and_restarted_under_load() {
-    let failover =
-        ["chaos", "failover", "--nodes", "1", "--runs", "1", "--partitions", "2", "--output", "json"];
+/// The report of a run of `chaos failover` in which nothing went wrong.
+fn failover(options: &[&str]) -> Value {
     let mut command = Command::new(support::binary());
-    let output = command.args(failover).output().unwrap();
+    let output = command.args(["chaos", "failover", "--output", "json"]).args(options).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{errors}");
     let report = json(&String::from_utf8_lossy(&output.stdout));
@@ -111,6 +114,28 @@ fn one_node_loses_nothing_by_being_killed_paused_and_restarted_under_load() {
     }
     assert!(report["acknowledged"].as_u64().unwrap() > 0, "{report}");
     let faults = report["faults"].as_array().unwrap();
-    assert_eq!(faults.len(), 3);
     assert!(faults.iter().all(|fault| fault["worst_ms"].as_f64().unwrap() > 0.0), "{report}");
+    report
+}
+
+#[test]
+fn one_node_loses_nothing_by_being_killed_paused_and_restarted_under_load() {
+    let report = failover(&["--nodes", "1", "--runs", "1", "--partitions", "2"]);
+    assert_eq!(report["faults"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn three_nodes_lose_nothing_when_their_leader_is_killed_and_all_are_restarted_under_load() {
+    let report = failover(&["--runs", "1", "--fault", "kill", "--fault", "rolling"]);
+    assert_eq!((report["nodes"].as_u64(), report["replicas"].as_u64()), (Some(3), Some(3)), "{report}");
+}
+
+#[test]
+fn the_demo_kills_the_leader_of_three_nodes_and_everything_matches() {
+    // So many that half of them are still to come when the node is killed.
+    let report = polylogue(&["demo", "--records", "100000"], "").done();
+    for line in ["  lost          0", "  different     0", "  out of order  0", "everything matched"] {
+        assert!(report.lines().any(|told| told == line), "{report}");
+    }
+    assert!(report.lines().any(|line| line.starts_with("  killed        node ")), "{report}");
 }

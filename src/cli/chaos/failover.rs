@@ -28,7 +28,7 @@ const MOST_REPLICAS: i16 = 3;
 #[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct Flags {
     /// How many nodes to start.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
     /// How often each fault is made; a rolling restart a tenth as often.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]

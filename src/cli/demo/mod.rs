@@ -47,7 +47,7 @@ const MOST_REPLICAS: i16 = 3;
 #[derive(Args, Clone, Debug)]
 pub(super) struct Flags {
     /// How many nodes to start; of several, one that leads is killed in the middle of the load.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
     /// How many events to write.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]

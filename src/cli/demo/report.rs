@@ -47,7 +47,7 @@ impl Report {
         let rate = rates("records", written.acknowledged, written.bytes, written.elapsed);
         writeln!(out, "  written       {} in {:.2?}, {rate}", size(written.bytes), written.elapsed)?;
         let by = if self.replicas > 1 {
-            format!("the disks of {} replicas of {} nodes", self.replicas, self.nodes)
+            format!("the disks of all in sync, {} replicas on {} nodes", self.replicas, self.nodes)
         } else {
             "the disk".to_owned()
         };
@@ -72,7 +72,8 @@ impl Report {
             "  replayed      from {from}: {found} records of {expected} in {:.2?}",
             replayed.elapsed
         )?;
-        writeln!(out, "  node memory   {}", size(self.memory))?;
+        let of = if self.nodes > 1 { format!(", {} nodes together", self.nodes) } else { String::new() };
+        writeln!(out, "  node memory   {}{of}", size(self.memory))?;
         for (wrong, what) in self.wrongs() {
             writeln!(out, "  WRONG         {}: {what}", count(wrong))?;
         }

@@ -118,10 +118,10 @@ impl CheckpointJob {
 
     pub(super) fn store(self) -> io::Result<()> {
         self.write()?;
-        match self.snapshot {
-            Some(snapshot) => store_snapshot(&self.shared, &snapshot),
-            None => Ok(()),
-        }
+        let Some(snapshot) = self.snapshot else { return Ok(()) };
+        // One at a time: two jobs may have the state at the same end, to be written to the same files.
+        let _alone = lock(&self.keeper);
+        store_snapshot(&self.shared, &snapshot)
     }
 
     /// Writes it into both slots: one that is hit later does not make files that are about to go look lost.

@@ -105,6 +105,25 @@ fn what_is_appended_is_read_back_in_order_over_many_segments_and_openings() {
     assert_eq!(read_all(&log), expected);
 }
 
+#[test]
+fn a_log_closes_in_order_while_its_checkpoint_is_being_written() {
+    let options = LogOptions { snapshot_bytes: 1, ..LogOptions::default() };
+    for _ in 0..32 {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = open(&dir.path().join("t-0"), 1, options);
+        append(&mut log, batch(1, 1, b"some value", Producer::NONE));
+        let done = log.begin_flush().run();
+        log.finish_flush(done).unwrap();
+        // With the producers' state at the very end that closing stores it at.
+        let job = log.checkpoint_job().unwrap();
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| job.run());
+            log.close_clean(BootId::random()).unwrap();
+            writing.join().unwrap().unwrap();
+        });
+    }
+}
+
 /// Rolls a log into its second segment, gives the first one's file to `hit`, and stores its checksums; what
 /// they say of the file.
 fn changed_before_the_seal(open_again: bool, hit: impl FnOnce(&std::path::Path)) -> Option<bool> {
