@@ -69,6 +69,11 @@ impl LeaseTable {
     pub fn is_alive(&self, node: NodeId, boot: BootId) -> bool {
         self.nodes.get(&node).is_some_and(|lease| lease.boot == boot && lease.is_alive())
     }
+
+    /// Whether a start of the node other than this one holds its lease (S17: then this one bears an id that is taken).
+    pub fn is_held_by_another(&self, node: NodeId, boot: BootId) -> bool {
+        self.nodes.get(&node).is_some_and(|lease| lease.boot != boot && lease.is_alive())
+    }
 }
 
 /// Why a heartbeat renews nothing.

@@ -181,10 +181,8 @@ type LeaseSlot = Arc<std::sync::OnceLock<watch::Receiver<Arc<LeaseTable>>>>;
 fn registry_args(args: &MemberArgs, peers: &LinkPeers, leases: &LeaseSlot) -> RegistryArgs {
     let leases = Arc::clone(leases);
     let us = args.node;
-    let is_alive: IsAlive = Arc::new(move |node| {
-        let holds = |table: &watch::Receiver<Arc<LeaseTable>>| {
-            table.borrow().nodes.get(&node).is_some_and(|lease| lease.is_alive())
-        };
+    let is_alive: IsAlive = Arc::new(move |node, boot| {
+        let holds = |table: &watch::Receiver<Arc<LeaseTable>>| table.borrow().is_held_by_another(node, boot);
         node != us && leases.get().is_some_and(holds)
     });
     RegistryArgs {

@@ -51,15 +51,15 @@ use super::{
 use crate::{
     actors::supervise::{Actor, ActorProcessingErr, ActorRef, Address, ChildSpec, Placement, Slot, Vitals},
     clock::Clock,
-    model::NodeId,
+    model::{BootId, NodeId},
     storage::fs::{Fs, LockWait},
 };
 
 /// How long a member that leads and could not begin as the controller waits until it tries again.
 const ENTER_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Whether the start of a node that is registered holds a live lease.
-pub type IsAlive = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
+/// Whether another start of a node than this one holds its lease.
+pub type IsAlive = Arc<dyn Fn(NodeId, BootId) -> bool + Send + Sync>;
 
 /// What a registry stands on.
 #[derive(Clone)]
@@ -74,7 +74,7 @@ pub struct RegistryArgs {
     pub peers: Arc<dyn RaftPeers>,
     /// The way of commands to the controller.
     pub commands: Arc<dyn CommandPeers>,
-    /// Who is alive.
+    /// Who is alive: a registration must not replace a start that is.
     pub is_alive: IsAlive,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -249,7 +249,7 @@ impl RegistryState {
             told.send(Decided::NotController);
             return Ok(());
         }
-        let command = command.seen_alive(|node| (self.args.is_alive)(node));
+        let command = command.seen_alive(|node, boot| (self.args.is_alive)(node, boot));
         Ok(office.decide(&self.args.rules, &command, self.quorum.image().index(), told)?)
     }
 

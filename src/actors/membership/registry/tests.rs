@@ -104,7 +104,7 @@ impl Process {
             rules,
             peers: Arc::new(net.clone()),
             commands: Arc::new(net.clone()),
-            is_alive: Arc::new(|_| false),
+            is_alive: Arc::new(|_, _| false),
             clock: SystemClock::shared(),
         };
         let tree = Tree::new(SystemClock::shared());

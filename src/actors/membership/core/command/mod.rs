@@ -178,7 +178,7 @@ pub struct Registration {
     pub feature_level: u16,
     /// The start that has left a clean mark in its data folder (S11).
     pub clean: Option<BootId>,
-    /// Whether the start that is registered holds a live lease. Only the controller knows: it says so when it
+    /// Whether another start of the node holds its lease. Only the controller knows: it says so when it
     /// takes the command, whatever the sender has written ([`Command::seen_alive`]).
     pub another_is_alive: bool,
 }
@@ -312,11 +312,12 @@ pub enum ConfigOwner {
 pub(super) type Decided = (Vec<MetadataRecord>, CommandAnswer);
 
 impl Command {
-    /// Says of a registration whether the start that it would replace is alive. Of other commands, nothing.
+    /// Says of a registration whether another start than its own is alive; its own sends heartbeats before it is registered. Of
+    /// other commands, nothing.
     #[must_use]
-    pub fn seen_alive(mut self, is_alive: impl FnOnce(NodeId) -> bool) -> Self {
+    pub fn seen_alive(mut self, is_alive: impl FnOnce(NodeId, BootId) -> bool) -> Self {
         if let Self::RegisterBroker(registration) = &mut self {
-            registration.another_is_alive = is_alive(registration.node);
+            registration.another_is_alive = is_alive(registration.node, registration.boot);
         }
         self
     }
