@@ -139,14 +139,16 @@ impl Answering {
             Some(ours) => return JoinAnswer::ForeignCluster(ours.cluster_id),
             None => return JoinAnswer::NotLeader { leader: None },
         }
+        // Every voter hears the heartbeats. Of the leader's own id the leader cannot say so: no link leads there from a node that
+        // bears it too.
+        if is_duplicate(&who, &(self.alive)()) {
+            return JoinAnswer::DuplicateNode;
+        }
         let Some(quorum) = self.registry.quorum() else { return JoinAnswer::NotLeader { leader: None } };
         let leadership = quorum.leadership().borrow().clone();
         if !leadership.is_self {
             let leader = leadership.leader.and_then(|(_, node)| HostPort::parse(&node.address));
             return JoinAnswer::NotLeader { leader };
-        }
-        if is_duplicate(&who, &(self.alive)()) {
-            return JoinAnswer::DuplicateNode;
         }
         let id = who.raft_id;
         if !self.asks.add(who) {
