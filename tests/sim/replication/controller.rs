@@ -83,6 +83,11 @@ impl Controller {
         }
     }
 
+    /// The start by which a node is registered.
+    pub(super) fn boot_of(&self, node: Node) -> Option<u64> {
+        self.brokers.get(&node).map(|broker| broker.boot)
+    }
+
     fn is_alive(&self, node: NodeId) -> bool {
         self.brokers.get(&(node.get() as usize)).is_some_and(|broker| !broker.fenced)
     }
@@ -279,9 +284,9 @@ impl Controller {
     pub(super) fn set_durability(&mut self, durability: Durability) {
         self.change(|this| {
             this.image.durability = durability;
-            if durability == Durability::Replicated {
-                this.image.partition.on_disk = false;
-            }
+            this.image.partition.on_disk &= durability == Durability::Disk;
+            // What a leader has found before says nothing about what is acknowledged from here on.
+            this.image.partition.partition_epoch += 1;
         });
     }
 
