@@ -34,7 +34,8 @@ struct Broker {
 pub(super) struct Registration {
     pub(super) node: Node,
     pub(super) boot: u64,
-    pub(super) clean: bool,
+    /// The start before it that ended in good order.
+    pub(super) clean: Option<u64>,
     /// The epoch and end of its log.
     pub(super) tail: (i32, i64),
 }
@@ -81,6 +82,11 @@ impl Controller {
             chosen_of_the_left: None,
             opened: BTreeMap::new(),
         }
+    }
+
+    /// The start by which a node is registered.
+    pub(super) fn boot_of(&self, node: Node) -> Option<u64> {
+        self.brokers.get(&node).map(|broker| broker.boot)
     }
 
     fn is_alive(&self, node: NodeId) -> bool {
@@ -170,7 +176,9 @@ impl Controller {
         if let Some(broker) = self.brokers.get(&asks.node).filter(|broker| broker.boot == asks.boot) {
             return broker.epoch;
         }
-        let is_first = !self.brokers.contains_key(&asks.node);
+        let last = self.boot_of(asks.node);
+        let is_first = last.is_none();
+        let is_clean = asks.clean.is_some() && asks.clean == last;
         self.change(|this| {
             this.fence(asks.node);
             let epoch = this.image.index as i64 + 1;
@@ -180,7 +188,7 @@ impl Controller {
                 Some(Mistake::OnDiskByConfig) => this.image.durability == Durability::Disk,
                 _ => this.image.partition.on_disk,
             };
-            if !is_first && !asks.clean && !keeps {
+            if !is_first && !is_clean && !keeps {
                 this.leave_unclean(asks);
             }
         });
@@ -279,9 +287,9 @@ impl Controller {
     pub(super) fn set_durability(&mut self, durability: Durability) {
         self.change(|this| {
             this.image.durability = durability;
-            if durability == Durability::Replicated {
-                this.image.partition.on_disk = false;
-            }
+            this.image.partition.on_disk &= durability == Durability::Disk;
+            // What a leader has found before says nothing about what is acknowledged from here on.
+            this.image.partition.partition_epoch += 1;
         });
     }
 

@@ -60,7 +60,8 @@ pub(super) struct Node {
     pub(super) number: Number,
     pub(super) up: bool,
     pub(super) boot: u64,
-    clean: bool,
+    /// The start that ended in good order last.
+    clean: Option<u64>,
     pub(super) broker_epoch: Option<i64>,
     pub(super) image: Option<Image>,
     pub(super) log: Log,
@@ -82,7 +83,7 @@ impl Node {
             number,
             up: false,
             boot: 0,
-            clean: false,
+            clean: None,
             broker_epoch: None,
             image: None,
             log: Log::default(),
@@ -133,7 +134,7 @@ impl World {
             self.happens(if power { "power cut" } else { "killed" });
             self.ends(node, power);
             self.nodes[node].lost_memory |= power;
-            self.nodes[node].clean = false;
+            self.nodes[node].clean = None;
             self.after(1000 * down_ms, Event::Up { node });
         }
     }
@@ -144,7 +145,7 @@ impl World {
             self.happens("stopped");
             self.nodes[node].log.flush_all();
             self.ends(node, false);
-            self.nodes[node].clean = true;
+            self.nodes[node].clean = Some(self.nodes[node].boot);
             self.after(1000 * down_ms, Event::Up { node });
         }
     }
@@ -226,7 +227,9 @@ impl World {
             Told::Opened { opening, epoch } => {
                 let it = &self.nodes[node];
                 let is_this = opening == it.boot << 20 | it.log.opening;
-                if is_this && matches!(it.role, Role::Following(_)) {
+                let is_new = |it: &Following| it.core.epoch() <= epoch;
+                // It asks until it is answered: the second answer, or one that comes late, gives no epoch.
+                if is_this && epoch > it.used_epoch && matches!(&it.role, Role::Following(it) if is_new(it)) {
                     self.take_over(node, epoch)?;
                 }
             }

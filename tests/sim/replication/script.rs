@@ -138,6 +138,25 @@ impl Script {
         }
     }
 
+    /// Two replicas that restart all the time, while what the controller says comes late.
+    pub(super) fn restless(seed: u64) -> Self {
+        let mut rng = chance(seed, &[102]);
+        let ms = LENGTH_MS;
+        let mut steps =
+            vec![Step { at_ms: 500, what: Action::Network { lost_percent: 3, delay_ms: 300, ms } }];
+        steps.extend((0..40).map(|_| {
+            let node = rng.usize(1..=2);
+            let what = match rng.u8(0..3) {
+                0 => Action::Kill { node, down_ms: rng.u64(5..300) },
+                _ => Action::RestartReplica { node },
+            };
+            Step { at_ms: rng.u64(500..LENGTH_MS), what }
+        }));
+        steps.sort_by_key(|step| step.at_ms);
+        let steps = steps.into_iter().enumerate().collect();
+        Self { nodes: 2, min_in_sync: 1, steps, ..Self::of_seed(seed) }
+    }
+
     /// The same with these steps alone.
     pub(super) fn with(&self, steps: Vec<(usize, Step)>) -> Self {
         Self { steps, ..self.clone() }

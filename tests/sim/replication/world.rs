@@ -379,8 +379,11 @@ impl World {
         let SetAnswer::Done(state) = answer else { return self.happens("set change refused") };
         for member in &state.in_sync {
             if !before.contains(member) {
-                self.nodes[member.get() as usize].lost_memory = false;
                 self.happens("joined the set");
+                // Who has died since it joined, and has not said so yet, is somebody else.
+                let node = &mut self.nodes[member.get() as usize];
+                let is_this_start = node.up && self.controller.boot_of(node.number) == Some(node.boot);
+                node.lost_memory &= !is_this_start;
             }
         }
         if before.iter().any(|member| !state.in_sync.contains(member)) {

@@ -97,9 +97,9 @@ fn s17_two_processes_under_one_id_do_not_share_a_lease() {
     assert_eq!(leases.beat(ms(10), NODE, second, 2, Beat::default()), Err(Refused::Held));
     assert!(leases.table().is_alive(NODE, first));
     assert!(leases.lost(NODE, 1));
-    assert!(leases.table().is_another_alive(NODE, second), "the second may not register meanwhile");
+    assert!(leases.table().is_held_by_another(NODE, second), "the second may not register meanwhile");
     leases.beat(ms(20), NODE, second, 3, Beat::default()).unwrap();
-    assert!(!leases.table().is_another_alive(NODE, second), "its own lease does not stand in its way");
+    assert!(!leases.table().is_held_by_another(NODE, second), "its own lease does not stand in its way");
     assert_eq!(leases.beat(ms(30), NODE, first, 4, Beat::default()), Err(Refused::StaleBoot));
     assert!(leases.table().is_alive(NODE, second));
 }

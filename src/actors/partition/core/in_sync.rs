@@ -373,13 +373,17 @@ impl InSync {
             && follower.held(measure.durability) >= measure.join_at
     }
 
-    /// Whether each of them has on disk what any leader up to this one can have acknowledged.
+    /// Whether each of them has on disk what any leader up to this one can have acknowledged, and so has everybody
+    /// else who may lead, or may do so once this very change has put him out of the set (KIP-966).
     fn is_on_disk(&self, members: &[Member], measure: &Measure) -> bool {
-        let holds = |member: &Member| {
-            let of_it = self.followers.iter().find(|follower| follower.node == member.node);
-            of_it.map_or(measure.own, |follower| follower.held(measure.durability)) >= measure.join_at
+        let holds = |node: NodeId| {
+            let of_it = self.followers.iter().find(|follower| follower.node == node);
+            let held = of_it.map(|follower| follower.held(measure.durability));
+            held.or((node == self.me).then_some(measure.own)).is_some_and(|held| held >= measure.join_at)
         };
-        measure.durability == Durability::Disk && members.iter().all(holds)
+        let may_lead = self.state.in_sync.iter().chain(&self.state.electable).copied();
+        measure.durability == Durability::Disk
+            && members.iter().map(|member| member.node).chain(may_lead).all(holds)
     }
 
     /// Sets anew who counts (S2).

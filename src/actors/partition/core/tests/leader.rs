@@ -378,6 +378,27 @@ fn a_log_that_parts_from_the_leaders_is_told_where() {
 }
 
 #[test]
+fn s11_a_topic_is_not_on_disk_while_somebody_outside_of_the_set_who_may_lead_has_it_in_memory() {
+    let state = PartitionState { on_disk: false, ..partition(1, &[1], &[2]) };
+    let mut core = Core::lead(term(Durability::Disk, 1, state, 100), &carried(100, 100, 100));
+    assert!(core.wants_tick());
+    assert!(proposed(&step(&mut core, Input::Tick { now: ms(1) })).is_none());
+    let state = PartitionState { on_disk: false, ..partition(2, &[1], &[]) };
+    let settled = step(&mut core, Input::Partition { state, now: ms(2) });
+    let (change, members) = proposed(&settled).unwrap();
+    assert_eq!((change.on_disk, members), (true, vec![1]));
+}
+
+#[test]
+fn s11_a_change_that_puts_out_who_has_it_in_memory_does_not_say_that_all_have_it_on_disk() {
+    let state = PartitionState { on_disk: false, ..partition(1, &[1, 2], &[]) };
+    let mut core = Core::lead(term(Durability::Disk, 2, state, 100), &carried(100, 100, 100));
+    let late = step(&mut core, Input::Tick { now: ms(100_000) });
+    let (change, members) = proposed(&late).unwrap();
+    assert_eq!((change.on_disk, members), (false, vec![1]));
+}
+
+#[test]
 fn s11_a_topic_that_becomes_disk_is_that_once_every_member_has_flushed_what_was_acknowledged() {
     let state = PartitionState { on_disk: false, ..partition(1, &[1, 2], &[]) };
     let mut core = Core::lead(term(Durability::Replicated, 1, state, 100), &carried(100, 0, 100));
