@@ -261,13 +261,7 @@ impl Parts {
         Ok(Member { registry: self.registry, link, registrar, formation })
     }
 
-    fn serve(
-        &self,
-        link: &ClusterLink,
-        asks: &Arc<Asks>,
-        heard: &Arc<Notify>,
-        founder: mpsc::Sender<hello::Asked>,
-    ) {
+    fn serve(&self, link: &ClusterLink, asks: &Arc<Asks>, heard: &Arc<Notify>, founder: mpsc::Sender<hello::Asked>) {
         let raft = peers::serve_raft(
             self.registry.clone(),
             Arc::clone(&self.identity),
@@ -374,15 +368,9 @@ impl Parts {
             },
         };
         let place = || self.place.clone();
-        parent
-            .add(task_spec("feeds", place(), Arc::new(move || Box::pin(feeds::run(feeds.clone())))))
-            .await?;
-        parent
-            .add(task_spec("founder", place(), Arc::new(move || Box::pin(founder::run(founding.clone())))))
-            .await?;
-        parent
-            .add(task_spec("voting", place(), Arc::new(move || Box::pin(voting::run(voting.clone())))))
-            .await?;
+        parent.add(task_spec("feeds", place(), Arc::new(move || Box::pin(feeds::run(feeds.clone()))))).await?;
+        parent.add(task_spec("founder", place(), Arc::new(move || Box::pin(founder::run(founding.clone()))))).await?;
+        parent.add(task_spec("voting", place(), Arc::new(move || Box::pin(voting::run(voting.clone()))))).await?;
         let controller = move || -> crate::actors::supervise::BoxFuture<()> {
             Box::pin(controller::run(controlling.clone()))
         };

@@ -7,9 +7,7 @@ use crate::{
         membership::{
             core::{Command, CommandAnswer, FEATURE_LEVEL, MetadataImage, Refusal, Registration},
             error::MembershipError,
-            joining::{
-                Controller, NodeAnswer, NodeCommand, NodeCommandError, NodeRegistration, OurBroker, OurImage,
-            },
+            joining::{Controller, NodeAnswer, NodeCommand, NodeCommandError, NodeRegistration, OurBroker, OurImage},
             registry::RegistryHandle,
         },
         supervise::BoxFuture,
@@ -30,9 +28,7 @@ impl Controller for ToController {
         Box::pin(async move {
             let (index, answer) = registry.command_at(in_full(command), within).await.map_err(why)?;
             Ok(match answer {
-                CommandAnswer::Registered { epoch, .. } => {
-                    NodeAnswer::Registered { broker_epoch: epoch, index }
-                }
+                CommandAnswer::Registered { epoch, .. } => NodeAnswer::Registered { broker_epoch: epoch, index },
                 _ => NodeAnswer::Done { index },
             })
         })
@@ -68,9 +64,7 @@ fn why(error: MembershipError) -> NodeCommandError {
             NodeCommandError::UnknownEpoch
         }
         MembershipError::Refused(refusal) => NodeCommandError::Refused(refusal.to_string()),
-        MembershipError::StorageFull | MembershipError::NotTaken => {
-            NodeCommandError::NotNow(error.to_string())
-        }
+        MembershipError::StorageFull | MembershipError::NotTaken => NodeCommandError::NotNow(error.to_string()),
         MembershipError::OutcomeUnknown => NodeCommandError::OutcomeUnknown,
     }
 }
