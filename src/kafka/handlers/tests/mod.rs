@@ -166,6 +166,7 @@ async fn broker(
     let supervisor = SupervisorHandle::new(SupervisorOptions::default());
     root.add(supervisor.child_spec("partitions", Placement::here())).await.unwrap();
     let partitions = PartitionsArgs {
+        replication: None,
         supervisor,
         topics: topics.clone(),
         logs: folder.join(LOGS_DIR),

@@ -164,6 +164,7 @@ impl World {
         let registration = Registration { node: LEADER, boot: BootId::random(), endpoints: Vec::new() };
         let rules = Rules {
             node: LEADER,
+            default_replication_factor: None,
             default_partitions: 1,
             partitions_max: 10,
             topic_defaults: TopicDefaults::default(),
