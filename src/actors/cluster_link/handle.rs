@@ -23,8 +23,7 @@ use crate::{
     actors::{
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
         supervise::{
-            ChildSpec, MakeTask, Placement, Slot, StartError, SupervisorError, SupervisorHandle,
-            SupervisorOptions, task_spec,
+            ChildSpec, Placement, Slot, StartError, SupervisorError, SupervisorHandle, SupervisorOptions, MakeTask, task_spec,
         },
     },
     clock::Clock,

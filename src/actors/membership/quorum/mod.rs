@@ -60,6 +60,7 @@ pub use self::{
     leadership::Leadership,
     members::Members,
     peers::{PeerError, RaftPeers},
+
     types::RaftNode,
 };
 use super::core::MetadataImage;

@@ -119,6 +119,11 @@ pub(super) fn compare(
         return if is_within { Verdict::Follows } else { Verdict::StartsAnew { log_start } };
     }
     match found {
+        // All that the follower has lies below our start, and who wrote it is not known any more: it may be something
+        // else than what was here.
+        Some((_, end)) if end <= log_start && asked.end == log_start && log_start > Offset::ZERO => {
+            Verdict::StartsAnew { log_start }
+        }
         Some((epoch, end)) if epoch == asked.last_epoch && asked.end <= end => Verdict::Follows,
         Some((epoch, end)) => Verdict::Diverges { epoch, end },
         None => Verdict::Diverges { epoch: latest, end: log_end },

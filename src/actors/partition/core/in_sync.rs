@@ -240,10 +240,13 @@ impl InSync {
         let is_it = |change: &mut SetChange| change.id == id;
         match answer {
             SetAnswer::Done(state) => {
-                // A controller that has nothing to change may leave the epoch as it is: then it says nothing about
-                // what was proposed before.
-                self.rests |= self.on_its_way.take_if(is_it).is_some();
+                let done = self.on_its_way.take_if(is_it);
+                self.rests |= done.is_some();
                 let adopted = self.adopt(state, begins);
+                if !adopted {
+                    // Whoever answers had an older image: what was done is not known before a later one comes.
+                    self.doubt(done);
+                }
                 self.count(begins);
                 adopted
             }
@@ -256,12 +259,16 @@ impl InSync {
             SetAnswer::Unknown => {
                 let lost = self.on_its_way.take_if(is_it);
                 self.rests |= lost.is_some();
-                for Member { node, .. } in lost.into_iter().flat_map(|change| change.in_sync) {
-                    if !self.in_doubt.contains(&node) {
-                        self.in_doubt.push(node);
-                    }
-                }
+                self.doubt(lost);
                 false
+            }
+        }
+    }
+
+    fn doubt(&mut self, change: Option<SetChange>) {
+        for Member { node, .. } in change.into_iter().flat_map(|change| change.in_sync) {
+            if !self.in_doubt.contains(&node) {
+                self.in_doubt.push(node);
             }
         }
     }

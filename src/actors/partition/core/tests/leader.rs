@@ -127,6 +127,20 @@ fn s02_a_proposed_member_counts_before_anybody_has_answered() {
 }
 
 #[test]
+fn s05_a_log_that_ends_where_the_leaders_starts_and_whose_epoch_nobody_knows_any_more_starts_anew() {
+    let mut core = leader(Durability::Disk, 1, &[1, 2]);
+    let mut judge = |last: i32, end: i64, found: Option<(i32, i64)>| {
+        let asked = Subscription { last_epoch: epoch(last), ..subscription(2, 1, end, 0) };
+        let found = found.map(|(of, end)| (epoch(of), at(end)));
+        core.subscribe(&asked, found, at(45), ms(0), &mut Vec::new())
+    };
+    assert_eq!(judge(2, 45, Some((2, 45))), Verdict::StartsAnew { log_start: at(45) });
+    assert_eq!(judge(4, 45, Some((4, 60))), Verdict::Follows, "the epoch goes on above");
+    assert_eq!(judge(2, 50, Some((2, 45))), Verdict::Diverges { epoch: epoch(2), end: at(45) });
+    assert_eq!(judge(LeaderEpoch::NONE.get(), 45, None), Verdict::Follows, "it has begun anew");
+}
+
+#[test]
 fn s02_one_who_was_proposed_counts_until_a_compare_and_set_is_answered() {
     let mut core = leader(Durability::Disk, 1, &[1]);
     let (change, _) = proposed(&subscribe(&mut core, 2, 100, 100)).unwrap();
@@ -146,6 +160,19 @@ fn s02_one_who_was_proposed_counts_until_a_compare_and_set_is_answered() {
         step(&mut core, answered(&third, SetAnswer::Done(partition(2, &[1], &[])))),
         [Effect::AdvanceHighWatermark(at(105)), Effect::Acknowledge(1)]
     );
+}
+
+#[test]
+fn s02_an_answer_out_of_an_image_from_before_the_change_leaves_the_proposed_counting() {
+    let mut core = leader(Durability::Disk, 1, &[1]);
+    let (change, _) = proposed(&subscribe(&mut core, 2, 100, 100)).unwrap();
+    step(&mut core, answered(&change, SetAnswer::Done(partition(1, &[1], &[]))));
+    append(&mut core, 1, 105);
+    assert_eq!(core.high_watermark(), at(100), "node 2 may be in the set");
+    let state = partition(2, &[1, 2], &[]);
+    assert_eq!(step(&mut core, Input::Partition { state, now: ms(2) }), []);
+    step(&mut core, report(2, 105, 105, 3));
+    assert_eq!(core.high_watermark(), at(105));
 }
 
 #[test]
