@@ -87,10 +87,19 @@ impl LocalCluster {
 
     /// The partitions of a topic, as the node says whose metadata is newest; none where it knows no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Vec<PartitionReport>, LocalNodeError> {
-        let path = format!("/cluster?topic={topic}");
+        Ok(self.newest(&format!("/cluster?topic={topic}"))?.topic.unwrap_or_default())
+    }
+
+    /// The cluster, as the node says whose metadata is newest.
+    pub fn report(&self) -> Result<ClusterReport, LocalNodeError> {
+        self.newest("/cluster")
+    }
+
+    fn newest(&self, path: &str) -> Result<ClusterReport, LocalNodeError> {
         let (mut newest, mut last): (Option<ClusterReport>, _) = (None, LocalNodeError::Nobody);
-        for node in &self.nodes {
-            match ask(node, &path) {
+        // Whoever is stopped would be waited for.
+        for node in self.nodes.iter().filter(|node| !node.is_paused()) {
+            match node.cluster(path) {
                 Ok(report) => {
                     let is_newer = |known: &ClusterReport| known.metadata_index < report.metadata_index;
                     if newest.as_ref().is_none_or(is_newer) {
@@ -100,7 +109,7 @@ impl LocalCluster {
                 Err(error) => last = error,
             }
         }
-        newest.map(|newest| newest.topic.unwrap_or_default()).ok_or(last)
+        newest.ok_or(last)
     }
 
     /// The node that leads a partition, if one does.
@@ -172,13 +181,4 @@ impl LocalCluster {
     pub fn bootstrap(&self) -> String {
         self.nodes.iter().map(LocalNode::kafka_address).collect::<Vec<_>>().join(",")
     }
-}
-
-fn ask(node: &LocalNode, path: &str) -> Result<ClusterReport, LocalNodeError> {
-    let answer = node.get(path)?;
-    serde_json::from_str(&answer.body).map_err(|error| LocalNodeError::Admin {
-        node: node.id(),
-        path: path.to_owned(),
-        source: error.into(),
-    })
 }

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Answer, Folder, LocalNodeError, NodeOptions, http, usage};
 use crate::{
+    admin::cluster::ClusterReport,
     clock::{Clock, SystemClock},
     model::NodeId,
 };
@@ -153,6 +154,11 @@ impl LocalNode {
         })
     }
 
+    /// Whether it rests, by a SIGSTOP of anybody.
+    pub fn is_paused(&self) -> bool {
+        self.pid().is_ok_and(|pid| usage::is_stopped(pid).unwrap_or_default())
+    }
+
     /// SIGCONT.
     pub fn resume(&mut self) -> Result<(), LocalNodeError> {
         self.signal(Signal::CONT, "SIGCONT")
@@ -175,6 +181,20 @@ impl LocalNode {
 
     fn signal(&self, signal: Signal, what: &'static str) -> Result<(), LocalNodeError> {
         kill_process(self.pid()?, signal).map_err(|error| self.failed(what, error.into()))
+    }
+
+    /// The cluster, as this node sees it.
+    pub fn report(&self) -> Result<ClusterReport, LocalNodeError> {
+        self.cluster("/cluster")
+    }
+
+    pub(super) fn cluster(&self, path: &str) -> Result<ClusterReport, LocalNodeError> {
+        let answer = self.get(path)?;
+        serde_json::from_str(&answer.body).map_err(|error| LocalNodeError::Admin {
+            node: self.id(),
+            path: path.to_owned(),
+            source: error.into(),
+        })
     }
 
     /// How the process ended, if it has; `None` also where none was started since the last kill.

@@ -1,0 +1,16 @@
+//! Clusters of real processes: how they form, and what they promise while nodes are killed, paused, restarted and wiped.
+//!
+//! The load is our own client's, and a ledger of what it was told is held against what is in the logs afterwards ([`load`]).
+//! The tests run one at a time ([`cluster`]), each has processes and folders of its own, and each wait has a deadline.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod any_node;
+mod cluster;
+mod formation;
+mod kills;
+mod load;
+mod majority;
+mod paused;
+mod restarts;
+#[path = "../support/mod.rs"]
+mod support;
