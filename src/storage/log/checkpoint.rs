@@ -119,7 +119,11 @@ impl CheckpointJob {
     pub(super) fn store(self) -> io::Result<()> {
         self.write()?;
         match self.snapshot {
-            Some(snapshot) => store_snapshot(&self.shared, &snapshot),
+            Some(snapshot) => {
+                // One at a time, as two would remove the same old ones: a log may be closed while another is under way.
+                let _alone = lock(&self.keeper);
+                store_snapshot(&self.shared, &snapshot)
+            }
             None => Ok(()),
         }
     }
