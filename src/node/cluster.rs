@@ -19,7 +19,7 @@ use crate::{
     },
     admin::cluster::Standing,
     config::node::{HostPort, NodeConfig},
-    model::{NodeId, PartitionId},
+    model::{NodeId, PartitionId, RaftId},
     storage::fs::Fs,
 };
 
@@ -167,7 +167,13 @@ fn has_leader(topics: &TopicTable, id: PartitionId) -> bool {
 /// Who decides, and who votes, as far as this node knows.
 pub(super) fn standing(member: &Member) -> Standing {
     let members = member.registry.quorum().map(|quorum| quorum.members()).unwrap_or_default();
+    let image = member.registry.image();
     let ids: BTreeSet<_> = members.voters.iter().flatten().collect();
-    let voters: BTreeSet<_> = ids.into_iter().filter_map(|id| Some(members.nodes.get(id)?.node)).collect();
-    Standing { controller: member.registry.image().controller(), voters: voters.into_iter().collect() }
+    // A node that lost its disk votes again when its new member does: the old one is there until it is replaced.
+    let is_lost = |node: NodeId, id: RaftId| {
+        image.brokers().get(&node).is_some_and(|broker| broker.raft_id.is_another_than(id))
+    };
+    let nodes = ids.into_iter().filter_map(|id| Some((members.nodes.get(id)?.node, *id)));
+    let voters: BTreeSet<_> = nodes.filter(|(node, id)| !is_lost(*node, *id)).map(|(node, _)| node).collect();
+    Standing { controller: image.controller(), voters: voters.into_iter().collect() }
 }

@@ -15,7 +15,7 @@ const PARTITIONS: i32 = 3;
 const TRIED_FOR: Duration = Duration::from_secs(2);
 
 #[test]
-fn s03_two_of_three_killed_acknowledge_nothing_lose_nothing_and_all_goes_on_when_one_is_back() {
+fn s10_two_of_three_killed_acknowledge_nothing_lose_nothing_and_all_goes_on_when_one_is_back() {
     let mut cluster = Cluster::with_topic(TOPIC, PARTITIONS, &[("min.insync.replicas", "2")]);
     let load = Load::start(&cluster, TOPIC, PARTITIONS);
     let (survivor, rest) = (cluster.leader(TOPIC, 0), cluster.ids());

@@ -15,7 +15,7 @@ const PARTITIONS: i32 = 3;
 const PAUSE: Duration = Duration::from_secs(4);
 
 #[test]
-fn s03_a_paused_leader_is_fenced_and_follows_again_with_all_that_it_had_acknowledged() {
+fn s06_a_paused_leader_is_fenced_and_follows_again_with_all_that_it_had_acknowledged() {
     let mut cluster = Cluster::with_topic(TOPIC, PARTITIONS, &[("min.insync.replicas", "2")]);
     let load = Load::start(&cluster, TOPIC, PARTITIONS);
     let paused = cluster.leader(TOPIC, 0);

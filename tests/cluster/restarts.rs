@@ -12,7 +12,7 @@ const TOPIC: &str = "restarts";
 const PARTITIONS: i32 = 3;
 
 #[test]
-fn s11_a_rolling_restart_under_load_fails_no_record() {
+fn a_rolling_restart_under_load_fails_no_record() {
     let mut cluster = Cluster::with_topic(TOPIC, PARTITIONS, &[("min.insync.replicas", "2")]);
     let load = Load::start(&cluster, TOPIC, PARTITIONS);
     for id in cluster.ids() {

@@ -133,7 +133,7 @@ impl Us<'_> {
         stream.flush().await?;
         let challenge = read_expected(stream, Tag::Challenge, None).await?;
         let peer = frames::challenge_of(&challenge)?;
-        self.judge(&peer, expected).map_err(HandshakeError::Refuses)?;
+        self.judge(&peer, kind, expected).map_err(HandshakeError::Refuses)?;
         let transcript = proof::Transcript::new(self.cookie, &hello, &challenge);
         frames::write(stream, Tag::Proof, &transcript.of_dialler()).await?;
         let verdict = read_expected(stream, Tag::Accepted, Some(peer.node)).await?;
@@ -173,7 +173,7 @@ impl Us<'_> {
         }
         let peer = said.me;
         let expected = Refusal::of_expected(self.me, said.expected);
-        let judged = expected.map_or(Ok(()), Err).and_then(|()| self.judge(&peer, Expected::default()));
+        let judged = expected.map_or(Ok(()), Err).and_then(|()| self.judge(&peer, kind, Expected::default()));
         if let Err(refusal) = judged.and_then(|()| admit(&peer, kind)) {
             return refuse(stream, refusal).await;
         }
@@ -181,12 +181,13 @@ impl Us<'_> {
         Ok(Handshake { peer, kind, id: transcript.id() })
     }
 
-    /// What either end refuses in the other.
-    fn judge(self, peer: &Peer, expected: Expected) -> Result<(), Refusal> {
+    /// What either end refuses in the other. By a hello nodes find out that they are of different clusters, and which.
+    fn judge(self, peer: &Peer, kind: Kind, expected: Expected) -> Result<(), Refusal> {
         if let (Some(ours), Some(theirs)) = (self.me.cluster_id, peer.cluster_id)
             && ours != theirs
         {
-            return Err(Refusal::foreign_cluster(peer, theirs, ours));
+            let foreign = Refusal::foreign_cluster(peer, theirs, ours);
+            return if kind == Kind::Hello { Ok(()) } else { Err(foreign) };
         }
         if peer.node == self.me.node {
             return Err(Refusal::same_node(peer, self.me));
