@@ -293,9 +293,9 @@ fn s17_a_broker_on_another_disk_leaves_every_set_even_as_the_last() {
 fn s17_a_node_id_is_used_twice_only_while_its_first_user_lives() {
     let mut world = World::new(2);
     let registration = world.registration(node(2), 22, false);
-    let alive = Command::RegisterBroker(registration.clone()).seen_alive(|node| node.get() == 2);
+    let alive = Command::RegisterBroker(registration.clone()).seen_alive(|node, _| node.get() == 2);
     assert_eq!(world.command(&alive), Err(Refusal::DuplicateBroker(node(2))));
-    let dead = Command::RegisterBroker(registration).seen_alive(|_| false);
+    let dead = Command::RegisterBroker(registration).seen_alive(|_, _| false);
     world.command(&dead).unwrap();
     assert_eq!(world.broker(node(2)).raft_id.get(), 22);
 }

@@ -412,7 +412,7 @@ impl Model {
         }
         let command = Command::RegisterBroker(self.brokers[&by].start.clone().unwrap());
         let alive = self.rng.u8(..10) == 0;
-        self.send(command.seen_alive(|_| alive));
+        self.send(command.seen_alive(|_, _| alive));
     }
 
     /// What a broker says when it has registered: what it has found, and that it is ready.
