@@ -24,14 +24,18 @@ pub(super) fn known_folders(logs: &Path, image: &MetadataImage) -> BTreeSet<Path
         topic.partition_ids().map(|id| partition_folder::path_of(logs, &topic.name, id.index))
     });
     let deleted = image.deleted_topics().values().flat_map(|topic| {
-        (0..topic.partitions).map(|index| {
-            partition_folder::path_of(logs, &topic.name, PartitionIndex::new(index))
-        })
+        (0..topic.partitions)
+            .map(|index| partition_folder::path_of(logs, &topic.name, PartitionIndex::new(index)))
     });
     living.chain(deleted).collect()
 }
 
-pub(super) fn sweep(fs: &dyn Fs, logs: &Path, known: &BTreeSet<PathBuf>, now: TimestampMs) -> Result<(), NodeError> {
+pub(super) fn sweep(
+    fs: &dyn Fs,
+    logs: &Path,
+    known: &BTreeSet<PathBuf>,
+    now: TimestampMs,
+) -> Result<(), NodeError> {
     let failed = |source| NodeError::DataDir { path: logs.to_owned(), source };
     fs.create_dir_all(logs).map_err(failed)?;
     fs.sync_dir(&folder_of(logs)).map_err(failed)?;

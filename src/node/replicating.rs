@@ -69,9 +69,11 @@ impl Connector for Dial {
     fn connect(&self, leader: NodeId) -> Connecting {
         let link = self.link.clone();
         let image = self.registry.image();
-        let endpoint = image.brokers().get(&leader).and_then(|broker| broker.endpoint(CLUSTER_LISTENER)).cloned();
+        let endpoint =
+            image.brokers().get(&leader).and_then(|broker| broker.endpoint(CLUSTER_LISTENER)).cloned();
         Box::pin(async move {
-            let endpoint = endpoint.ok_or_else(|| ConnectError(format!("node {leader} is not registered")))?;
+            let endpoint =
+                endpoint.ok_or_else(|| ConnectError(format!("node {leader} is not registered")))?;
             let at = HostPort::new(endpoint.host, endpoint.port);
             let expected = Expected { node: Some(leader), raft_id: None };
             let opened = link.open_replication(&at, expected, CONNECT_WITHIN).await;

@@ -23,7 +23,8 @@ use crate::{
     actors::{
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
         supervise::{
-            ChildSpec, Placement, Slot, StartError, SupervisorError, SupervisorHandle, SupervisorOptions, MakeTask, task_spec,
+            ChildSpec, MakeTask, Placement, Slot, StartError, SupervisorError, SupervisorHandle,
+            SupervisorOptions, task_spec,
         },
     },
     clock::Clock,

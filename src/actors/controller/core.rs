@@ -64,7 +64,16 @@ impl ControllerCore {
     /// It begins now; `heard_since` is when this voter could first have heard of anybody.
     pub fn new(timing: ControllerTiming, now: Duration, heard_since: Duration) -> Self {
         let (seen, given) = (BTreeMap::new(), BTreeMap::new());
-        Self { timing, since: heard_since, is_first_look: true, seen, given, live: Vec::new(), changed: now, gave_back: now }
+        Self {
+            timing,
+            since: heard_since,
+            is_first_look: true,
+            seen,
+            given,
+            live: Vec::new(),
+            changed: now,
+            gave_back: now,
+        }
     }
 
     /// Looks at all brokers. Level-triggered: what is still so later is said again, in time.
@@ -80,7 +89,11 @@ impl ControllerCore {
             if broker.fenced {
                 continue;
             }
-            let known_since = *self.seen.entry((*node, broker.epoch)).or_insert(if self.is_first_look { self.since } else { now });
+            let known_since = *self.seen.entry((*node, broker.epoch)).or_insert(if self.is_first_look {
+                self.since
+            } else {
+                now
+            });
             let is_gone = match sign(*node, broker.boot) {
                 Sign::Alive => false,
                 Sign::Dead => true,
@@ -123,7 +136,9 @@ impl ControllerCore {
 fn has_leaders_astray(image: &MetadataImage) -> bool {
     image.partitions().any(|(_, _, partition)| {
         partition.replicas.first().is_some_and(|preferred| {
-            partition.leader != *preferred && partition.in_sync.contains(preferred) && image.is_live(*preferred)
+            partition.leader != *preferred
+                && partition.in_sync.contains(preferred)
+                && image.is_live(*preferred)
         })
     })
 }

@@ -17,9 +17,7 @@ pub use self::core::{ControllerCore, ControllerTiming, Order, Sign};
 use super::{
     cluster_link::liveness::LeaseTable,
     membership::{
-        Command, CommandAnswer, Elections, MembershipError,
-        forward::Leadership,
-        registry::RegistryHandle,
+        Command, CommandAnswer, Elections, MembershipError, forward::Leadership, registry::RegistryHandle,
     },
 };
 use crate::{

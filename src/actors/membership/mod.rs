@@ -19,10 +19,10 @@ pub mod formation;
 pub mod forward;
 mod handle;
 pub mod joining;
-mod message;
-pub mod offline;
 #[cfg(feature = "server")]
 pub mod member;
+mod message;
+pub mod offline;
 #[cfg(feature = "server")]
 pub mod quorum;
 #[cfg(feature = "server")]

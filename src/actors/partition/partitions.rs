@@ -32,9 +32,7 @@ use super::{
 use crate::{
     actors::{
         membership::{DeletedTopic, MembershipError, MembershipHandle, MetadataImage, TopicImage},
-        supervise::{
-            Actor, ActorProcessingErr, ActorRef, SupervisorError, SupervisorHandle,
-        },
+        supervise::{Actor, ActorProcessingErr, ActorRef, SupervisorError, SupervisorHandle},
     },
     clock::Clock,
     config::topic::{TopicConfig, TopicDefaults},
@@ -407,7 +405,9 @@ impl Look {
         }
         for (id, replica, outcome) in changing.join_all().await {
             if let Err(error) = outcome {
-                self.done.failed.push(format!("partition {} did not change its role: {error}", replica.label));
+                self.done
+                    .failed
+                    .push(format!("partition {} did not change its role: {error}", replica.label));
             }
             self.done.running.insert(id, replica);
         }

@@ -2,7 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{HostPort, NodeConfigError, raw::RawCluster, sources::Settings, validate::{in_range, span}};
+use super::{
+    HostPort, NodeConfigError,
+    raw::RawCluster,
+    sources::Settings,
+    validate::{in_range, span},
+};
 
 /// More voters only make every change slower.
 const VOTERS_MAX: u16 = 15;

@@ -28,12 +28,7 @@ async fn meet(dialler: Us<'_>, acceptor: Us<'_>, expected: Expected) -> (Outcome
     meet_for(Kind::Replication, dialler, acceptor, expected).await
 }
 
-async fn meet_for(
-    kind: Kind,
-    dialler: Us<'_>,
-    acceptor: Us<'_>,
-    expected: Expected,
-) -> (Outcome, Outcome) {
+async fn meet_for(kind: Kind, dialler: Us<'_>, acceptor: Us<'_>, expected: Expected) -> (Outcome, Outcome) {
     let (mut near, mut far) = duplex(4096);
     let dialled = async {
         let dialled = dialler.dial(&mut near, kind, expected).await;
@@ -159,7 +154,8 @@ async fn s17_a_foreign_cluster_is_refused_by_name() {
     let blank = peer(4);
     let (dialled, accepted) = meet(us(&blank, None), us(&two, None), Expected::default()).await;
     assert!(dialled.is_ok() && accepted.is_ok(), "a node without a cluster may join one");
-    let (dialled, accepted) = meet_for(Kind::Hello, us(&one, None), us(&two, None), Expected::default()).await;
+    let (dialled, accepted) =
+        meet_for(Kind::Hello, us(&one, None), us(&two, None), Expected::default()).await;
     assert!(dialled.is_ok() && accepted.is_ok(), "by a hello strangers find out that they are");
 }
 

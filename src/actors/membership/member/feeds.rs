@@ -126,9 +126,7 @@ fn addresses(image: &MetadataImage, members: &Members, me: NodeId) -> BTreeSet<H
 fn voters(image: &MetadataImage, members: &Members) -> Voters {
     let ids: BTreeSet<_> = members.voters.iter().flatten().collect();
     let found = ids.into_iter().filter_map(|id| members.nodes.get(id));
-    found
-        .filter_map(|member| Some((member.node, address_of(image, member.node, &member.address)?)))
-        .collect()
+    found.filter_map(|member| Some((member.node, address_of(image, member.node, &member.address)?))).collect()
 }
 
 fn view(image: &MetadataImage) -> VoterView {

@@ -182,9 +182,11 @@ impl Asking {
                     Ok(Reply::Hello(answer)) => SeedAnswer::Answered(answer),
                     Ok(Reply::Join(_)) | Err(_) => SeedAnswer::Unreachable,
                 },
-                Err(error @ (LinkError::Handshake { .. } | LinkError::LoopbackOnly { .. } | LinkError::Tls { .. })) => {
-                    SeedAnswer::Answered(HelloAnswer::Refused(HelloRefusal::NotTaken(error.to_string())))
-                }
+                Err(
+                    error @ (LinkError::Handshake { .. }
+                    | LinkError::LoopbackOnly { .. }
+                    | LinkError::Tls { .. }),
+                ) => SeedAnswer::Answered(HelloAnswer::Refused(HelloRefusal::NotTaken(error.to_string()))),
                 Err(error) => {
                     tracing::debug!(seed = %to, %error, "a seed does not answer");
                     SeedAnswer::Unreachable
@@ -202,7 +204,9 @@ impl Asking {
     ) -> BoxFuture<JoinAnswer> {
         let link = self.0.clone();
         Box::pin(async move {
-            let Ok(body) = codec::encode(&Question::Join { who, cluster_id }) else { return JoinAnswer::Unreachable };
+            let Ok(body) = codec::encode(&Question::Join { who, cluster_id }) else {
+                return JoinAnswer::Unreachable;
+            };
             let answer = link.hello(&at, &body, within).await.ok();
             match answer.and_then(|(_, answer)| codec::decode::<Reply>(&answer).ok()) {
                 Some(Reply::Join(answer)) => answer,

@@ -260,7 +260,13 @@ impl Parts {
         Ok(Member { registry: self.registry, link, registrar, formation })
     }
 
-    fn serve(&self, link: &ClusterLink, asks: &Arc<Asks>, heard: &Arc<Notify>, founder: mpsc::Sender<hello::Asked>) {
+    fn serve(
+        &self,
+        link: &ClusterLink,
+        asks: &Arc<Asks>,
+        heard: &Arc<Notify>,
+        founder: mpsc::Sender<hello::Asked>,
+    ) {
         let raft = peers::serve_raft(
             self.registry.clone(),
             Arc::clone(&self.identity),

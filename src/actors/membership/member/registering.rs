@@ -7,7 +7,9 @@ use crate::{
         membership::{
             core::{Command, CommandAnswer, FEATURE_LEVEL, MetadataImage, Refusal, Registration},
             error::MembershipError,
-            joining::{Controller, NodeAnswer, NodeCommand, NodeCommandError, NodeRegistration, OurBroker, OurImage},
+            joining::{
+                Controller, NodeAnswer, NodeCommand, NodeCommandError, NodeRegistration, OurBroker, OurImage,
+            },
             registry::RegistryHandle,
         },
         supervise::BoxFuture,
@@ -65,7 +67,9 @@ fn why(error: MembershipError) -> NodeCommandError {
             NodeCommandError::UnknownEpoch
         }
         MembershipError::Refused(refusal) => NodeCommandError::Refused(refusal.to_string()),
-        MembershipError::StorageFull | MembershipError::NotTaken => NodeCommandError::NotNow(error.to_string()),
+        MembershipError::StorageFull | MembershipError::NotTaken => {
+            NodeCommandError::NotNow(error.to_string())
+        }
         MembershipError::OutcomeUnknown => NodeCommandError::OutcomeUnknown,
     }
 }

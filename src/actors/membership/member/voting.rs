@@ -95,16 +95,16 @@ fn state_of(args: &VotingArgs, quorum: &Quorum, members: &Members, began: Durati
             Some((*id, state))
         })
         .collect();
-    QuorumState { us: quorum.id(), voters: sets.next().unwrap_or_default(), joint: sets.next(), members: known }
+    QuorumState {
+        us: quorum.id(),
+        voters: sets.next().unwrap_or_default(),
+        joint: sets.next(),
+        members: known,
+    }
 }
 
 /// A node is reached while it holds a lease here and speaks for the data folder that is meant.
-fn unreached_for(
-    args: &VotingArgs,
-    id: RaftId,
-    node: crate::model::NodeId,
-    began: Duration,
-) -> Duration {
+fn unreached_for(args: &VotingArgs, id: RaftId, node: crate::model::NodeId, began: Duration) -> Duration {
     let now = args.clock.monotonic();
     let connected = args.link.connected();
     let speaks_for_it = connected.borrow().get(&node).is_some_and(|peer| peer.raft_id == id);
@@ -121,7 +121,8 @@ async fn carry_out(quorum: &Quorum, members: &Members, change: &Change) -> Resul
         Change::AddLearner(who) => quorum.add_learner(who.raft_id, raft_node(who)).await,
         Change::Move(who) => quorum.readdress(who.raft_id, raft_node(who)).await,
         Change::SetVoters { voters, keep, why: _ } => {
-            let leave: Vec<_> = members.voters.iter().flatten().filter(|id| !voters.contains(id)).copied().collect();
+            let leave: Vec<_> =
+                members.voters.iter().flatten().filter(|id| !voters.contains(id)).copied().collect();
             quorum.change_voters(voters.clone()).await?;
             if *keep {
                 for id in leave {

@@ -60,7 +60,6 @@ pub use self::{
     leadership::Leadership,
     members::Members,
     peers::{PeerError, RaftPeers},
-
     types::RaftNode,
 };
 use super::core::MetadataImage;

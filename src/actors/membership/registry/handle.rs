@@ -25,7 +25,8 @@ use crate::{
     actors::{
         membership::{
             core::{
-                Command, CommandAnswer, ConfigOwner, CreatedTopic, InSyncChange, MetadataImage, NewTopic, TopicRef,
+                Command, CommandAnswer, ConfigOwner, CreatedTopic, InSyncChange, MetadataImage, NewTopic,
+                TopicRef,
             },
             error::MembershipError,
             forward::{Forward, ForwardError, Leadership},
@@ -83,7 +84,8 @@ impl RegistryHandle {
     pub(super) fn new(slot: Slot<RegistryMessage>, published: &Published, args: &RegistryArgs) -> Self {
         let leadership = published.leadership.subscribe();
         let ways = Arc::new(WaysOfNode::new(slot, Arc::clone(&args.commands), leadership.clone()));
-        let forward = Forward::new(Arc::new(SharedWays(Arc::clone(&ways))), leadership, Arc::clone(&args.clock));
+        let forward =
+            Forward::new(Arc::new(SharedWays(Arc::clone(&ways))), leadership, Arc::clone(&args.clock));
         Self {
             us: Arc::new(Us { node: args.rules.node, broker_epoch: AtomicI64::new(-1) }),
             forward,
@@ -137,7 +139,11 @@ impl RegistryHandle {
     }
 
     /// Has a command carried out by the controller. It can be seen in [`Self::image`] when this returns.
-    pub async fn command(&self, command: Command, within: Duration) -> Result<CommandAnswer, MembershipError> {
+    pub async fn command(
+        &self,
+        command: Command,
+        within: Duration,
+    ) -> Result<CommandAnswer, MembershipError> {
         self.command_at(command, within).await.map(|(_, answer)| answer)
     }
 

@@ -256,9 +256,7 @@ impl RegistryState {
     fn on_leadership(&mut self, now: &Leadership) {
         let is_news = match &self.standing {
             Standing::Follows => now.is_self,
-            Standing::Enters { term } | Standing::InOffice { term, .. } => {
-                !now.is_self || *term != now.term
-            }
+            Standing::Enters { term } | Standing::InOffice { term, .. } => !now.is_self || *term != now.term,
         };
         if is_news {
             self.leave();
@@ -346,7 +344,8 @@ impl RegistryState {
                 tracing::error!(%why, "what the controller has decided does not follow from what there was");
                 self.begin_anew();
             }
-            Ok(Proposed::Stale) | Err(QuorumError::NotLeader { .. } | QuorumError::Unknown | QuorumError::Refused(_)) => {
+            Ok(Proposed::Stale)
+            | Err(QuorumError::NotLeader { .. } | QuorumError::Unknown | QuorumError::Refused(_)) => {
                 self.begin_anew();
             }
         }

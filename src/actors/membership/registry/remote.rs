@@ -107,14 +107,11 @@ impl WaysOfNode {
         encode(&response).unwrap_or_default()
     }
 
-    async fn decide_here(
-        self: Arc<Self>,
-        command: Command,
-        within: Duration,
-    ) -> Attempt<Outcome, NodeId> {
+    async fn decide_here(self: Arc<Self>, command: Command, within: Duration) -> Attempt<Outcome, NodeId> {
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return Attempt::NotSent };
         let Some(registry) = self.slot.get() else { return Attempt::NotController { hint: None } };
-        let ask = |reply| RegistryMessage::Decide { command: Box::new(command), told: Told::new(reply, place) };
+        let ask =
+            |reply| RegistryMessage::Decide { command: Box::new(command), told: Told::new(reply, place) };
         match registry.call(ask, within).await {
             Ok(Decided::Answered { index, outcome: Ok(answer) }) => Attempt::Answered(Ok((index, answer))),
             Ok(Decided::Answered { outcome: Err(refusal), .. }) => {

@@ -139,14 +139,17 @@ impl Process {
             another_is_alive: false,
         };
         let answer = self.handle.command(Command::RegisterBroker(registration), LONG).await.unwrap();
-        let crate::actors::membership::CommandAnswer::Registered { epoch, .. } = answer else { panic!("{answer:?}") };
+        let crate::actors::membership::CommandAnswer::Registered { epoch, .. } = answer else {
+            panic!("{answer:?}")
+        };
         self.handle.us().registered(epoch);
         let ready = Command::BrokerReady { node: self.node, broker_epoch: epoch };
         self.handle.command(ready, LONG).await.unwrap();
     }
 
     async fn new_topic(&self, name: &str) -> Result<(), MembershipError> {
-        let new = NewTopic { name: name.into(), partitions: 3, replication_factor: -1, ..NewTopic::default() };
+        let new =
+            NewTopic { name: name.into(), partitions: 3, replication_factor: -1, ..NewTopic::default() };
         self.handle.create_topic(new, false).await.map(drop)
     }
 }
@@ -170,7 +173,8 @@ async fn what_a_node_alone_has_answered_is_in_its_image_and_there_after_a_power_
     assert_eq!(alone.handle.image().topic_named("t").unwrap().partition_count(), 3);
     let again = alone.new_topic("t").await.unwrap_err();
     assert_eq!(again.to_string(), "topic t already exists");
-    let ids = [alone.handle.next_producer_id().await.unwrap(), alone.handle.next_producer_id().await.unwrap()];
+    let ids =
+        [alone.handle.next_producer_id().await.unwrap(), alone.handle.next_producer_id().await.unwrap()];
     let before = alone.handle.image();
     disk.power_cut();
     alone.end().await;

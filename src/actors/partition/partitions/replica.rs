@@ -18,14 +18,16 @@ use crate::{
     actors::{
         membership::{NOBODY, PartitionImage},
         partition::{
-            ClusterMessage, HandedOver, InCluster, Inheritance, LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle,
-            Proposer,
+            ClusterMessage, HandedOver, InCluster, Inheritance, LeaderArgs, LeaderMessage, LeaderReplica,
+            PartitionHandle, Proposer,
             core::PartitionState,
             follower::{FollowerArgs, FollowerMessage, FollowerReplica, Led},
             replication::Streams,
             scrubber::{LogScrubber, ScrubberArgs},
         },
-        supervise::{ChildSpec, Placement, RestartPolicy, Slot, SupervisorError, SupervisorHandle, SupervisorOptions},
+        supervise::{
+            ChildSpec, Placement, RestartPolicy, Slot, SupervisorError, SupervisorHandle, SupervisorOptions,
+        },
     },
     config::topic::{Durability, TopicConfig},
     model::{BootId, BrokerEpoch, LeaderEpoch, NodeId},
@@ -72,7 +74,8 @@ impl Wanted {
 
     /// By an image.
     pub(super) fn of(image: &PartitionImage, us: NodeId, config: &TopicConfig) -> Self {
-        let led = Led { by: Some(image.leader).filter(|leader| *leader != NOBODY), epoch: image.leader_epoch };
+        let led =
+            Led { by: Some(image.leader).filter(|leader| *leader != NOBODY), epoch: image.leader_epoch };
         let state = PartitionState {
             partition_epoch: image.partition_epoch,
             leader_epoch: image.leader_epoch,
@@ -145,7 +148,11 @@ impl Replica {
     }
 
     /// Brings the replica to what is wanted.
-    pub(super) async fn agree(&mut self, args: &PartitionsArgs, wanted: Wanted) -> Result<(), SupervisorError> {
+    pub(super) async fn agree(
+        &mut self,
+        args: &PartitionsArgs,
+        wanted: Wanted,
+    ) -> Result<(), SupervisorError> {
         let before = self.told.take();
         write(&self.state, wanted.state.clone());
         write(&self.led, wanted.led);
@@ -206,7 +213,11 @@ impl Replica {
         add(&self.supervisor, spec).await
     }
 
-    async fn follow(&mut self, args: &PartitionsArgs, inheritance: Inheritance) -> Result<(), SupervisorError> {
+    async fn follow(
+        &mut self,
+        args: &PartitionsArgs,
+        inheritance: Inheritance,
+    ) -> Result<(), SupervisorError> {
         // Only in a cluster is there anybody to follow.
         let Some(replication) = args.replication.clone() else { return Ok(()) };
         let slot = Slot::new();
