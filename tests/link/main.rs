@@ -2,6 +2,8 @@
 //!
 //! `ractor`'s registries are global to a process, so the other node of each test is this program again, told by a variable
 //! what to be ([`peer`]). Each trap of `ractor_cluster` that the link exists for has a test here.
+
+#![allow(clippy::expect_used, clippy::unchecked_time_subtraction, reason = "a test that panics has failed")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod calls;

@@ -189,7 +189,7 @@ fn a_peers_death_takes_no_local_name_with_it() {
         lived(&mut leases, |life| matches!(life, Life::Dead { .. })).await;
         timeout(WITHIN, here.link.connected().wait_for(|nodes| nodes.is_empty())).await.unwrap().unwrap();
         for name in names {
-            let actor = ractor::registry::where_is(name.to_owned()).expect("still registered");
+            let actor = ractor::registry::where_is(name).expect("still registered");
             actor.stop(None);
         }
         assert_eq!(during.len(), before.len(), "neither we nor the peer name anything: {during:?}");

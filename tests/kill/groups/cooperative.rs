@@ -66,7 +66,9 @@ fn holders(
         }
     }
     let mut held = vec![Vec::new(); members.len()];
-    newest.iter().for_each(|(partition, (_, at))| held[*at].push(*partition));
+    for (partition, (_, at)) in &newest {
+        held[*at].push(*partition);
+    }
     let all = (0..partitions).map(PartitionIndex::new);
     (held, all.filter(|partition| !newest.contains_key(partition)).collect())
 }

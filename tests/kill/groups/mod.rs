@@ -341,7 +341,9 @@ fn run(seed: u64, path: &Path) -> Report {
     let committed = || shared.iter().map(|shared| now(&shared.committed)).collect::<Vec<_>>();
     let all_committed = wait_for(WITHIN, || committed().iter().all(|committed| *committed == ends));
     groups.into_iter().for_each(Members::leave);
-    looking.into_iter().for_each(|looking| runtime.block_on(looking).unwrap());
+    for looking in looking {
+        runtime.block_on(looking).unwrap();
+    }
     scan(TOPIC, &bootstrap, &history, "at-the-end");
     history.flush().unwrap();
 

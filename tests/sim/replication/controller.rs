@@ -228,7 +228,9 @@ impl Controller {
         let is_late = |broker: &Broker| !broker.fenced && now.saturating_sub(broker.heard_at) > LEASE;
         let late = self.brokers.iter().filter(|(_, broker)| is_late(broker)).map(|(node, _)| *node);
         let late: Vec<Node> = late.collect();
-        late.iter().for_each(|node| self.change(|this| this.fence(*node)));
+        for node in &late {
+            self.change(|this| this.fence(*node));
+        }
         !late.is_empty()
     }
 
@@ -259,7 +261,9 @@ impl Controller {
             this.image.partition.in_sync.extend(
                 wanted.iter().filter(|node| !image_has(&this.image, **node)).copied().collect::<Vec<_>>(),
             );
-            gone.into_iter().for_each(|node| this.leave(node));
+            for node in gone {
+                this.leave(node);
+            }
             this.settle_electable();
             this.image.partition.on_disk |= asks.on_disk && this.image.durability == Durability::Disk;
         });

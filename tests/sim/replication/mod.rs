@@ -4,6 +4,13 @@
 //! The cores are the program's own; the log, the controller and the actors around the cores are played here. [`checks`]
 //! says what has to hold after every step. Seeds, steps and traces are asked for as in the groups' world.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::struct_field_names,
+    clippy::unnecessary_wraps,
+    reason = "what the world tells is used up, whatever is done with it, and every step may find something"
+)]
+
 mod checks;
 mod client;
 mod controller;

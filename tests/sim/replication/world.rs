@@ -328,7 +328,7 @@ impl World {
             Event::Cut { node, incarnation } => self.on_cut(node, incarnation)?,
             Event::Pump { node, incarnation, follower } => self.on_pump(node, incarnation, follower),
             Event::Retry { node, incarnation } => {
-                self.follow(node, Some(incarnation), FollowerInput::Retry)?
+                self.follow(node, Some(incarnation), FollowerInput::Retry)?;
             }
             Event::NoAnswer { node, incarnation, id } => {
                 self.on_altered(node, incarnation, id, SetAnswer::Unknown)?;
