@@ -383,6 +383,19 @@ async fn a_name_is_taken_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_time_that_a_removed_child_had_to_stop_in_is_not_its_successors() {
+    let ((root, tree, _ended), counts, slot) = (root().await, Counts::default(), Slot::new());
+    for _ in 0..2 {
+        root.add(worker("w", &counts, &slot).with_stop_time(SECOND)).await.unwrap();
+        root.remove("w").await.unwrap();
+    }
+    root.add(worker("w", &counts, &slot).with_stop_time(SECOND)).await.unwrap();
+    tokio::time::sleep(3 * SECOND).await;
+    assert_eq!(count(&slot).await, 3, "none was started again");
+    assert_eq!(info(&tree, "node/w").last_failure, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stopping_root_stops_its_children_in_the_order_asked_for_and_waits() {
     for (shutdown, takes_ms) in [(Shutdown::Together, 20), (Shutdown::Reverse, 60)] {
         let tree = tree();

@@ -243,7 +243,8 @@ impl World {
         self.lead(node, |core, effects| {
             verdict = core.subscribe(asked, found, log_start, now, effects);
         })?;
-        let chain = Self::verdict_chain(&verdict, |at| self.nodes[node].log.chain_at(at));
+        let of_leader = |at| self.nodes[node].log.chain_at(at);
+        let chain = Self::verdict_chain(&verdict, asked.end.get(), of_leader);
         if !matches!(verdict, Verdict::Follows) {
             self.happens("subscription not taken");
             return self.tell_verdict(stream, asked, verdict, chain);

@@ -160,6 +160,13 @@ impl Log {
         self.generation = self.generation.next();
     }
 
+    /// A log without any record is the beginning of whatever comes next: what stood below counts for nothing.
+    pub(super) fn begins_after(&mut self, chain: u64) {
+        if self.entries.is_empty() {
+            self.base_chain = chain;
+        }
+    }
+
     pub(super) fn cut_is_on_disk(&mut self) {
         self.before = None;
     }

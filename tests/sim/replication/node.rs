@@ -430,6 +430,11 @@ impl World {
             LeaderSays::Verdict { input: FollowerInput::Verdict { session, verdict, .. }, chain } => {
                 use polylogue::actors::partition::core::Verdict;
                 following.chain = chain;
+                if let (Verdict::Follows, Some(chain), true) =
+                    (verdict, chain, session == following.core.session())
+                {
+                    self.nodes[node].log.begins_after(chain);
+                }
                 let ours = match verdict {
                     Verdict::Diverges { epoch, .. } => self.nodes[node].log.epoch_end(epoch),
                     Verdict::Follows | Verdict::StartsAnew { .. } | Verdict::Refused(_) => None,

@@ -473,11 +473,16 @@ impl World {
         }
     }
 
-    pub(super) fn verdict_chain(verdict: &Verdict, chain_at: impl Fn(i64) -> Option<u64>) -> Option<u64> {
+    pub(super) fn verdict_chain(
+        verdict: &Verdict,
+        end: i64,
+        chain_at: impl Fn(i64) -> Option<u64>,
+    ) -> Option<u64> {
         match verdict {
             Verdict::StartsAnew { log_start } => chain_at(log_start.get()),
             Verdict::Diverges { end, .. } => chain_at(end.get()),
-            Verdict::Follows | Verdict::Refused(_) => None,
+            Verdict::Follows => chain_at(end),
+            Verdict::Refused(_) => None,
         }
     }
 }

@@ -87,12 +87,7 @@ impl SupervisorState {
                 return;
             }
         }
-        let number = {
-            let mut roster = self.args.shared.roster();
-            let number = roster.last_key_value().map_or(0, |(last, _)| last + 1);
-            roster.insert(number, spec.clone());
-            number
-        };
+        let number = self.args.shared.enter(spec.clone());
         self.enter(number, spec, Some(answer));
     }
 
@@ -231,10 +226,10 @@ impl SupervisorState {
             Verdict::Restart { after } => {
                 tracing::warn!(%path, incarnation = child.incarnation, %cause, ?after, "child failed, restarting");
                 child.phase = Phase::Waiting;
-                let incarnation = child.incarnation + 1;
+                let (number, incarnation) = (child.number, child.incarnation + 1);
                 self.args.tree.on_restarting(&path, after, &cause);
                 let name = name.to_owned();
-                self.remind(after, SupervisorMessage::BackoffOver { name, incarnation });
+                self.remind(after, SupervisorMessage::BackoffOver { name, number, incarnation });
                 Ok(())
             }
             Verdict::Escalate => {
@@ -245,9 +240,9 @@ impl SupervisorState {
         }
     }
 
-    pub(super) fn on_backoff_over(&mut self, name: &str, incarnation: u64) {
+    pub(super) fn on_backoff_over(&mut self, name: &str, next: (u64, u64)) {
         let due = self.children.get(name).is_some_and(|child| {
-            matches!(child.phase, Phase::Waiting) && child.incarnation + 1 == incarnation
+            matches!(child.phase, Phase::Waiting) && (child.number, child.incarnation + 1) == next
         });
         if due {
             self.start(name);
@@ -275,12 +270,14 @@ impl SupervisorState {
         let Some(child) = self.children.get(name) else { return };
         let Phase::Running(cell) = &child.phase else { return };
         cell.stop(None);
-        let (name, incarnation, after) = (name.to_owned(), child.incarnation, child.spec.stop_time);
-        self.remind(after, SupervisorMessage::StopTimeOver { name, incarnation });
+        let (number, incarnation, after) = (child.number, child.incarnation, child.spec.stop_time);
+        let name = name.to_owned();
+        self.remind(after, SupervisorMessage::StopTimeOver { name, number, incarnation });
     }
 
-    pub(super) fn on_stop_time_over(&self, name: &str, incarnation: u64) {
-        if let Some(child) = self.children.get(name).filter(|child| child.incarnation == incarnation)
+    pub(super) fn on_stop_time_over(&self, name: &str, asked: (u64, u64)) {
+        let is_meant = |child: &&Child| (child.number, child.incarnation) == asked;
+        if let Some(child) = self.children.get(name).filter(is_meant)
             && let Phase::Running(cell) = &child.phase
         {
             tracing::warn!(path = %self.args.path.child(name), "child did not stop in time, killed");

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,12 +23,21 @@ pub(super) struct Shared {
     pub(super) options: SupervisorOptions,
     pub(super) current: Slot<SupervisorMessage>,
     roster: Mutex<BTreeMap<u64, ChildSpec>>,
+    /// Numbers that were given to children. None is given twice: timers of one that is gone bear its number.
+    numbers: AtomicU64,
 }
 
 impl Shared {
     /// The children that the next incarnation starts, in the order they were added, by number.
     pub(super) fn roster(&self) -> MutexGuard<'_, BTreeMap<u64, ChildSpec>> {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a child; its number.
+    pub(super) fn enter(&self, spec: ChildSpec) -> u64 {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        self.roster().insert(number, spec);
+        number
     }
 
     /// Strikes a child off.
@@ -46,7 +58,8 @@ impl SupervisorHandle {
     /// A supervisor that does not run yet: start it with [`Self::start_root`], or hang it under
     /// another by [`Self::child_spec`].
     pub fn new(options: SupervisorOptions) -> Self {
-        let shared = Shared { options, current: Slot::new(), roster: Mutex::default() };
+        let shared =
+            Shared { options, current: Slot::new(), roster: Mutex::default(), numbers: AtomicU64::new(0) };
         Self { shared: Arc::new(shared), answer_within: ANSWER_WITHIN }
     }
 

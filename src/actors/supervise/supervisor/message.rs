@@ -44,6 +44,8 @@ pub enum SupervisorMessage {
     BackoffOver {
         /// The child's name.
         name: String,
+        /// Which child of that name: one that was removed may have a successor.
+        number: u64,
         /// Which of its incarnations is to start.
         incarnation: u64,
     },
@@ -51,6 +53,8 @@ pub enum SupervisorMessage {
     StopTimeOver {
         /// The child's name.
         name: String,
+        /// Which child of that name: one that was removed may have a successor.
+        number: u64,
         /// Which of its incarnations.
         incarnation: u64,
     },

@@ -91,9 +91,11 @@ impl Actor for Supervisor {
             SupervisorMessage::Started { name, incarnation, outcome } => {
                 state.on_started(&name, incarnation, outcome)?;
             }
-            SupervisorMessage::BackoffOver { name, incarnation } => state.on_backoff_over(&name, incarnation),
-            SupervisorMessage::StopTimeOver { name, incarnation } => {
-                state.on_stop_time_over(&name, incarnation);
+            SupervisorMessage::BackoffOver { name, number, incarnation } => {
+                state.on_backoff_over(&name, (number, incarnation));
+            }
+            SupervisorMessage::StopTimeOver { name, number, incarnation } => {
+                state.on_stop_time_over(&name, (number, incarnation));
             }
         }
         Ok(())

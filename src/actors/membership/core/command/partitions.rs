@@ -70,6 +70,9 @@ pub(super) fn alter_in_sync(
     let mut draft = draft(image, rules, id)?;
     let members: Vec<NodeId> = change.in_sync.iter().map(|(node, _)| *node).collect();
     draft.replace_in_sync(&members);
+    // Even where the set stays as it is: only a later epoch tells the leader that what it proposed before, and heard
+    // nothing of, can no longer be applied (S2).
+    draft.raise_epoch();
     let in_sync = draft.in_sync().to_vec();
     let record = draft.record();
     let partition_epoch = partition.partition_epoch.saturating_add(i32::from(record.is_some()));

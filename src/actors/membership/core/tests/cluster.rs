@@ -412,6 +412,21 @@ fn a_leader_alters_the_set_once_per_change_that_it_knows_of() {
 }
 
 #[test]
+fn s02_a_set_that_is_proposed_as_it_is_settles_what_was_proposed_before() {
+    let mut world = World::new(3);
+    let id = world.topic(&[1, 2, 3], &[]);
+    alter(&mut world, id, &[1, 2]).unwrap();
+    // Its outcome is unknown to the leader, for it has not come here yet.
+    let earlier = change(&world, id, &[1, 2, 3]);
+    let as_it_is = change(&world, id, &[1, 2]);
+    let answer = world.command(&Command::AlterInSync(as_it_is)).unwrap();
+    assert_eq!(answer, CommandAnswer::InSync { partition_epoch: 2, in_sync: nodes(&[1, 2]) });
+    let late = world.command(&Command::AlterInSync(earlier)).unwrap_err();
+    assert_eq!(late, Refusal::OtherPartitionEpoch { partition: id, current: 2 });
+    assert_eq!(*world.partition(id).in_sync, nodes(&[1, 2]));
+}
+
+#[test]
 fn a_broker_that_wants_to_stop_hands_over_and_stays_where_it_is_the_last() {
     let mut world = World::new(3);
     let (shared, single) = (world.topic(&[1, 2, 3], &[]), world.topic(&[1], &[]));
