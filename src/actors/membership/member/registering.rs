@@ -30,6 +30,8 @@ impl Controller for ToController {
         Box::pin(async move {
             let (index, answer) = registry.command_at(in_full(command), within).await.map_err(why)?;
             Ok(if let CommandAnswer::Registered { epoch, .. } = answer {
+                // Before anybody acts on it: a replica that speaks for an older registration is refused for good.
+                registry.us().registered(epoch);
                 NodeAnswer::Registered { broker_epoch: epoch, index }
             } else {
                 NodeAnswer::Done { index }
