@@ -9,7 +9,7 @@ use crate::{
     actors::{
         listener::BoundPort,
         membership::{
-            Endpoint, METADATA_DIR, NOBODY, Rules,
+            Endpoint, METADATA_DIR, MetadataImage, NOBODY, Rules,
             joining::JoinStatus,
             member::{self, FormationStatus, Member, MemberArgs, clean},
             quorum::QUORUM_DIR,
@@ -176,4 +176,12 @@ pub(super) fn standing(member: &Member) -> Standing {
     let nodes = ids.into_iter().filter_map(|id| Some((members.nodes.get(id)?.node, *id)));
     let voters: BTreeSet<_> = nodes.filter(|(node, id)| !is_lost(*node, *id)).map(|(node, _)| node).collect();
     Standing { controller: image.controller(), voters: voters.into_iter().collect() }
+}
+
+/// Everything that this node says to leaders and to the controller names its registration: known before any replica begins, for a
+/// leader that has heard of a later one than a follower names refuses it for good.
+pub(super) fn speak_for_registration(member: &Member, image: &MetadataImage, us: NodeId) {
+    if let Some(broker) = image.brokers().get(&us) {
+        member.registry.us().registered(broker.epoch);
+    }
 }

@@ -312,6 +312,9 @@ impl Parts<'_> {
         stop: &mut Stop,
     ) -> Result<Slot<ReconcilerMessage>, NodeError> {
         let image = membership.image();
+        if let Some(member) = member {
+            cluster::speak_for_registration(member, &image, self.config.node_id);
+        }
         let (agreed, reconciler) = self.start_partitions(membership, member).await?;
         match member {
             Some(member) => {
