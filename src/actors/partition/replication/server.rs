@@ -238,6 +238,9 @@ impl Feeding {
         lock(&self.answers).push(ToFollower::Verdict { channel, session, verdict });
         if let (Verdict::Follows, Some((partition, leader))) = (verdict, leader) {
             let bell = Bell::new(channel, &self.rung);
+            // Held from before the bell hangs: one that is rung and whose partition is not there is never heard, and rings no
+            // more.
+            let mut all = lock(&self.fed);
             let hung = partition.slot.bells.hang(Arc::clone(&bell));
             let fed = Fed {
                 session,
@@ -251,7 +254,8 @@ impl Feeding {
                 queued: false,
                 hung,
             };
-            lock(&self.fed).insert(channel, fed);
+            all.insert(channel, fed);
+            drop(all);
             bell.ring();
         }
         self.rung.notify.notify_one();
