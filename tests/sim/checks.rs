@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     time::Duration,
 };
 
@@ -22,22 +21,11 @@ use polylogue::{
     wire::{ErrorCode, Str, api::describe_groups::DescribedGroup},
 };
 
-use crate::{member::partitions, node::Asked};
-
-/// A rule that was broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Violation {
-    pub(crate) rule: &'static str,
-    pub(crate) what: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.rule, self.what)
-    }
-}
-
-pub(crate) type Checked = Result<(), Violation>;
+use crate::{
+    member::partitions,
+    node::Asked,
+    trial::{Checked, Violation, hold},
+};
 
 pub(crate) const DURABLE: &str = "an answer that was given is true after every crash";
 pub(crate) const REPLAY: &str = "S20: replay gives what the live coordinator has";
@@ -50,17 +38,7 @@ pub(crate) const FOUND: &str = "OffsetFetch finds what was committed";
 pub(crate) const IN_TIME: &str = "what is due is done in time";
 pub(crate) const ANSWERED: &str = "nobody waits for ever";
 pub(crate) const SETTLES: &str = "after a quiet time every member has its share";
-pub(crate) const NO_PANIC: &str = "nothing panics";
 pub(crate) const WHOLE_LOG: &str = "the log is not hurt by a crash";
-
-macro_rules! hold {
-    ($holds:expr, $rule:expr, $($what:tt)+) => {
-        if !$holds {
-            return Err($crate::checks::Violation { rule: $rule, what: format!($($what)+) });
-        }
-    };
-}
-pub(crate) use hold;
 
 /// Who is asked why a record is written.
 #[derive(Clone, Debug)]

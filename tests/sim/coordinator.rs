@@ -15,9 +15,10 @@ use uuid::Uuid;
 
 use crate::{
     chance::chance,
-    checks::{ANSWERED, Cause, Checked, DURABLE, IN_TIME, Violation, describe, hold},
+    checks::{ANSWERED, Cause, DURABLE, IN_TIME, describe},
     node::{Appending, Asked, Serving, Waiting},
     plants::Plant,
+    trial::{Checked, Violation, hold},
     world::{Event, World},
 };
 
@@ -156,7 +157,7 @@ impl World {
         let asked = serving.tickets.remove(&ticket);
         hold!(asked.is_some(), ANSWERED, "{ticket:?} is answered twice");
         let Some(asked) = asked else { return Ok(()) };
-        *self.seen.entry(outcome(&answer)).or_default() += 1;
+        *self.happened.entry(outcome(&answer)).or_default() += 1;
         self.checks.answer(&asked, &answer, &mut serving.core)?;
         let heard = match (&asked.request, &answer) {
             (Request::Join(request), Answer::Join(answer)) => Some((&request.group_id, &answer.member_id)),

@@ -19,10 +19,11 @@ use polylogue::{
 
 use crate::{
     chance::chance,
-    checks::{Checked, STRANGER},
+    checks::STRANGER,
     member::{TOPIC, commit},
     node::Asked,
     script::Action,
+    trial::Checked,
     world::{Event, World},
 };
 

@@ -26,8 +26,9 @@ use polylogue::{
 
 use crate::{
     chance::chance,
-    checks::{Checked, REPLAY, Violation, WHOLE_LOG, hold},
+    checks::{REPLAY, WHOLE_LOG},
     plants::Plant,
+    trial::{Checked, Violation, hold},
     world::{Event, World},
 };
 
@@ -378,7 +379,7 @@ impl World {
         }
         let is_poisoned = log.is_poisoned();
         if compacted.as_ref().is_some_and(|done| done.is_some_and(|done| done.segments > 0)) {
-            *self.seen.entry("compacted").or_default() += 1;
+            *self.happened.entry("compacted").or_default() += 1;
         }
         self.trace.say(
             self.now,

@@ -1,77 +1,69 @@
-//! One script from beginning to end, and what is done with one that fails.
+//! One script from beginning to end.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::collections::BTreeSet;
 
 use crate::{
-    checks::{ANSWERED, Checked, NO_PANIC, SETTLES, Violation, describe, hold},
+    checks::{ANSWERED, SETTLES, describe},
     member::{Member, Phase},
     plants::Plant,
-    script::Script,
-    shrink::shrink,
+    script::{Script, Step},
+    trial::{Checked, Ran, Scripted, Violation, hold, violation},
     world::World,
 };
 
-/// What came of a script.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) hash: u64,
-    pub(crate) events: u64,
-    pub(crate) seen: BTreeMap<&'static str, u64>,
-    pub(crate) lines: Vec<String>,
-    pub(crate) violation: Option<Violation>,
-}
+impl Scripted for Script {
+    type Step = Step;
+    type Mistake = Plant;
 
-pub(crate) fn run(script: &Script, plant: Option<Plant>, traced: bool) -> Ran {
-    let mut world = World::new(script, plant, traced);
-    let outcome = catch_unwind(AssertUnwindSafe(|| world.live()));
-    let violation = match outcome {
-        Ok(checked) => checked.err(),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Some(Violation { rule: NO_PANIC, what: text.unwrap_or_default() })
-        }
-    };
-    let World { trace, events, seen, .. } = world;
-    Ran { hash: trace.hash(), events, seen, lines: trace.lines(), violation }
-}
+    const SEEDS: u64 = if cfg!(feature = "long") { 10_000 } else { 400 };
+    const TEST: &'static str = "groups_keep";
+    const HAPPENS: &'static [&'static str] = &[
+        "joined",
+        "join refused",
+        "synced",
+        "sync refused",
+        "heartbeat refused",
+        "committed",
+        "commit refused",
+        "left",
+        "offset expired",
+        "offsets deleted",
+        "group deleted",
+        "group not deleted",
+        "decisions undone by a crash",
+        "power cut",
+        "died in the middle",
+        "log opened anew",
+        "disk full",
+        "compacted",
+    ];
 
-/// The shortest part of a script that breaks the same rule.
-pub(crate) fn shortest(script: &Script, plant: Option<Plant>, violation: &Violation) -> Script {
-    let breaks_it = |script: &Script| {
-        run(script, plant, false).violation.is_some_and(|found| found.rule == violation.rule)
-    };
-    shrink(script, breaks_it)
-}
+    fn of_seed(seed: u64) -> Self {
+        Self::of_seed(seed)
+    }
 
-/// What whoever mends it needs.
-pub(crate) fn report(script: &Script, plant: Option<Plant>, violation: &Violation) -> String {
-    let short = shortest(script, plant, violation);
-    let again = run(&short, plant, false).violation;
-    let mut text = format!("seed {}: {violation}\n", script.seed);
-    let kept: Vec<_> = short.steps.iter().map(|(at, _)| at.to_string()).collect();
-    let _ = writeln!(text, "{} of {} steps break it as well:", kept.len(), script.steps.len());
-    for (at, step) in &short.steps {
-        let _ = writeln!(text, "  {at:>3} {step:?}");
+    fn seed(&self) -> u64 {
+        self.seed
     }
-    for (at, spec) in short.members.iter().enumerate() {
-        let _ = writeln!(text, "  member {at}: {spec:?}");
+
+    fn steps(&self) -> &[(usize, Step)] {
+        &self.steps
     }
-    if let Some(again) = again {
-        let _ = writeln!(text, "{again}");
+
+    fn with(&self, steps: Vec<(usize, Step)>) -> Self {
+        Self { steps, ..self.clone() }
     }
-    let _ = writeln!(
-        text,
-        "POLYLOGUE_SIM_SEED={} POLYLOGUE_SIM_STEPS={} POLYLOGUE_SIM_TRACE=1 cargo test --test sim groups_keep -- \
-         --nocapture",
-        script.seed,
-        kept.join(",")
-    );
-    text
+
+    fn cast(&self) -> Vec<String> {
+        let members = self.members.iter().enumerate();
+        members.map(|(at, spec)| format!("member {at}: {spec:?}")).collect()
+    }
+
+    fn run(&self, plant: Option<Plant>, traced: bool) -> Ran {
+        let mut world = World::new(self, plant, traced);
+        let violation = violation(|| world.live());
+        Ran::new(violation, world.trace, world.events, world.happened)
+    }
 }
 
 impl World {

@@ -153,11 +153,6 @@ impl Script {
         Self { seed, settings, groups, partitions, members, steps }
     }
 
-    /// The same with these steps alone.
-    pub(crate) fn with(&self, steps: Vec<(usize, Step)>) -> Self {
-        Self { steps, ..self.clone() }
-    }
-
     /// When the last of it has been done.
     pub(crate) fn ends_ms(&self) -> u64 {
         self.steps.last().map_or(0, |(_, step)| step.at_ms) + 1000

@@ -16,12 +16,13 @@ use polylogue::{
 
 use crate::{
     chance::{Trace, chance},
-    checks::{Cause, Checked, Checks},
+    checks::{Cause, Checks},
     member::{Around, Member, Phase},
     network::Network,
     node::{Asked, Node},
     plants::Plant,
     script::{Action, Script},
+    trial::{Checked, Happened},
 };
 
 /// Something that is going to happen.
@@ -91,7 +92,7 @@ pub(crate) struct World {
     pub(crate) topics: u8,
     pub(crate) events: u64,
     /// What has happened how often, by name.
-    pub(crate) seen: BTreeMap<&'static str, u64>,
+    pub(crate) happened: Happened,
 }
 
 impl World {
@@ -116,7 +117,7 @@ impl World {
             network: Network::new(script.members.len() + 1),
             topics: 1,
             events: 0,
-            seen: BTreeMap::new(),
+            happened: Happened::new(),
             script: script.clone(),
         };
         world.push(0, Event::Up { boot: 0 });
@@ -127,7 +128,7 @@ impl World {
     }
 
     pub(crate) fn note(&mut self, what: &'static str) {
-        *self.seen.entry(what).or_default() += 1;
+        *self.happened.entry(what).or_default() += 1;
     }
 
     pub(crate) fn push(&mut self, at: u64, event: Event) {

@@ -1,22 +1,9 @@
 //! What has to hold in the world of replicas after every step. Somebody outside remembers what was promised: which
 //! records consumers have seen, and which producers were told that all is well.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-/// A promise that was broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Violation {
-    pub(super) rule: &'static str,
-    pub(super) what: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.rule, self.what)
-    }
-}
-
-pub(super) type Checked = Result<(), Violation>;
+use crate::trial::{Checked, hold};
 
 /// S1, S2, S3, S10, S11: whoever may lead next has all that was acknowledged or seen, and on `disk` topics (S4) a power
 /// cut takes none of it.
@@ -30,16 +17,6 @@ pub(super) const FLUSHED: &str = "flushed is on disk";
 /// S9: an idempotent producer's record is there once.
 pub(super) const ONCE: &str = "a record is there once, in order";
 pub(super) const SETTLES: &str = "after all is healed, all are in sync and equal";
-pub(super) const NO_PANIC: &str = "no panic";
-
-macro_rules! hold {
-    ($that:expr, $rule:expr, $($what:tt)+) => {
-        if !$that {
-            return Err($crate::replication::checks::Violation { rule: $rule, what: format!($($what)+) });
-        }
-    };
-}
-pub(super) use hold;
 
 /// What was promised.
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! A producer: one record in flight, tried again for as long as it takes where that is safe.
 
 use super::{
-    checks::{Checked, ONCE, hold},
+    checks::ONCE,
     log::Record,
     script::{Client, Node},
     world::{Event, Produce, Produced, World},
 };
+use crate::trial::{Checked, hold};
 
 #[derive(Debug)]
 pub(super) struct Producer {

@@ -12,7 +12,7 @@ use polylogue::{
 use std::time::Duration;
 
 use super::{
-    checks::{COMPLETE, Checked, ONCE, SEEN, hold},
+    checks::{COMPLETE, ONCE, SEEN},
     controller::{Image, id},
     log::Record,
     mistakes::Mistake,
@@ -20,6 +20,7 @@ use super::{
     script::Node as Number,
     world::{Ask, Event, FollowerSays, LeaderSays, Produce, Produced, World},
 };
+use crate::trial::{Checked, hold};
 
 /// Who is answered, and with what that is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

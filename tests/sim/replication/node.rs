@@ -12,7 +12,7 @@ use polylogue::{
 };
 
 use super::{
-    checks::{Checked, FLUSHED, SEEN, hold},
+    checks::{FLUSHED, SEEN},
     controller::{Image, Registration, id},
     leading::Ticket,
     log::{Flush, Log, Record},
@@ -20,6 +20,7 @@ use super::{
     script::Node as Number,
     world::{Ask, Event, FollowerSays, LeaderSays, Told, World},
 };
+use crate::trial::{Checked, hold};
 
 #[derive(Debug)]
 pub(super) struct Following {

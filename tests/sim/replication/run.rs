@@ -1,74 +1,69 @@
-//! One script from beginning to end, and what is done with one that fails.
+//! One script from beginning to end.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    checks::{Checked, NO_PANIC, ONCE, SETTLES, Violation, hold},
+    checks::{ONCE, SETTLES},
     mistakes::Mistake,
     node::Role,
-    script::Script,
+    script::{Script, Step},
     world::{Event, World},
 };
-use crate::shrink::shrink_steps;
+use crate::trial::{Checked, Ran, Scripted, Violation, hold, violation};
 
-/// What came of a script.
-#[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) hash: u64,
-    pub(super) events: u64,
-    pub(super) happened: BTreeMap<&'static str, u64>,
-    pub(super) lines: Vec<String>,
-    pub(super) violation: Option<Violation>,
-}
+impl Scripted for Script {
+    type Step = Step;
+    type Mistake = Mistake;
 
-pub(super) fn run(script: &Script, mistake: Option<Mistake>, traced: bool) -> Ran {
-    let mut world = World::new(script, mistake, traced);
-    let outcome = catch_unwind(AssertUnwindSafe(|| world.live()));
-    let violation = match outcome {
-        Ok(checked) => checked.err(),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Some(Violation { rule: NO_PANIC, what: text.unwrap_or_default() })
-        }
-    };
-    let World { trace, events, happened, .. } = world;
-    Ran { hash: trace.hash(), events, happened, lines: trace.lines(), violation }
-}
+    const SEEDS: u64 = if cfg!(feature = "long") { 10_000 } else { 300 };
+    const TEST: &'static str = "replicas_keep";
+    const HAPPENS: &'static [&'static str] = &[
+        "acknowledged",
+        "duplicate",
+        "timed out",
+        "refused before the append",
+        "refused after the append",
+        "power cut",
+        "killed",
+        "stopped",
+        "replica restarted",
+        "fenced",
+        "took over",
+        "resigned",
+        "truncated",
+        "started anew",
+        "damaged data refused",
+        "subscription not taken",
+        "set change proposed",
+        "set change refused",
+        "joined the set",
+        "left the set",
+        "records deleted",
+        "chosen of those who left",
+        "lost as the topic allows",
+    ];
 
-/// The shortest part of a script that breaks the same rule.
-pub(super) fn shortest(script: &Script, mistake: Option<Mistake>, violation: &Violation) -> Script {
-    let steps = shrink_steps(&script.steps, |steps| {
-        let found = run(&script.with(steps.to_vec()), mistake, false).violation;
-        found.is_some_and(|found| found.rule == violation.rule)
-    });
-    script.with(steps)
-}
-
-/// What whoever mends it needs.
-pub(super) fn report(script: &Script, violation: &Violation) -> String {
-    let short = shortest(script, None, violation);
-    let mut text = format!("seed {}: {violation}\n", script.seed);
-    let kept: Vec<_> = short.steps.iter().map(|(at, _)| at.to_string()).collect();
-    let _ = writeln!(text, "{} of {} steps break it as well:", kept.len(), script.steps.len());
-    for (at, step) in &short.steps {
-        let _ = writeln!(text, "  {at:>3} {step:?}");
+    fn of_seed(seed: u64) -> Self {
+        Self::of_seed(seed)
     }
-    if let Some(again) = run(&short, None, false).violation {
-        let _ = writeln!(text, "{again}");
+
+    fn seed(&self) -> u64 {
+        self.seed
     }
-    let _ = writeln!(
-        text,
-        "POLYLOGUE_SIM_SEED={} POLYLOGUE_SIM_STEPS={} POLYLOGUE_SIM_TRACE=1 cargo test --test sim replicas_keep -- \
-         --nocapture",
-        script.seed,
-        kept.join(",")
-    );
-    text
+
+    fn steps(&self) -> &[(usize, Step)] {
+        &self.steps
+    }
+
+    fn with(&self, steps: Vec<(usize, Step)>) -> Self {
+        Self { steps, ..self.clone() }
+    }
+
+    fn run(&self, mistake: Option<Mistake>, traced: bool) -> Ran {
+        let mut world = World::new(self, mistake, traced);
+        let violation = violation(|| world.live());
+        Ran::new(violation, world.trace, world.events, world.happened)
+    }
 }
 
 impl World {

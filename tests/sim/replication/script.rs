@@ -157,11 +157,6 @@ impl Script {
         Self { nodes: 2, min_in_sync: 1, steps, ..Self::of_seed(seed) }
     }
 
-    /// The same with these steps alone.
-    pub(super) fn with(&self, steps: Vec<(usize, Step)>) -> Self {
-        Self { steps, ..self.clone() }
-    }
-
     pub(super) fn ends_ms(&self) -> u64 {
         self.steps.last().map_or(0, |(_, step)| step.at_ms) + 1000
     }

@@ -11,7 +11,7 @@ use polylogue::{
 };
 
 use super::{
-    checks::{Checked, Promises},
+    checks::Promises,
     client::Producer,
     controller::{Controller, Image, Registration},
     log::{Flush, Record},
@@ -19,7 +19,10 @@ use super::{
     node::Node,
     script::{Action, Node as NodeId, Script},
 };
-use crate::chance::{Trace, chance};
+use crate::{
+    chance::{Trace, chance},
+    trial::{Checked, Happened},
+};
 
 /// What a node asks the controller.
 #[derive(Clone, Debug)]
@@ -121,7 +124,7 @@ pub(super) struct World {
     draws: u64,
     pub(super) trace: Trace,
     pub(super) events: u64,
-    pub(super) happened: BTreeMap<&'static str, u64>,
+    pub(super) happened: Happened,
     pub(super) controller: Controller,
     pub(super) nodes: Vec<Node>,
     pub(super) clients: Vec<Producer>,
@@ -148,7 +151,7 @@ impl World {
             draws: 0,
             trace: Trace::new(traced),
             events: 0,
-            happened: BTreeMap::new(),
+            happened: Happened::new(),
             controller: Controller::new(script.nodes, script.durability, script.min_in_sync, mistake),
             nodes: (0..=script.nodes).map(Node::new).collect(),
             clients: script.clients.iter().map(|client| Producer::new(*client)).collect(),
