@@ -162,8 +162,9 @@ impl Log {
 
     /// A log without any record is the beginning of whatever comes next: what stood below counts for nothing.
     pub(super) fn begins_after(&mut self, chain: u64) {
-        if self.entries.is_empty() {
-            self.base_chain = chain;
+        if self.start >= self.end() {
+            (self.base, self.base_chain) = (self.end(), chain);
+            self.entries.clear();
         }
     }
 

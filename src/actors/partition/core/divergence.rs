@@ -102,21 +102,23 @@ pub enum SubscriptionRefusal {
 }
 
 /// What a leader's log says to a subscription. `found` is the answer of the leader's epochs to the follower's
-/// last one: the largest epoch at or below it and its end; `None` where it is above all of them.
+/// last one: the largest epoch at or below it and its end; `None` where it is above all of them. `may_lead` says whether
+/// the follower has all that was promised.
 pub(super) fn compare(
     asked: &Subscription,
+    may_lead: bool,
     found: Option<(LeaderEpoch, Offset)>,
     latest: LeaderEpoch,
-    log_start: Offset,
-    log_end: Offset,
+    (log_start, log_end): (Offset, Offset),
 ) -> Verdict {
     if asked.end < log_start {
         return Verdict::StartsAnew { log_start };
     }
     if asked.last_epoch == LeaderEpoch::NONE {
-        // An empty log can begin anywhere between our start and our end.
-        let is_within = asked.end <= log_end;
-        return if is_within { Verdict::Follows } else { Verdict::StartsAnew { log_start } };
+        // An empty log may begin further on than ours where its records were deleted, and we have not heard of that.
+        // From a follower without a promise to keep, that cannot be told from having lost what we wrote anew.
+        let begins_here = asked.end == log_start || (may_lead && asked.end <= log_end);
+        return if begins_here { Verdict::Follows } else { Verdict::StartsAnew { log_start } };
     }
     match found {
         // All that the follower has lies below our start, and who wrote it is not known any more: it may be something

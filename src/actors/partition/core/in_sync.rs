@@ -196,6 +196,15 @@ impl InSync {
         node != self.me && self.state.replicas.contains(&node)
     }
 
+    /// Whether this follower may be chosen to lead, for all that is known: then it has whatever was promised. A set from
+    /// before the epoch rules out nobody.
+    pub(super) fn may_lead(&self, node: NodeId) -> bool {
+        let counts = |follower: &Follower| follower.node == node && follower.counts;
+        self.state.leader_epoch != self.epoch
+            || self.state.electable.contains(&node)
+            || self.followers.iter().any(counts)
+    }
+
     /// Whether the watermark may move at all: the set is one of this very epoch, large enough, and nobody outside
     /// of it may lead (S10). What stood in an image before the epoch was given may lack somebody whom an earlier
     /// leader had proposed (S2).

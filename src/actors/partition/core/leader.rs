@@ -296,7 +296,8 @@ impl<T> LeaderCore<T> {
         if !self.in_sync.is_replica(asked.node) {
             return Verdict::Refused(SubscriptionRefusal::NotReplica);
         }
-        let verdict = compare(asked, found, self.begins.epoch, log_start, self.log_end);
+        let may_lead = self.in_sync.may_lead(asked.node);
+        let verdict = compare(asked, may_lead, found, self.begins.epoch, (log_start, self.log_end));
         let follows = verdict == Verdict::Follows;
         if !self.in_sync.subscribed(asked, follows, (self.log_end, now)) {
             return Verdict::Refused(SubscriptionRefusal::Stale);

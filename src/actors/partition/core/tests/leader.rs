@@ -404,6 +404,24 @@ fn a_log_that_parts_from_the_leaders_is_told_where() {
     assert_eq!(judge(4, 80, Some((4, 80))), Verdict::Follows);
 }
 
+/// A node that deleted up to 5 comes back to a leader that has lost its memory and filled 4 again: in sync from 5 on,
+/// it would lead one day without a record that was acknowledged. One that may lead has missed nothing: it knows of a
+/// deletion that its leader has not heard of, and keeps what it has promised.
+#[test]
+fn s01_an_empty_log_begins_where_the_leaders_does_unless_it_may_lead() {
+    let mut core = leader(Durability::Disk, 1, &[1, 2]);
+    let mut judge = |follower: i32, session: u64, end: i64| {
+        let asked = Subscription { last_epoch: LeaderEpoch::NONE, ..subscription(follower, session, end, 0) };
+        core.subscribe(&asked, None, at(4), ms(0), &mut Vec::new())
+    };
+    let anew = Verdict::StartsAnew { log_start: at(4) };
+    assert_eq!(judge(3, 1, 5), anew, "outside of the set");
+    assert_eq!(judge(3, 2, 4), Verdict::Follows);
+    assert_eq!(judge(2, 1, 5), Verdict::Follows, "in the set");
+    assert_eq!(judge(2, 2, 3), anew);
+    assert_eq!(judge(2, 3, 101), anew, "beyond the leader's end");
+}
+
 #[test]
 fn s11_a_topic_is_not_on_disk_while_somebody_outside_of_the_set_who_may_lead_has_it_in_memory() {
     let state = PartitionState { on_disk: false, ..partition(1, &[1], &[2]) };
