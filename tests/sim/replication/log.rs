@@ -163,7 +163,8 @@ impl Log {
     /// A log without any record is the beginning of whatever comes next: what stood below counts for nothing.
     pub(super) fn begins_after(&mut self, chain: u64) {
         if self.start >= self.end() {
-            (self.base, self.base_chain) = (self.end(), chain);
+            let end = self.end();
+            (self.base, self.base_chain, self.disk) = (end, chain, end);
             self.entries.clear();
         }
     }
