@@ -1,6 +1,6 @@
 //! Why a node does not run.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::task::JoinError;
 
@@ -79,6 +79,15 @@ pub enum NodeError {
     /// The root of the tree ended by itself: what it supervises failed more often than it may.
     #[error("supervision tree ended: {0}")]
     Root(Exit),
+    /// A write or a flush has failed under records that other nodes take to be in this one's memory (S13, S11).
+    #[error(
+        "the disk failed under {partition}, whose records are acknowledged from memory (durability=replicated): the node ends, \
+         so that it is not chosen to lead with less than it had. Look at the disk, then start it again"
+    )]
+    DiskFailed {
+        /// The first partition that was hit.
+        partition: Arc<str>,
+    },
     /// Stopping took longer than it may.
     #[error("did not stop within {0:?} (shutdown-grace)")]
     StopTimedOut(Duration),

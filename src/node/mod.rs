@@ -40,7 +40,7 @@ use crate::{
             membership,
         },
         partition::{
-            BackgroundFlush, Waiter,
+            BackgroundFlush, DiskAlarm, Waiter,
             partitions::{PartitionsArgs, Reconciler, ReconcilerMessage},
             scrubber::ScrubPace,
             table::TopicTable,
@@ -115,6 +115,7 @@ struct Node {
     /// Of a node in a cluster.
     member: Option<Member>,
     reconciler: Slot<ReconcilerMessage>,
+    alarm: DiskAlarm,
     fs: Arc<dyn Fs>,
     _data_folder: Box<dyn Lock>,
 }
@@ -132,6 +133,7 @@ struct Parts<'a> {
     topics: TopicTable,
     groups: Groups,
     levels: LogLevels,
+    alarm: DiskAlarm,
 }
 
 impl Node {
@@ -172,6 +174,7 @@ impl Node {
             topics: TopicTable::default(),
             groups: Groups::default(),
             levels,
+            alarm: DiskAlarm::default(),
         };
         parts.start_all(kafka_doors, admin_port, cluster_door, (root_ended, data_folder), stop).await
     }
@@ -182,6 +185,7 @@ impl Node {
             which = stop.asked_for() => tracing::info!("{which}: stopping"),
             exit = &mut self.root_ended => return Err(NodeError::Root(exit)),
             error = no_place(self.member.clone()) => return Err(error),
+            partition = self.alarm.raised() => return Err(NodeError::DiskFailed { partition }),
         }
         self.stop().await
     }
@@ -298,6 +302,7 @@ impl Parts<'_> {
             ready,
             member,
             reconciler,
+            alarm: self.alarm,
             fs: self.fs,
             _data_folder: data_folder,
         })
@@ -402,7 +407,8 @@ impl Parts<'_> {
             retention_every: storage.retention_check_interval,
             scrub: ScrubPace::new(storage.scrub_bytes_per_second, storage.scrub_interval),
             metrics: Arc::clone(&self.metrics),
-            replication: member.map(|member| replicating::replication(member, self.runtimes.data())),
+            replication: member
+                .map(|member| replicating::replication(member, self.runtimes.data(), self.alarm.clone())),
             agreed: Arc::new(agreed),
         };
         if let Some(member) = member {

@@ -11,7 +11,7 @@ use crate::{
             CLUSTER_LISTENER, InSyncChange, MembershipError, member::Member, registry::RegistryHandle,
         },
         partition::{
-            Answer, PartitionHandle, Proposer,
+            Answer, DiskAlarm, PartitionHandle, Proposer,
             core::{PartitionState, SetAnswer, SetChange},
             partitions::Replication,
             replication::{ByteStream, ConnectError, Connecting, Connector, Leaders, Streams, serve},
@@ -30,7 +30,7 @@ const PROPOSE_WITHIN: Duration = Duration::from_secs(5);
 const LAG_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What the replicas of a member need; followers run their streams on `data`.
-pub(super) fn replication(member: &Member, data: &Handle) -> Replication {
+pub(super) fn replication(member: &Member, data: &Handle, alarm: DiskAlarm) -> Replication {
     let dial = Dial { link: member.link.clone(), registry: member.registry.clone() };
     let us = Arc::clone(member.registry.us());
     Replication {
@@ -38,6 +38,7 @@ pub(super) fn replication(member: &Member, data: &Handle) -> Replication {
         proposer: Arc::new(ToController { registry: member.registry.clone(), runtime: Handle::current() }),
         broker_epoch: Arc::new(move || us.broker_epoch()),
         lag_time_max: LAG_TIME_MAX,
+        alarm,
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::core::{PartitionState, SetAnswer, SetChange, Subscription, Verdict};
+use super::{
+    DiskAlarm,
+    core::{PartitionState, SetAnswer, SetChange, Subscription, Verdict},
+};
 use crate::{
     model::{LeaderEpoch, NodeId, Offset, PartitionId},
     storage::log::Log,
@@ -66,6 +69,8 @@ pub struct InCluster {
     pub proposer: Arc<dyn Proposer>,
     /// The log, if another role has it open.
     pub inheritance: Inheritance,
+    /// Raised when the disk fails under what only memory was to keep.
+    pub alarm: DiskAlarm,
 }
 
 impl InCluster {

@@ -271,13 +271,22 @@ impl Leading {
             self.core.step(Input::Appended { ticket, end, acks }, &mut self.effects);
         }
         if let Some(fault) = outcome.fault.take() {
-            self.args.metrics.poisoned_logs.inc();
+            self.log_failed();
             return Err(LeaderFault::Append(fault));
         }
         outcome.reset();
         self.outcome = outcome;
         self.after_change();
         Ok(())
+    }
+
+    fn log_failed(&self) {
+        self.args.metrics.poisoned_logs.inc();
+        if let Some(cluster) = &self.args.cluster
+            && cluster.state().replicas.len() > 1
+        {
+            cluster.alarm.log_failed(&self.args.label, &self.args.config());
+        }
     }
 
     fn count(&self, outcome: &Outcome) {
@@ -379,7 +388,7 @@ impl Leading {
                 Ok(())
             }
             Err(poisoned) => {
-                self.args.metrics.poisoned_logs.inc();
+                self.log_failed();
                 Err(LeaderFault::Flush(poisoned.to_string()))
             }
         }

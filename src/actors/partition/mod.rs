@@ -10,6 +10,7 @@
 //! - A failed write or flush ends the actor (S13): its successor recovers the log. Whoever waits for an
 //!   acknowledgement at that moment is told that its outcome is unknown.
 
+mod alarm;
 mod append;
 mod cluster;
 pub mod core;
@@ -41,6 +42,7 @@ use tokio::runtime::Handle;
 
 use self::leading::Leading;
 pub use self::{
+    alarm::DiskAlarm,
     cluster::{Answer, ClusterMessage, HandedOver, InCluster, Inheritance, Proposer},
     core::Acks,
     error::{AppendRefusal, CommandRefusal},

@@ -200,7 +200,7 @@ impl Following {
                 Ok(Ok(()))
             }
             Err(error) if error.is_fault() => {
-                self.args.metrics.poisoned_logs.inc();
+                self.log_failed();
                 Err(FollowerFault::Append(error.to_string()))
             }
             Err(error) => {
@@ -289,10 +289,15 @@ impl Following {
                 Ok(())
             }
             Err(poisoned) => {
-                self.args.metrics.poisoned_logs.inc();
+                self.log_failed();
                 Err(FollowerFault::Flush(poisoned.to_string()))
             }
         }
+    }
+
+    fn log_failed(&self) {
+        self.args.metrics.poisoned_logs.inc();
+        self.args.alarm.log_failed(&self.args.label, &self.args.config());
     }
 
     fn on_hand_over(&mut self, reply: oneshot::Sender<HandedOver>) {

@@ -30,7 +30,7 @@ use tokio::runtime::Handle;
 use self::following::Following;
 pub use self::message::FollowerMessage;
 use super::{
-    BackgroundFlush, Inheritance, PartitionHandle,
+    BackgroundFlush, DiskAlarm, Inheritance, PartitionHandle,
     replication::{Arrivals, Streams},
 };
 use crate::{
@@ -86,6 +86,8 @@ pub struct FollowerArgs {
     pub streams: Streams,
     /// The log, if another role has it open.
     pub inheritance: Inheritance,
+    /// Raised when the disk fails under what only memory was to keep.
+    pub alarm: DiskAlarm,
 }
 
 impl FollowerArgs {

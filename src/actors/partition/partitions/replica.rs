@@ -18,8 +18,8 @@ use crate::{
     actors::{
         membership::{NOBODY, PartitionImage},
         partition::{
-            ClusterMessage, HandedOver, InCluster, Inheritance, LeaderArgs, LeaderMessage, LeaderReplica,
-            PartitionHandle, Proposer,
+            ClusterMessage, DiskAlarm, HandedOver, InCluster, Inheritance, LeaderArgs, LeaderMessage,
+            LeaderReplica, PartitionHandle, Proposer,
             core::PartitionState,
             follower::{FollowerArgs, FollowerMessage, FollowerReplica, Led},
             replication::Streams,
@@ -47,6 +47,8 @@ pub struct Replication {
     pub broker_epoch: Arc<dyn Fn() -> BrokerEpoch + Send + Sync>,
     /// A follower that has not been at the log's end for so long leaves the in-sync set.
     pub lag_time_max: Duration,
+    /// Raised when the disk fails under what only memory was to keep.
+    pub alarm: DiskAlarm,
 }
 
 impl std::fmt::Debug for Replication {
@@ -200,6 +202,7 @@ impl Replica {
                 lag_time_max: replication.lag_time_max,
                 proposer: Arc::clone(&replication.proposer),
                 inheritance,
+                alarm: replication.alarm.clone(),
             }),
             background_flush: args.background_flush,
             metrics: Arc::clone(&args.metrics),
@@ -238,6 +241,7 @@ impl Replica {
             led: Arc::clone(&self.led),
             streams: replication.streams.clone(),
             inheritance,
+            alarm: replication.alarm.clone(),
         };
         let place = Placement::on(args.data.clone());
         let spec = ChildSpec::actor("follower", place, slot.clone(), move |vitals| {

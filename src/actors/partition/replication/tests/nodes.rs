@@ -24,8 +24,8 @@ use crate::{
     actors::{
         membership::{MembershipArgs, MembershipHandle, Registration, Rules, membership},
         partition::{
-            Acks, AppendReply, BackgroundFlush, ClusterMessage, HandedOver, InCluster, Inheritance,
-            LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle, Proposer, RealFs,
+            Acks, AppendReply, BackgroundFlush, ClusterMessage, DiskAlarm, HandedOver, InCluster,
+            Inheritance, LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle, Proposer, RealFs,
             cluster::Answer,
             core::{PartitionState, SetAnswer, SetChange},
             follower::{FollowerArgs, FollowerMessage, FollowerReplica, Led},
@@ -144,12 +144,15 @@ pub(super) struct World {
     metrics: Arc<Metrics>,
     incarnations: Arc<AtomicU32>,
     pub(super) config: Arc<RwLock<Arc<TopicConfig>>>,
+    pub(super) alarm: DiskAlarm,
+    /// Where the replicas' folders are.
+    pub(super) fs: Arc<dyn Fs>,
 }
 
 pub(super) struct Leads {
     pub(super) partition: PartitionHandle,
     pub(super) address: Address<LeaderMessage>,
-    _ended: Ended,
+    pub(super) ended: Ended,
 }
 
 pub(super) struct Follows {
@@ -185,6 +188,8 @@ impl World {
             metrics: Metrics::new(TimestampMs::new(1)),
             incarnations: Arc::default(),
             config: Arc::new(RwLock::new(Arc::new(config))),
+            alarm: DiskAlarm::default(),
+            fs: RealFs::shared(),
         }
     }
 
@@ -193,13 +198,13 @@ impl World {
         let (latest, options) = (LeaderEpoch::new(epoch), LogOptions::default());
         let clock = SystemClock::shared();
         Box::new(
-            Log::open_to_follow(RealFs::shared(), &folder, partition(index), latest, options, clock)
+            Log::open_to_follow(Arc::clone(&self.fs), &folder, partition(index), latest, options, clock)
                 .unwrap()
                 .0,
         )
     }
 
-    fn folder(&self, node: NodeId, index: i32) -> std::path::PathBuf {
+    pub(super) fn folder(&self, node: NodeId, index: i32) -> std::path::PathBuf {
         self.dir.path().join(node.to_string()).join(format!("t-{index}"))
     }
 
@@ -223,13 +228,14 @@ impl World {
             lag_time_max: Duration::from_mins(10),
             proposer: Arc::new(NoController),
             inheritance: Inheritance::to_lead(log, LeaderEpoch::new(epoch)),
+            alarm: self.alarm.clone(),
         };
         let partition = PartitionHandle::new(partition(index));
         let args = LeaderArgs {
             partition: partition.clone(),
             label: format!("t-{index}").into(),
             folder: self.folder(node, index),
-            fs: RealFs::shared(),
+            fs: Arc::clone(&self.fs),
             clock: SystemClock::shared(),
             io: Handle::current(),
             membership: self.membership.clone(),
@@ -246,7 +252,7 @@ impl World {
         .await
         .unwrap();
         assert!(partition.leader_within(DEADLINE).await.is_some());
-        Leads { partition, address, _ended: ended }
+        Leads { partition, address, ended }
     }
 
     /// Where others find these leaders.
@@ -273,7 +279,7 @@ impl World {
             partition: PartitionHandle::new(partition(index)),
             label: format!("t-{index}").into(),
             folder: self.folder(node, index),
-            fs: RealFs::shared(),
+            fs: Arc::clone(&self.fs),
             clock: SystemClock::shared(),
             io: Handle::current(),
             config: Arc::clone(&self.config),
@@ -286,6 +292,7 @@ impl World {
             led: Arc::new(RwLock::new(led)),
             streams: streams.clone(),
             inheritance: log.map(Inheritance::of).unwrap_or_default(),
+            alarm: self.alarm.clone(),
         };
         let count = self.incarnations.load(Ordering::SeqCst);
         let path = ActorPath::root(&format!("follower-{node}-{index}-{count}"));

@@ -1,11 +1,14 @@
 //! What two nodes come to.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
-use super::nodes::{FOLLOWER, LEADER, World, blank, bytes_of, records, until};
+use tokio::time::timeout;
+
+use super::nodes::{DEADLINE, FOLLOWER, LEADER, World, blank, bytes_of, records, until};
 use crate::{
     actors::partition::Acks,
     model::{Offset, TimestampMs},
+    storage::fs::faulty::{AfterFailedSync, Fault, SimulatedDisk},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,5 +146,34 @@ async fn many_partitions_share_one_stream_and_idle_ones_say_nothing() {
     for (leader, follower) in leaders.iter().zip(followers) {
         let handed = follower.hand_over().await;
         assert_eq!(bytes_of(&handed.log.reader()), bytes_of(&leader.reader()));
+    }
+}
+
+/// Whoever has acknowledged from memory alone does not go on with less: the node ends, and comes back as one whose memory is
+/// lost. On topics that count the disk nothing is missing, and the replica opens its log again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s11_s13_a_failed_flush_ends_a_node_that_acknowledges_from_memory() {
+    for (durability, of_leader) in
+        [("replicated", true), ("replicated", false), ("disk", true), ("disk", false)]
+    {
+        let disk = SimulatedDisk::new(1);
+        let mut world = World::new(durability);
+        world.fs = disk.mount();
+        let leader = world.lead(LEADER, 0, 1, blank(world.open(LEADER, 0, 0))).await;
+        world.show(LEADER, vec![leader.partition.clone()]);
+        let follower = world.follow((FOLLOWER, 0), (LEADER, 1), &world.streams(FOLLOWER), None).await;
+        leader.acknowledged(records(1, 10), Acks::All).await;
+        let hit = world.folder(if of_leader { LEADER } else { FOLLOWER }, 0).join("00000000000000000000.log");
+        disk.inject(hit, Fault::SyncFails(AfterFailedSync::Dropped));
+        // More than may wait for the background flush.
+        let _outcome = leader.append(records(2, 1 << 20), Acks::Leader).await;
+        let ended = if of_leader { leader.ended } else { follower.ended };
+        timeout(DEADLINE, ended).await.expect("the replica goes on");
+        let raised = timeout(Duration::ZERO, world.alarm.raised()).await.ok();
+        assert_eq!(
+            raised.as_deref(),
+            (durability == "replicated").then_some("t-0"),
+            "{durability}, {of_leader}"
+        );
     }
 }
