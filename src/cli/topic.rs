@@ -15,7 +15,7 @@ use crate::{
         Admin, ClientError, PartitionMetadata, TopicMetadata,
         admin::{Config, ConfigChange, ConfigSource, NewTopic},
     },
-    model::{NodeId, TopicName},
+    model::{NodeId, PartitionIndex, TopicName},
     wire::ErrorCode,
 };
 
@@ -30,6 +30,8 @@ pub(super) enum Command {
     Describe(Describe),
     /// Change configs of a topic, or add partitions.
     Alter(Alter),
+    /// Elect leaders anew: the first replicas, or whoever is there.
+    Elect(Elect),
     /// Delete a topic with all its records.
     Delete(Delete),
 }
@@ -95,6 +97,21 @@ pub(super) struct Alter {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct Elect {
+    /// The topic's name.
+    #[arg(value_parser = topic_name)]
+    name: TopicName,
+    /// A partition; may be given several times [default: all of the topic's]
+    #[arg(long = "partition", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    partitions: Vec<i32>,
+    /// Where there is no leader, elect whoever is there: records that only others have are lost.
+    #[arg(long)]
+    unclean: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct Delete {
     /// The topic's name.
     #[arg(value_parser = topic_name)]
@@ -112,8 +129,38 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         Command::List(flags) => list(flags).await,
         Command::Describe(flags) => describe(flags).await,
         Command::Alter(flags) => alter(flags).await,
+        Command::Elect(flags) => elect(flags).await,
         Command::Delete(flags) => delete(flags).await,
     }
+}
+
+/// A partition that needs no election is as it was asked for.
+async fn elect(flags: Elect) -> anyhow::Result<()> {
+    let admin = Admin::new(&flags.connect.client());
+    let mut partitions: Vec<_> = flags.partitions.iter().copied().map(PartitionIndex::new).collect();
+    if partitions.is_empty() {
+        let topic = admin.describe_topic(&flags.name).await.map_err(explain)?;
+        partitions = topic.partitions.iter().map(|partition| partition.index).collect();
+    }
+    let results = admin.elect_leaders(&flags.name, partitions, flags.unclean).await.map_err(explain)?;
+    let mut refused = 0;
+    for (partition, outcome) in results {
+        let name = format!("{}-{partition}", flags.name);
+        match outcome {
+            Ok(()) => writeln!(io::stdout(), "{name}: leader elected")?,
+            Err(error) if refused_as(&error, ErrorCode::ElectionNotNeeded) => {
+                writeln!(io::stdout(), "{name}: no election needed")?;
+            }
+            Err(error) => {
+                refused += 1;
+                writeln!(io::stdout(), "{name}: no leader elected: {error}")?;
+            }
+        }
+    }
+    if refused > 0 {
+        bail!("{refused} partitions have no such leader: is a replica in sync and its node live?");
+    }
+    Ok(())
 }
 
 fn refused_as(error: &ClientError, code: ErrorCode) -> bool {

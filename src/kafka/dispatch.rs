@@ -142,6 +142,7 @@ pub(crate) async fn answer(
         ApiKey::CreateTopics => handle!(create_topics),
         ApiKey::DeleteTopics => handle!(delete_topics),
         ApiKey::CreatePartitions => handle!(create_partitions),
+        ApiKey::ElectLeaders => handle!(elect_leaders),
         ApiKey::DeleteRecords => handle!(delete_records),
         ApiKey::OffsetForLeaderEpoch => handle!(offset_for_leader_epoch),
         ApiKey::DescribeConfigs => handle!(describe_configs),

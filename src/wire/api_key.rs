@@ -109,6 +109,8 @@ apis! {
     CreatePartitions = 37, flexible 2, serve 0..=3, advertise served;
     /// Forgets groups.
     DeleteGroups = 42, flexible 2, serve 0..=2, advertise served;
+    /// Elects leaders.
+    ElectLeaders = 43, flexible 2, serve 0..=2, advertise served;
     /// Changes single configs.
     IncrementalAlterConfigs = 44, flexible 1, serve 0..=1, advertise served;
     /// Forgets committed offsets (KIP-496).

@@ -119,6 +119,7 @@ macro_rules! every_message {
             consumer_group_describe: ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
             consumer_group_heartbeat: ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
             create_partitions: CreatePartitionsRequest, CreatePartitionsResponse;
+            elect_leaders: ElectLeadersRequest, ElectLeadersResponse;
             create_topics: CreateTopicsRequest, CreateTopicsResponse;
             delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
             delete_records: DeleteRecordsRequest, DeleteRecordsResponse;

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use polylogue::{
     client::{
         Admin,
-        admin::{ConfigChange, ConfigSource},
+        admin::{ConfigChange, ConfigSource, NewTopic},
     },
     local_cluster::LocalNode,
+    model::{NodeId, PartitionIndex},
+    wire::ErrorCode,
 };
 use rdkafka::{
     Message as _,
@@ -70,6 +72,53 @@ fn topics_and_configs_are_made_changed_and_deleted_through_any_node_and_seen_thr
             topics.is_ok_and(|topics| topics.iter().all(|found| found.name != named))
         });
     }
+}
+
+/// A topic of two replicas loses one, and then the other for good: whoever comes back alone leads only when somebody says so.
+#[test]
+fn leaders_are_elected_on_demand_the_first_replica_or_who_is_left() {
+    let mut cluster = Cluster::of_three();
+    let runtime = Runtime::new().unwrap();
+    let topic = name("elected");
+    let new = NewTopic {
+        name: topic.clone(),
+        partitions: Some(1),
+        replication_factor: Some(2),
+        configs: vec![("min.insync.replicas".to_owned(), "1".to_owned())],
+    };
+    runtime.block_on(admin(&cluster.bootstrap()).create_topic(&new)).unwrap();
+    cluster.until_in_sync(topic.as_str(), SOON).unwrap();
+    let described = runtime.block_on(admin(&cluster.bootstrap()).describe_topic(&topic)).unwrap();
+    let [first, second] = described.partitions[0].replicas[..] else { panic!("{described:?}") };
+    let other = cluster.ids().into_iter().find(|id| ![first, second].contains(id)).unwrap();
+    let asked = cluster.node(other).unwrap().kafka_address();
+    let elect = |unclean: bool| {
+        let partition = vec![PartitionIndex::new(0)];
+        let results = runtime.block_on(admin(&asked).elect_leaders(&topic, partition, unclean)).unwrap();
+        let outcome = results.into_iter().next().unwrap().1;
+        outcome.map_err(|error| error.code().unwrap())
+    };
+    let until_led_by = |leader: NodeId, cluster: &Cluster| {
+        eventually("it has this leader", SOON, || {
+            (cluster.leader_of(topic.as_str(), 0).ok()? == Some(leader)).then_some(())
+        });
+    };
+    until_led_by(first, &cluster);
+    assert_eq!(elect(false), Err(ErrorCode::ElectionNotNeeded));
+    cluster.kill(&[first]);
+    until_led_by(second, &cluster);
+    assert_eq!(elect(false), Err(ErrorCode::PreferredLeaderNotAvailable), "it is away");
+    assert_eq!(elect(true), Err(ErrorCode::ElectionNotNeeded), "there is a leader");
+    // The last one that had everything goes, and only the one that missed something comes back.
+    cluster.kill(&[second]);
+    cluster.start_again(&[first]);
+    eventually("nobody leads", SOON, || {
+        let leader = cluster.leader_of(topic.as_str(), 0).ok()?;
+        leader.is_none().then_some(())
+    });
+    assert_eq!(elect(false), Err(ErrorCode::PreferredLeaderNotAvailable), "it has missed something");
+    assert_eq!(elect(true), Ok(()));
+    until_led_by(first, &cluster);
 }
 
 /// Consumes and commits until each partition has been committed up to a record behind `after`; each record follows the one

@@ -124,6 +124,23 @@ impl MembershipHandle {
         self.ask(message).await
     }
 
+    /// Gives the leaders of these partitions back to their first replicas, where those are in sync.
+    pub async fn elect_preferred(&self, which: Vec<PartitionId>) -> Result<(), MembershipError> {
+        match &self.cluster {
+            Some(cluster) => cluster.elect_preferred(which).await,
+            // Alone, each replica is the first.
+            None => Ok(()),
+        }
+    }
+
+    /// Elects whoever is there for those of these partitions that have no leader, and gives up what only others have.
+    pub async fn elect_unclean(&self, which: Vec<PartitionId>) -> Result<(), MembershipError> {
+        match &self.cluster {
+            Some(cluster) => cluster.elect_unclean(which).await,
+            None => Ok(()),
+        }
+    }
+
     /// Deletes a topic; its data may go once the image says so.
     pub async fn delete_topic(&self, which: TopicRef) -> Result<TopicId, MembershipError> {
         #[cfg(feature = "server")]

@@ -19,6 +19,7 @@ use crate::{
             create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
             delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
             delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+            elect_leaders::{ElectLeadersPartitionResult, ElectLeadersRequest, ElectLeadersTopic},
         },
     },
 };
@@ -99,6 +100,29 @@ impl Admin {
         let response = self.client.change_any(&request).await?;
         let grown = response.results.first().ok_or(ClientError::Incomplete(ApiKey::CreatePartitions))?;
         check(ApiKey::CreatePartitions, grown.error_code, grown.error_message.as_ref())
+    }
+
+    /// Elects leaders for partitions of a topic: their first replicas, where those are in sync; or, where there is no leader,
+    /// whoever is there (`unclean`), which gives up what only others have. What became of each that was named.
+    pub async fn elect_leaders(
+        &self,
+        topic: &TopicName,
+        partitions: Vec<PartitionIndex>,
+        unclean: bool,
+    ) -> Result<Vec<(PartitionIndex, Result<(), ClientError>)>, ClientError> {
+        let named = ElectLeadersTopic { topic: Str::from(topic.as_str()), partitions };
+        let request = ElectLeadersRequest {
+            election_type: i8::from(unclean),
+            topic_partitions: Some(vec![named]),
+            timeout_ms: self.timeout_ms(),
+        };
+        let response = self.client.change_any(&request).await?;
+        check(ApiKey::ElectLeaders, response.error_code, None)?;
+        let results = response.replica_election_results.into_iter().flat_map(|of| of.partition_result);
+        let outcome = |it: ElectLeadersPartitionResult| {
+            (it.partition_id, check(ApiKey::ElectLeaders, it.error_code, it.error_message.as_ref()))
+        };
+        Ok(results.map(outcome).collect())
     }
 
     /// Every topic there is, by name.

@@ -138,6 +138,8 @@ agree! {
     incremental_alter_configs_response_agrees_with_the_oracle: incremental_alter_configs::IncrementalAlterConfigsResponse;
     create_partitions_request_agrees_with_the_oracle: create_partitions::CreatePartitionsRequest;
     create_partitions_response_agrees_with_the_oracle: create_partitions::CreatePartitionsResponse;
+    elect_leaders_request_agrees_with_the_oracle: elect_leaders::ElectLeadersRequest;
+    elect_leaders_response_agrees_with_the_oracle: elect_leaders::ElectLeadersResponse;
     delete_records_request_agrees_with_the_oracle: delete_records::DeleteRecordsRequest;
     delete_records_response_agrees_with_the_oracle: delete_records::DeleteRecordsResponse;
     describe_cluster_request_agrees_with_the_oracle: describe_cluster::DescribeClusterRequest;

@@ -195,6 +195,16 @@ impl RegistryHandle {
         self.ask(Command::CreatePartitions { name: name.to_owned(), count, validate_only }).await.map(drop)
     }
 
+    /// Gives the leaders of these partitions back to their first replicas, where those are in sync.
+    pub async fn elect_preferred(&self, which: Vec<PartitionId>) -> Result<(), MembershipError> {
+        self.ask(Command::ElectPreferredOf(which)).await.map(drop)
+    }
+
+    /// Elects whoever is there for those of these partitions that have no leader, and gives up what only others have.
+    pub async fn elect_unclean(&self, which: Vec<PartitionId>) -> Result<(), MembershipError> {
+        self.ask(Command::ElectUnclean(which)).await.map(drop)
+    }
+
     /// Deletes a topic; its data may go once the image says so.
     pub async fn delete_topic(&self, which: TopicRef) -> Result<TopicId, MembershipError> {
         let CommandAnswer::TopicDeleted(id) = self.ask(Command::DeleteTopic(which)).await? else {

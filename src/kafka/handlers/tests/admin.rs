@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use super::{Door, NODE, codes, is_usable};
 use crate::{
-    model::{NodeId, ProducerEpoch, ProducerId},
+    model::{NodeId, PartitionIndex, ProducerEpoch, ProducerId},
     wire::api::{
         create_partitions::{CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic},
         describe_cluster::DescribeClusterRequest,
+        elect_leaders::{ElectLeadersRequest, ElectLeadersTopic},
         init_producer_id::InitProducerIdRequest,
     },
 };
@@ -37,6 +38,32 @@ async fn a_topic_that_grew_is_usable_at_once_and_keeps_what_it_had() {
     assert_eq!(after.partitions[..2], before.partitions[..]);
     let request = CreatePartitionsRequest { topics: vec![grow("t", 5)], ..request };
     assert_eq!(client.ask(0, &request).await.results[0].error_code.code(), 37);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leads_already_is_not_elected_and_all_partitions_are_only_those_in_need() {
+    let (door, mut client) = Door::open().await;
+    client.create(&["t"], 2).await;
+    let named = |topic: &str, partitions: &[i32]| ElectLeadersTopic {
+        topic: topic.into(),
+        partitions: partitions.iter().copied().map(PartitionIndex::new).collect(),
+    };
+    for election_type in [0, 1] {
+        let topics = vec![named("no-such", &[0]), named("t", &[1, 0, 1, 7])];
+        let request =
+            ElectLeadersRequest { election_type, topic_partitions: Some(topics), timeout_ms: 10_000 };
+        let answer = client.ask(2, &request).await;
+        assert!(answer.error_code.is_none());
+        let results = answer.replica_election_results;
+        let of = |at: usize| codes(results[at].partition_result.iter().map(|result| result.error_code));
+        assert_eq!((results[0].topic.as_str(), of(0)), ("no-such", vec![3]));
+        assert_eq!((results[1].topic.as_str(), of(1)), ("t", vec![84, 84, 3]));
+        let all = ElectLeadersRequest { topic_partitions: None, ..request };
+        assert!(client.ask(2, &all).await.replica_election_results.is_empty());
+    }
+    let unknown = ElectLeadersRequest { election_type: 7, ..ElectLeadersRequest::default() };
+    assert_eq!(client.ask(1, &unknown).await.error_code.code(), 42);
     door.close().await;
 }
 

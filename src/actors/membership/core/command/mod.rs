@@ -10,7 +10,7 @@ mod partitions;
 mod refusal;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -156,6 +156,8 @@ pub enum Command {
     /// The first command of all, from the first controller. Answered with [`CommandAnswer::Done`], also where there
     /// is a cluster.
     CreateCluster(Uuid),
+    /// Gives the leaders of these partitions back to their first replicas. Answered with [`CommandAnswer::Elected`].
+    ElectPreferredOf(Vec<PartitionId>),
 }
 
 /// Leaders that [`Command::ElectPreferred`] moves at a time: each takes its clients with it.
@@ -335,6 +337,7 @@ impl Command {
             | Self::BrokerDown { .. }
             | Self::BrokerStopping { .. }
             | Self::ElectPreferred
+            | Self::ElectPreferredOf(_)
             | Self::ElectUnclean(_)
             | Self::ReportEnds { .. }
             | Self::RaiseFeatureLevel(_)
@@ -386,7 +389,11 @@ pub fn decide(image: &MetadataImage, rules: &Rules, command: &Command) -> Result
             brokers::stopping(image, rules, *node, *broker_epoch)
         }
         Command::AlterInSync(change) => partitions::alter_in_sync(image, rules, change),
-        Command::ElectPreferred => Ok(partitions::elect_preferred(image, rules)),
+        Command::ElectPreferred => Ok(partitions::elect_preferred(image, rules, |_| true)),
+        Command::ElectPreferredOf(which) => {
+            let which: BTreeSet<_> = which.iter().copied().collect();
+            Ok(partitions::elect_preferred(image, rules, |id| which.contains(&id)))
+        }
         Command::ElectUnclean(which) => partitions::elect_unclean(image, rules, which),
         Command::ReportEnds { node, broker_epoch, ends } => {
             brokers::check(image, *node, *broker_epoch)?;

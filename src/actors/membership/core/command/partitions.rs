@@ -115,11 +115,16 @@ fn check_members(
     Ok(())
 }
 
-pub(super) fn elect_preferred(image: &MetadataImage, rules: &Rules) -> Decided {
+/// Of those that are asked for.
+pub(super) fn elect_preferred(
+    image: &MetadataImage,
+    rules: &Rules,
+    asked_for: impl Fn(PartitionId) -> bool,
+) -> Decided {
     let policies = Policies::new(image, rules);
     let brokers = Brokers::of(image);
     let (mut records, mut elections) = (Vec::new(), Elections::default());
-    for (id, topic, partition) in image.partitions() {
+    for (id, topic, partition) in image.partitions().filter(|(id, ..)| asked_for(*id)) {
         let preferred = partition.replicas.first().filter(|first| **first != partition.leader);
         let (Some(preferred), Some(_)) = (preferred, partition.leader()) else { continue };
         let mut draft = Draft::new(id, partition, policies.of(&topic.configs, partition.replicas.len()));

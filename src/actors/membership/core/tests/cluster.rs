@@ -456,7 +456,12 @@ fn the_first_replicas_get_their_partitions_back_once_they_are_in_sync() {
     for id in &all[..2] {
         alter(&mut world, *id, &[2, 1]).unwrap();
     }
-    assert_eq!(world.elections(&Command::ElectPreferred).elected, 2);
+    assert_eq!(
+        world.elections(&Command::ElectPreferredOf(vec![all[1], all[2]])).elected,
+        1,
+        "of those asked for"
+    );
+    assert_eq!(world.elections(&Command::ElectPreferred).elected, 1);
     let leaders: Vec<NodeId> = all.iter().map(|id| world.partition(*id).leader).collect();
     assert_eq!(leaders, nodes(&[1, 1, 2]));
 }
