@@ -219,7 +219,7 @@ impl Log {
         }
         let below = high_watermark.min(self.shared.flushed());
         // Recovery looks for the checkpointed position in the segment that it names.
-        let checkpointed = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).segment_base();
+        let checkpointed = self.checkpointed_segment();
         let start = self.shared.log_start();
         let is_ready = |segment: &&Arc<Segment>| {
             let settled = segment.is_sealed() && segment.is_checksummed() && segment.is_in_folder();
@@ -257,6 +257,11 @@ impl Log {
         })
     }
 
+    /// The segment that the newest checkpoint on disk names.
+    pub(super) fn checkpointed_segment(&self) -> Offset {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).segment_base()
+    }
+
     /// Takes note of what a pass has done, or that it has failed; whether it has got anywhere.
     pub fn finish_compaction(&mut self, done: Option<&Compacted>) -> bool {
         // What was compacted before a truncation may be gone.
@@ -264,6 +269,7 @@ impl Log {
             return false;
         }
         let reached = done.map_or(self.cleaned_to, |done| done.cleaned_to.max(self.cleaned_to));
+        self.shared.set_cleaned_to(reached);
         std::mem::replace(&mut self.cleaned_to, reached) < reached
     }
 }

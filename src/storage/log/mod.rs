@@ -24,8 +24,10 @@ pub(crate) mod append;
 mod buffer;
 pub(crate) mod checkpoint;
 mod compact;
+mod damage;
 mod error;
 pub(crate) mod flush;
+mod mend;
 mod options;
 mod range;
 mod read;
@@ -48,8 +50,10 @@ pub use append::Appended;
 pub use buffer::{ReadBuffer, ReadSpace};
 pub use checkpoint::CheckpointJob;
 pub use compact::{Compacted, CompactionJob};
+pub use damage::DamageBell;
 pub use error::{AppendError, OpenError, Poisoned, ReadError};
 pub use flush::{FlushDone, FlushJob};
+pub use mend::{Mend, MendError, MendJob, Mended, Misfit};
 pub use options::LogOptions;
 pub use read::{ReadOutcome, ReadRequest, Verify};
 pub use reader::{FileRange, LogReader, SegmentInfo};
@@ -165,6 +169,8 @@ impl Log {
             recovery::Opening::Lead(epoch) => epoch,
             recovery::Opening::Follow(_) => LeaderEpoch::NONE,
         };
+        recovered.shared.set_cleaned_to(recovered.cleaned_to);
+        recovered.shared.damage.set_was_unclean(report.clean.is_none() && report.log_end > Offset::ZERO);
         let log = Self {
             unflushed: flush::Unflushed::new(&recovered.active, recovered.ends.end),
             snapshots: checkpoint::Snapshots::new(recovered.since_snapshot),

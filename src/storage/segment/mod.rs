@@ -26,7 +26,7 @@ pub(crate) use files::with_suffix;
 pub(crate) use folder::{DELETED_SUFFIX, FileKind, Folder, SET_ASIDE, UNFINISHED_SUFFIX, parse_name};
 pub(crate) use locate::{Located, read_with};
 pub use scan::CorruptReason;
-pub(crate) use scan::{Hole, Scanner, Source, Step, is_unreadable};
+pub(crate) use scan::{Hole, Scanner, Source, Step, is_unreadable, read_around};
 
 use super::{block_checksums::BlockChecksums, fs::File, index::SegmentIndex};
 use crate::model::Offset;
