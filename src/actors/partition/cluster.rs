@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::core::{PartitionState, SetAnswer, SetChange, Subscription, Verdict};
+use super::replication::Streams;
 use crate::{
     model::{LeaderEpoch, NodeId, Offset, PartitionId},
     storage::log::Log,
@@ -66,6 +67,8 @@ pub struct InCluster {
     pub proposer: Arc<dyn Proposer>,
     /// The log, if another role has it open.
     pub inheritance: Inheritance,
+    /// Opens streams to other replicas, where something is damaged.
+    pub streams: Streams,
 }
 
 impl InCluster {

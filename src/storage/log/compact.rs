@@ -33,6 +33,7 @@ pub struct CompactionJob {
     cleaned_to: Offset,
     producers: HashMap<ProducerId, Offset>,
     now: TimestampMs,
+    _under_way: Arc<()>,
     _lock: Arc<dyn Lock>,
 }
 
@@ -214,7 +215,7 @@ impl Log {
     /// stores block checksums may run.
     pub fn compaction_pass(&mut self, now: TimestampMs, high_watermark: Offset) -> Option<CompactionJob> {
         let options = self.options.compaction?;
-        if self.is_poisoned() || self.compacting.is_some() {
+        if self.is_poisoned() || self.is_compacting() {
             return None;
         }
         let below = high_watermark.min(self.shared.flushed());
@@ -241,8 +242,8 @@ impl Log {
         if dirty == 0 || !(enough || is_late) {
             return None;
         }
-        let generation = self.shared.generation();
-        self.compacting = Some(generation);
+        let (generation, under_way) = (self.shared.generation(), Arc::new(()));
+        self.compacting = Some((generation, Arc::downgrade(&under_way)));
         Some(CompactionJob {
             shared: Arc::clone(&self.shared),
             generation,
@@ -253,8 +254,14 @@ impl Log {
             cleaned_to: self.cleaned_to,
             producers: self.producers.last_offsets().collect(),
             now,
+            _under_way: under_way,
             _lock: Arc::clone(&self.lock),
         })
+    }
+
+    /// Whether a thread puts other segments in the place of some.
+    pub(super) fn is_compacting(&self) -> bool {
+        self.compacting.as_ref().is_some_and(|(_, under_way)| under_way.strong_count() > 0)
     }
 
     /// The segment that the newest checkpoint on disk names.
@@ -265,7 +272,7 @@ impl Log {
     /// Takes note of what a pass has done, or that it has failed; whether it has got anywhere.
     pub fn finish_compaction(&mut self, done: Option<&Compacted>) -> bool {
         // What was compacted before a truncation may be gone.
-        if self.compacting.take() != Some(self.shared.generation()) {
+        if self.compacting.take().map(|(generation, _)| generation) != Some(self.shared.generation()) {
             return false;
         }
         let reached = done.map_or(self.cleaned_to, |done| done.cleaned_to.max(self.cleaned_to));

@@ -77,7 +77,9 @@ pub enum MendError {
 pub enum Mend {
     /// This, on a thread that may block.
     Job(Box<MendJob>),
-    /// A flush, a checkpoint or a pass of compaction comes first: ask again after the next that ends.
+    /// A flush comes first.
+    Flush,
+    /// A checkpoint or a pass of compaction that is due or under way comes first: ask again after the next that ends.
     Later,
     /// Nothing: it has left the log.
     Gone,
@@ -102,6 +104,7 @@ pub struct MendJob {
     segment: Arc<Segment>,
     damage: CorruptBatch,
     batches: Bytes,
+    _under_way: Arc<()>,
     _lock: Arc<dyn Lock>,
 }
 
@@ -164,7 +167,7 @@ impl Log {
     /// Puts batches that [fit](LogReader::fit) in the place of what was hit. While the job is under way nothing may be
     /// sealed, compacted or expire; give what came of it to [`Log::finish_mend`].
     pub fn mend(&mut self, damage: &CorruptBatch, batches: &Bytes) -> Mend {
-        if self.is_poisoned() || self.compacting.is_some() {
+        if self.is_poisoned() || self.is_compacting() {
             return Mend::Later;
         }
         let segments = self.shared.segments();
@@ -183,17 +186,21 @@ impl Log {
         // Recovery looks for the checkpointed position in the segment that it names: nothing may move there.
         let moves = batches.len() as u64 != damage.len;
         let is_settled = segment.is_in_folder() && segment.end() <= self.shared.flushed();
-        if !is_settled || (moves && segment.base() >= self.checkpointed_segment()) {
+        if !is_settled || (moves && segment.base() >= self.unflushed.flushed.1.segment) {
+            return Mend::Flush;
+        }
+        if moves && segment.base() >= self.checkpointed_segment() {
             return Mend::Later;
         }
-        let generation = self.shared.generation();
-        self.compacting = Some(generation);
+        let (generation, under_way) = (self.shared.generation(), Arc::new(()));
+        self.compacting = Some((generation, Arc::downgrade(&under_way)));
         Mend::Job(Box::new(MendJob {
             shared: Arc::clone(&self.shared),
             generation,
             segment: Arc::clone(segment),
             damage: damage.clone(),
             batches: batches.clone(),
+            _under_way: under_way,
             _lock: Arc::clone(&self.lock),
         }))
     }

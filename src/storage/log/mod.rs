@@ -43,7 +43,7 @@ mod truncate;
 use std::{
     io,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
 };
 
 pub use append::Appended;
@@ -89,8 +89,9 @@ pub struct Log {
     snapshots: checkpoint::Snapshots,
     /// Up to where the newest record of each key is known.
     cleaned_to: Offset,
-    /// The generation in which the pass of compaction began that is under way.
-    compacting: Option<u64>,
+    /// The generation in which the pass of compaction began, or the mending, that may be under way, and whether it is: a role
+    /// that ends does not hear of it.
+    compacting: Option<(u64, Weak<()>)>,
     lock: Arc<dyn Lock>,
 }
 

@@ -239,6 +239,7 @@ impl Segment {
     pub(crate) fn retire(&self) -> std::io::Result<()> {
         // First: from here on nothing that is open is closed.
         self.retired.store(true, Ordering::Release);
+        drop(lock(&self.writing));
         self.open_file()?;
         self.ask(Wait::MayBlock, |_| ()).map(drop)
     }

@@ -200,6 +200,7 @@ impl Replica {
                 lag_time_max: replication.lag_time_max,
                 proposer: Arc::clone(&replication.proposer),
                 inheritance,
+                streams: replication.streams.clone(),
             }),
             background_flush: args.background_flush,
             metrics: Arc::clone(&args.metrics),
@@ -236,6 +237,7 @@ impl Replica {
             broker_epoch: (replication.broker_epoch)(),
             incarnations: Arc::clone(&self.incarnations),
             led: Arc::clone(&self.led),
+            state: Arc::clone(&self.state),
             streams: replication.streams.clone(),
             inheritance,
         };
