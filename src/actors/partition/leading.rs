@@ -471,7 +471,7 @@ impl Leading {
     fn compact(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
         let busy = self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction);
-        if busy || self.compaction_rests {
+        if busy || self.compaction_rests || self.repairs.as_ref().is_some_and(Repairs::is_mending) {
             return;
         }
         let now = self.args.clock.wall();

@@ -207,7 +207,9 @@ impl Log {
 
     /// The job that [`Log::mend`] gave out has ended.
     pub fn finish_mend(&mut self) {
-        self.compacting = None;
+        if !self.is_compacting() {
+            self.compacting = None;
+        }
     }
 }
 

@@ -158,7 +158,7 @@ impl Following {
     fn compact(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
         let UnderWay { seal, compaction, compaction_rests, .. } = self.under_way;
-        if seal || compaction || compaction_rests {
+        if seal || compaction || compaction_rests || self.repairs.is_mending() {
             return;
         }
         let committed = self.core.carried().high_watermark;

@@ -223,6 +223,7 @@ impl World {
             lag_time_max: Duration::from_mins(10),
             proposer: Arc::new(NoController),
             inheritance: Inheritance::to_lead(log, LeaderEpoch::new(epoch)),
+            streams: self.streams(node),
         };
         let partition = PartitionHandle::new(partition(index));
         let args = LeaderArgs {
@@ -284,6 +285,7 @@ impl World {
             broker_epoch: BrokerEpoch::new(1),
             incarnations: Arc::clone(&self.incarnations),
             led: Arc::new(RwLock::new(led)),
+            state: Arc::default(),
             streams: streams.clone(),
             inheritance: log.map(Inheritance::of).unwrap_or_default(),
         };
