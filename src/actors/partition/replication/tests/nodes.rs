@@ -141,7 +141,7 @@ pub(super) struct World {
     pub(super) wires: Arc<Wires>,
     tree: Tree,
     membership: MembershipHandle,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     incarnations: Arc<AtomicU32>,
     pub(super) config: Arc<RwLock<Arc<TopicConfig>>>,
 }
@@ -153,6 +153,7 @@ pub(super) struct Leads {
 }
 
 pub(super) struct Follows {
+    pub(super) partition: PartitionHandle,
     pub(super) address: Address<FollowerMessage>,
     pub(super) ended: Ended,
 }
@@ -199,7 +200,7 @@ impl World {
         )
     }
 
-    fn folder(&self, node: NodeId, index: i32) -> std::path::PathBuf {
+    pub(super) fn folder(&self, node: NodeId, index: i32) -> std::path::PathBuf {
         self.dir.path().join(node.to_string()).join(format!("t-{index}"))
     }
 
@@ -270,8 +271,9 @@ impl World {
         log: Option<HandedOver>,
     ) -> Follows {
         let led = Led { by: Some(leader), epoch: LeaderEpoch::new(epoch) };
+        let partition = PartitionHandle::new(partition(index));
         let args = FollowerArgs {
-            partition: PartitionHandle::new(partition(index)),
+            partition: partition.clone(),
             label: format!("t-{index}").into(),
             folder: self.folder(node, index),
             fs: RealFs::shared(),
@@ -296,7 +298,7 @@ impl World {
         })
         .await
         .unwrap();
-        Follows { address, ended }
+        Follows { partition, address, ended }
     }
 }
 
