@@ -9,7 +9,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{runtime::Handle, time::sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     core::PartitionState,
@@ -17,7 +20,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    model::{NodeId, PartitionId},
+    model::{NodeId, Offset, PartitionId},
     storage::log::{CorruptBatch, DamageBell, Log, LogReader, Mend, MendError, Mended},
 };
 
@@ -103,6 +106,8 @@ enum Doing {
 pub(super) struct Repairs {
     shop: Workshop,
     doing: Doing,
+    /// Whoever reads at damage rings again and again; nobody is asked before this.
+    rests_until: Option<Instant>,
     /// How often in a row a question about the same stretch ended in silence.
     silent: (Option<CorruptBatch>, u32),
 }
@@ -113,7 +118,7 @@ impl Repairs {
         let post = Arc::clone(&shop.post);
         let bell: DamageBell = Arc::new(move || post(RepairMessage::Look));
         log.set_damage_bell(Some(bell));
-        Self { shop, doing: Doing::Nothing, silent: (None, 0) }
+        Self { shop, doing: Doing::Nothing, rests_until: None, silent: (None, 0) }
     }
 
     /// Whether a file of the log is being written anew.
@@ -123,9 +128,11 @@ impl Repairs {
 
     /// Asks for the next stretch, unless one is under way.
     pub(super) fn look(&mut self, log: &Log, state: &PartitionState, leader: Option<NodeId>) {
-        if !matches!(self.doing, Doing::Nothing) {
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        if rests || !matches!(self.doing, Doing::Nothing) {
             return;
         }
+        self.rests_until = None;
         let Some(damage) = log.next_damage() else { return };
         self.doing = Doing::Asking;
         let silent = if self.silent.0.as_ref() == Some(&damage) { self.silent.1 } else { 0 };
@@ -209,10 +216,11 @@ impl Repairs {
         Next::Wake
     }
 
-    fn look_later(&self) {
-        let post = Arc::clone(&self.shop.post);
+    fn look_later(&mut self) {
+        let (until, post) = (Instant::now() + TRY_AGAIN, Arc::clone(&self.shop.post));
+        self.rests_until = Some(until);
         tokio::spawn(async move {
-            sleep(TRY_AGAIN).await;
+            sleep_until(until).await;
             post(RepairMessage::Look);
         });
     }
@@ -240,17 +248,19 @@ struct Asking {
 
 impl Asking {
     async fn ask(&self, damage: &CorruptBatch) -> Answer {
-        let (mut all_said_no, mut any_silent) = (true, false);
+        let (mut all_said_no, mut any_silent, mut second_best) = (true, false, None);
         let behind = self.replicas.iter().filter(|node| !self.in_sync.contains(node));
         for node in self.in_sync.iter().chain(behind) {
             let is_in_sync = self.in_sync.contains(node);
-            let copied =
-                self.shop.streams.copy(*node, self.shop.partition, (damage.first, damage.next)).await;
-            match copied {
-                Copied::Whole { batches, cleaned_to } => match self.fit(damage, batches, cleaned_to).await {
-                    Some(batches) => return Answer::Found(Found { node: *node, batches }),
-                    None => tracing::warn!(partition = %self.shop.label, %node, "its copy does not fit"),
-                },
+            match self.shop.streams.copy(*node, self.shop.partition, (damage.first, damage.next)).await {
+                Copied::Whole { batches, cleaned_to } => {
+                    let Some(batches) = self.fit(*node, damage, batches, cleaned_to).await else { continue };
+                    let found = Found { node: *node, batches };
+                    if self.reader.is_compacted_there(damage, cleaned_to) {
+                        return Answer::Found(found);
+                    }
+                    second_best = second_best.or(Some(found));
+                }
                 Copied::No => {}
                 Copied::Silent => {
                     any_silent |= is_in_sync;
@@ -259,21 +269,20 @@ impl Asking {
                 Copied::NotNow => all_said_no &= !is_in_sync,
             }
         }
-        if all_said_no { Answer::Nobody } else { Answer::Unsure { silent: any_silent } }
+        match second_best {
+            Some(found) => Answer::Found(found),
+            None if all_said_no => Answer::Nobody,
+            None => Answer::Unsure { silent: any_silent },
+        }
     }
 
-    async fn fit(
-        &self,
-        damage: &CorruptBatch,
-        batches: Bytes,
-        cleaned_to: crate::model::Offset,
-    ) -> Option<Bytes> {
+    async fn fit(&self, damage: &CorruptBatch, batches: Bytes, cleaned_to: Offset) -> Option<Bytes> {
         let (reader, damage) = (self.reader.clone(), damage.clone());
         let fitting = self.shop.io.spawn_blocking(move || reader.fit(&damage, &batches, cleaned_to)).await;
         match fitting {
             Ok(Ok(batches)) => Some(batches),
             Ok(Err(misfit)) => {
-                tracing::warn!(partition = %self.shop.label, "{misfit}");
+                tracing::warn!(partition = %self.shop.label, %node, "its copy does not fit: {misfit}");
                 None
             }
             Err(_) => None,

@@ -53,9 +53,6 @@ pub enum Misfit {
     /// A batch without records in a log that is not compacted stands for what that replica has lost.
     #[error("the other replica has no records at offset {0}")]
     Nothing(Offset),
-    /// It was compacted less far: a record that has gone here would come back.
-    #[error("the other replica is compacted to {0} only")]
-    NotCompacted(Offset),
 }
 
 /// Why a batch could not be put in its place.
@@ -112,12 +109,15 @@ impl LogReader {
     /// The batches of another replica as they may stand in the place of what was hit. `cleaned_to` is up to where that
     /// replica's log was compacted.
     pub fn fit(&self, damage: &CorruptBatch, batches: &Bytes, cleaned_to: Offset) -> Result<Bytes, Misfit> {
-        let ours = self.shared.cleaned_to();
-        if damage.first < ours && cleaned_to < ours {
-            return Err(Misfit::NotCompacted(cleaned_to));
-        }
-        let is_compacted = ours > Offset::ZERO || cleaned_to > Offset::ZERO;
+        let is_compacted = self.shared.cleaned_to().max(cleaned_to) > Offset::ZERO;
         fit(batches, (damage.first, damage.next), &self.shared.epoch_rule(), is_compacted)
+    }
+
+    /// Whether another replica that is compacted to `cleaned_to` has let go there all that has gone here. With the batches of
+    /// one that has not, a record may come back whose tombstone has gone already.
+    pub fn is_compacted_there(&self, damage: &CorruptBatch, cleaned_to: Offset) -> bool {
+        let ours = self.shared.cleaned_to();
+        damage.first >= ours || cleaned_to >= ours
     }
 }
 

@@ -27,7 +27,7 @@ const ANSWER: usize = 4 << 20;
 /// The most bytes that are taken for one stretch of damage.
 const MOST: usize = 64 << 20;
 /// How long opening a stream, and then each answer, may take.
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(5);
 
 /// What came of asking one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
