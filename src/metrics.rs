@@ -162,6 +162,8 @@ metrics! {
         "Time that a flush of a log to disk takes";
     corrupt_batches: Counter = Counter::default(), Counter "polylogue_corrupt_batches_total",
         "Record batches found corrupt, and not served";
+    repaired_batches: Counter = Counter::default(), Counter "polylogue_repaired_batches_total",
+        "Record batches put in the place of corrupt ones, from other replicas";
     disk_full_refusals: Counter = Counter::default(), Counter "polylogue_disk_full_refusals_total",
         "Appends refused because the disk is full";
     poisoned_logs: Counter = Counter::default(), Counter "polylogue_poisoned_logs_total",

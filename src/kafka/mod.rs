@@ -118,7 +118,8 @@ impl Broker {
     fn report_corrupt(&self, topic: &Topic, batch: &CorruptBatch) {
         if batch.newly_found {
             self.metrics.corrupt_batches.inc();
-            tracing::error!(topic = %topic.name, "corrupt batch is skipped: {batch}");
+            let what = if batch.is_held { "is not served before it is repaired" } else { "is skipped" };
+            tracing::error!(topic = %topic.name, "corrupt batch {what}: {batch}");
         }
     }
 }

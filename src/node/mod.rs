@@ -405,7 +405,8 @@ impl Parts<'_> {
                 after: storage.replicated_flush_interval,
             },
             retention_every: storage.retention_check_interval,
-            scrub: ScrubPace::new(storage.scrub_bytes_per_second, storage.scrub_interval),
+            scrub: ScrubPace::new(storage.scrub_bytes_per_second, storage.scrub_interval)
+                .after_crash(storage.scrub_after_crash_bytes_per_second),
             metrics: Arc::clone(&self.metrics),
             replication: member
                 .map(|member| replicating::replication(member, self.runtimes.data(), self.alarm.clone())),

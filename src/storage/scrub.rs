@@ -4,7 +4,12 @@
 //! that a good copy in the page cache hides nothing, and nothing useful is driven out of it. Who calls
 //! decides how fast.
 
-use std::{io, ops::Range, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    ops::Range,
+    path::PathBuf,
+    sync::{Arc, Weak},
+};
 
 use super::{
     block_checksums::BlockChecksums,
@@ -19,7 +24,17 @@ use crate::model::Offset;
 pub struct Scrubber {
     reader: LogReader,
     /// Where to go on: segment, byte, and the offset that should stand there.
-    place: Option<(Offset, u64, Offset)>,
+    place: Option<Place>,
+}
+
+/// Where a round stands.
+#[derive(Clone, Debug)]
+struct Place {
+    base: Offset,
+    position: u64,
+    expected: Offset,
+    /// Another file may take the place of this one, in which batches stand elsewhere.
+    segment: Weak<Segment>,
 }
 
 /// What a step has found.
@@ -51,7 +66,7 @@ impl Scrubber {
         let cuts = shared.cuts();
         let flushed = shared.flushed();
         let segments = shared.segments();
-        let (base, position, expected) = self.place.unwrap_or((Offset::new(-1), 0, Offset::ZERO));
+        let base = self.place.as_ref().map_or(Offset::new(-1), |place| place.base);
         let log_start = shared.log_start();
         let at = segments.partition_point(|segment| segment.base() < base || segment.end() <= log_start);
         let mut step = ScrubStep::default();
@@ -60,7 +75,8 @@ impl Scrubber {
             step.round_ended = true;
             return Ok(step);
         };
-        let start = if segment.base() == base { (position, expected) } else { (0, segment.base()) };
+        let same = self.place.as_ref().filter(|place| place.segment.as_ptr() == Arc::as_ptr(segment));
+        let start = same.map_or((0, segment.base()), |place| (place.position, place.expected));
         let checked = self.check(segment, start, budget, &mut step);
         if shared.was_cut_since(cuts) {
             // A truncation has cut what was looked at: what seems to be damage there is none.
@@ -68,10 +84,13 @@ impl Scrubber {
             return Ok(ScrubStep { bytes: step.bytes, ..ScrubStep::default() });
         }
         match checked {
-            Ok(Some((position, expected))) => self.place = Some((segment.base(), position, expected)),
+            Ok(Some((position, expected))) => {
+                let (base, segment) = (segment.base(), Arc::downgrade(segment));
+                self.place = Some(Place { base, position, expected, segment });
+            }
             Ok(None) => {
-                let behind = segment.base().plus(1);
-                self.place = Some((behind, 0, behind));
+                let base = segment.base().plus(1);
+                self.place = Some(Place { base, position: 0, expected: base, segment: Weak::new() });
             }
             // Retention was faster: go on with what there is now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.place = None,
@@ -110,10 +129,9 @@ impl Scrubber {
                 Step::Batch(header) => scanner.pass(&header),
                 Step::Bad(reason) => {
                     let anchor = anchor_after(shared, segment, scanner.position())?;
-                    let mut hole = scanner.skip(reason, anchor)?;
-                    hole.next = hole.next.min(flushed);
+                    let hole = scanner.skip(reason, anchor)?;
                     holes.push(hole.position..hole.position + hole.len);
-                    let corrupt = segment.note_corrupt(&hole);
+                    let corrupt = shared.note_corrupt(segment, &hole, flushed);
                     step.found.extend(Some(corrupt).filter(|corrupt| corrupt.newly_found));
                 }
                 Step::End => break None,

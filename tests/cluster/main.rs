@@ -11,6 +11,7 @@ mod kills;
 mod load;
 mod majority;
 mod paused;
+mod repair;
 mod restarts;
 #[path = "../support/mod.rs"]
 mod support;

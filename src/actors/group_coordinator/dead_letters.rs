@@ -56,6 +56,8 @@ enum BuryError {
     NoLeader(String),
     #[error("record cannot be read: {0}")]
     Read(#[from] ReadError),
+    #[error("record at offset {0} is being repaired")]
+    Held(Offset),
     #[error("batch cannot be read or made: {0}")]
     Batch(#[from] BatchError),
     #[error("reading thread ended: {0}")]
@@ -178,6 +180,9 @@ fn read_record(leader: &Leader, offset: Offset) -> Result<Option<Found>, BuryErr
         let request = ReadRequest { from, upto, max_bytes: 1, at_least_one: true, ..ReadRequest::default() };
         let next = match leader.reader.read(&request, &mut bytes) {
             Ok(ReadOutcome::Read { next, skipped, .. }) if skipped.is_empty() && next > from => next,
+            Ok(ReadOutcome::Read { skipped, .. }) if skipped.iter().any(|batch| batch.is_held) => {
+                return Err(BuryError::Held(offset));
+            }
             Ok(_) | Err(ReadError::OutOfRange { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };

@@ -46,6 +46,9 @@ pub enum LoadError {
     /// What it holds.
     #[error("batch cannot be read: {0}")]
     Batch(#[from] BatchError),
+    /// What is damaged is being fetched from another replica.
+    #[error("offset {0} is being repaired")]
+    Held(Offset),
     /// The thread panicked or the runtime ends.
     #[error("reading thread ended: {0}")]
     Thread(#[from] tokio::task::JoinError),
@@ -159,6 +162,9 @@ pub fn replay(
         let request = ReadRequest { from, upto: end, max_bytes: READ_BYTES, ..ReadRequest::default() };
         let next = match reader.read(&request, &mut bytes)? {
             ReadOutcome::Read { next, skipped, .. } => {
+                if let Some(held) = skipped.iter().find(|batch| batch.is_held) {
+                    return Err(LoadError::Held(held.first));
+                }
                 for batch in &skipped {
                     tracing::error!(partition = %label, "offsets and groups may be lost: corrupt batch: {batch}");
                 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::{
     DiskAlarm,
     core::{PartitionState, SetAnswer, SetChange, Subscription, Verdict},
+    replication::Streams,
 };
 use crate::{
     model::{LeaderEpoch, NodeId, Offset, PartitionId},
@@ -71,6 +72,8 @@ pub struct InCluster {
     pub inheritance: Inheritance,
     /// Raised when the disk fails under what only memory was to keep.
     pub alarm: DiskAlarm,
+    /// Opens streams to other replicas, where something is damaged.
+    pub streams: Streams,
 }
 
 impl InCluster {

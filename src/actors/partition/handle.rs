@@ -18,7 +18,7 @@ use super::{
 use crate::{
     model::{BootId, Offset, PartitionId},
     record::BatchHeader,
-    storage::producer_state::ActiveProducer,
+    storage::{log::LogReader, producer_state::ActiveProducer},
 };
 
 /// How long an administrative command may take before its outcome counts as unknown.
@@ -49,6 +49,11 @@ impl PartitionHandle {
     /// The replica that leads now, if there is one.
     pub fn leader(&self) -> Option<Arc<Leader>> {
         self.slot.leader()
+    }
+
+    /// Reads the log of this node's replica, be it that it follows.
+    pub fn reader(&self) -> Option<LogReader> {
+        self.slot.reader()
     }
 
     /// The leader, waited for up to `within`: it may be in the middle of a restart.

@@ -1,6 +1,7 @@
 //! A replica that leads: its log, what the core decided, and the work that is under way on threads.
 
 pub(super) mod followers;
+mod repairs;
 
 use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
 
@@ -15,12 +16,13 @@ use super::{
     opening::{Opened, OpeningError},
     options::log_options,
     queue::AppendRequest,
+    repair::Repairs,
     view::{Leader, Published},
 };
 use crate::{
     actors::supervise::Address,
     config::topic::TopicConfig,
-    model::{BootId, Offset},
+    model::{BootId, NodeId, Offset},
     storage::{
         log::{Compacted, FlushDone, Log},
         producer_state::ActiveProducer,
@@ -100,6 +102,9 @@ pub(super) struct Leading {
     dirty_since: Option<Duration>,
     flush_limits: FlushLimits,
     slow: bool,
+    repairs: Option<Repairs>,
+    /// Who was in sync when damage was last hoped to be mended.
+    in_sync: Vec<NodeId>,
 }
 
 /// What is flushed although nobody waits for it: the node's limits and the topic's own.
@@ -151,7 +156,10 @@ impl Leading {
             dirty_since: None,
             flush_limits: FlushLimits::new(args, &config),
             slow: false,
+            repairs: None,
+            in_sync: Vec::new(),
         };
+        this.begin_repairs();
         this.after_change();
         this.configure(&config);
         // At once: a node that dies again and again before its first turn would recover more each time.
@@ -214,6 +222,10 @@ impl Leading {
             }
             LeaderMessage::Cluster(message) => {
                 self.on_cluster(message);
+                Ok(())
+            }
+            LeaderMessage::Repair(message) => {
+                self.on_repair(message);
                 Ok(())
             }
             // Only once per incarnation, and that one is handled before there is a leader.
@@ -385,6 +397,7 @@ impl Leading {
                 self.core.step(Input::Flushed(flushed), &mut self.effects);
                 self.after_change();
                 self.maintain_soon();
+                self.repair();
                 Ok(())
             }
             Err(poisoned) => {
@@ -414,7 +427,7 @@ impl Leading {
     fn seal(&mut self) {
         let LogSlot::Here(log) = &self.log else { return };
         // A pass of compaction puts others in the place of segments.
-        if self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction) {
+        if self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction) || self.is_mending() {
             return;
         }
         let Some(job) = log.seal_job() else { return };
@@ -427,6 +440,7 @@ impl Leading {
 
     fn on_sealed(&mut self, done: io::Result<()>) {
         self.under_way.end(Work::Seal);
+        self.repair();
         match done {
             Ok(()) => {
                 self.seal();
@@ -458,6 +472,7 @@ impl Leading {
             tracing::warn!(partition = %self.args.label, "checkpoint could not be written: {error}");
             return;
         }
+        self.repair();
         self.compact();
     }
 
@@ -465,7 +480,7 @@ impl Leading {
     fn compact(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
         let busy = self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction);
-        if busy || self.compaction_rests {
+        if busy || self.compaction_rests || self.repairs.as_ref().is_some_and(Repairs::is_mending) {
             return;
         }
         let now = self.args.clock.wall();
@@ -486,6 +501,7 @@ impl Leading {
                 let removed = done.bytes_before.saturating_sub(done.bytes_after);
                 self.args.metrics.compacted_bytes.inc_by(removed);
                 tracing::debug!(partition = %self.args.label, "compacted: {done:?}");
+                self.repair();
                 self.seal();
                 // What had no room in memory, or came meanwhile.
                 self.compact();

@@ -4,7 +4,10 @@ use std::{io, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use super::{append::AwayAppends, cluster::ClusterMessage, error::CommandRefusal, opening::Opened};
+use super::{
+    append::AwayAppends, cluster::ClusterMessage, error::CommandRefusal, opening::Opened,
+    repair::RepairMessage,
+};
 use crate::{
     config::topic::TopicConfig,
     model::{BootId, Offset},
@@ -58,6 +61,8 @@ pub enum LeaderMessage {
         /// Answered at once.
         reply: oneshot::Sender<Vec<ActiveProducer>>,
     },
+    /// Of damage in its log.
+    Repair(RepairMessage),
     /// Of its followers, and of the partition in the cluster.
     Cluster(ClusterMessage),
     /// The node on its way down: flush, mark the shutdown as clean, and stop. Answered when it is on

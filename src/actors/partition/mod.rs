@@ -25,6 +25,7 @@ mod opening;
 mod options;
 pub mod partitions;
 mod queue;
+mod repair;
 pub mod replication;
 pub mod scrubber;
 mod served;
@@ -52,6 +53,7 @@ pub use self::{
     on_disk::bytes_on_disk,
     options::log_options,
     queue::{AppendReply, Appended, InFlight},
+    repair::RepairMessage,
     served::{ClientKey, Served, ServedQuery},
     view::Leader,
     waiters::{SignedIn, Waiter},

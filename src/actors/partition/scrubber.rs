@@ -1,18 +1,20 @@
-//! Reads a partition's flushed data in the background, so that rot is found before a reader needs it.
+//! Reads a replica's flushed data in the background, so that rot is found before a reader needs it: a leader's and a
+//! follower's.
 //!
 //! One step at a time, on the blocking pool, at the node's pace: all scrubbers of a node share one
 //! permit, so that together they read no faster than one of them may. A corrupt batch is reported once
-//! per pass; readers skip it by themselves.
+//! per pass; the replica is told by its log, and mends it where it can.
+//!
+//! A log that was not closed in order is read first, and faster: what a crash has done to it is to be known soon.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, sync::Semaphore, time::sleep};
 
-use super::{PartitionHandle, ReadError};
+use super::{LogReader, PartitionHandle, ReadError};
 use crate::{
     actors::supervise::{Actor, ActorProcessingErr, ActorRef},
     metrics::Metrics,
-    model::LeaderEpoch,
     storage::scrub::{ScrubStep, Scrubber},
 };
 
@@ -23,23 +25,35 @@ pub struct ScrubPace {
     pub bytes_per_second: u64,
     /// The rest between the end of a pass over a partition and the next one's beginning.
     pub between_passes: Duration,
+    /// Bytes per second of the first pass over a log that was not closed in order; 0: as otherwise.
+    after_crash: u64,
     turn: Arc<Semaphore>,
 }
 
 impl ScrubPace {
     /// A pace that all scrubbers of one node have to share.
     pub fn new(bytes_per_second: u64, between_passes: Duration) -> Self {
-        Self { bytes_per_second, between_passes, turn: Arc::new(Semaphore::new(1)) }
+        Self { bytes_per_second, between_passes, after_crash: 0, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// The first pass over a log that was not closed in order begins at once, at this pace; 0: it is one like the others.
+    #[must_use]
+    pub fn after_crash(self, bytes_per_second: u64) -> Self {
+        Self { after_crash: bytes_per_second, ..self }
+    }
+
+    fn rate(&self, hurries: bool) -> u64 {
+        if hurries { self.after_crash.max(self.bytes_per_second) } else { self.bytes_per_second }
     }
 
     /// A quarter of a second's worth, so that a step is short and a pass makes progress.
-    fn step_bytes(&self) -> u64 {
-        (self.bytes_per_second / 4).clamp(64 << 10, 4 << 20)
+    fn step_bytes(&self, hurries: bool) -> u64 {
+        (self.rate(hurries) / 4).clamp(64 << 10, 4 << 20)
     }
 
     /// How long `bytes` are to take.
-    fn time_for(&self, bytes: u64) -> Duration {
-        Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.max(1) as f64)
+    fn time_for(&self, bytes: u64, hurries: bool) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.rate(hurries).max(1) as f64)
     }
 }
 
@@ -76,12 +90,25 @@ pub struct Stepped {
     result: Result<ScrubStep, ReadError>,
 }
 
-/// A pass over the log of one incarnation of the leader; the next incarnation's begins anew.
+/// Passes over one opening of the log; the next opening's begin anew.
 #[derive(Debug)]
 struct Pass {
-    epoch: LeaderEpoch,
+    reader: LogReader,
     scrubber: Scrubber,
+    /// It is the first one after a crash.
+    hurries: bool,
+    has_rested: bool,
 }
+
+impl Pass {
+    fn of(reader: LogReader, pace: &ScrubPace) -> Self {
+        let hurries = pace.after_crash > 0 && reader.was_unclean();
+        Self { scrubber: Scrubber::new(reader.clone()), reader, hurries, has_rested: hurries }
+    }
+}
+
+/// How long is waited at most until it is looked again whether there is a log.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The actor.
 #[derive(Debug)]
@@ -107,7 +134,7 @@ impl Actor for LogScrubber {
         args: ScrubberArgs,
     ) -> Result<ScrubberState, ActorProcessingErr> {
         if args.pace.bytes_per_second > 0 {
-            me.send_after(args.pace.between_passes, || ScrubberMessage::Step);
+            me.cast(ScrubberMessage::Step)?;
         }
         Ok(ScrubberState { args, pass: None, stepping: false })
     }
@@ -128,16 +155,23 @@ impl Actor for LogScrubber {
 
 impl ScrubberState {
     fn on_step(&mut self, me: &ActorRef<ScrubberMessage>) {
-        let Some(leader) = self.args.partition.leader() else {
-            // Between two leaders there is nothing to read.
-            me.send_after(self.args.pace.between_passes, || ScrubberMessage::Step);
+        let rest = self.args.pace.between_passes;
+        let Some(reader) = self.args.partition.reader() else {
+            // Between two roles there is nothing to read.
+            me.send_after(rest.min(LOOK_AGAIN), || ScrubberMessage::Step);
             return;
         };
-        if std::mem::replace(&mut self.stepping, true) {
+        if self.stepping {
             return;
         }
-        let begin = || Pass { epoch: leader.epoch, scrubber: Scrubber::new(leader.reader.clone()) };
-        let pass = self.pass.take().filter(|pass| pass.epoch == leader.epoch).unwrap_or_else(begin);
+        let known = self.pass.take().filter(|pass| pass.reader.is_same(&reader));
+        let mut pass = known.unwrap_or_else(|| Pass::of(reader, &self.args.pace));
+        if !std::mem::replace(&mut pass.has_rested, true) {
+            self.pass = Some(pass);
+            me.send_after(rest, || ScrubberMessage::Step);
+            return;
+        }
+        self.stepping = true;
         let step = step(self.args.clone(), pass);
         let me = me.clone();
         tokio::spawn(async move {
@@ -149,7 +183,7 @@ impl ScrubberState {
 
     fn on_stepped(&mut self, me: &ActorRef<ScrubberMessage>, stepped: Stepped) {
         self.stepping = false;
-        self.pass = Some(stepped.pass);
+        let mut pass = stepped.pass;
         let label = &self.args.label;
         let mut pass_is_over = true;
         match stepped.result {
@@ -167,6 +201,8 @@ impl ScrubberState {
             }
             Err(error) => tracing::warn!(partition = %label, "scrub could not read: {error}"),
         }
+        pass.hurries &= !pass_is_over;
+        self.pass = Some(pass);
         let rest = if pass_is_over { self.args.pace.between_passes } else { Duration::ZERO };
         me.send_after(rest, || ScrubberMessage::Step);
     }
@@ -175,13 +211,14 @@ impl ScrubberState {
 /// Reads on when it is this scrubber's turn, and keeps the turn for as long as the pace demands.
 async fn step(args: ScrubberArgs, mut pass: Pass) -> Option<Stepped> {
     let _turn = args.pace.turn.acquire().await.ok()?;
-    let budget = args.pace.step_bytes();
+    let hurries = pass.hurries;
+    let budget = args.pace.step_bytes(hurries);
     let reading = args.io.spawn_blocking(move || {
         let result = pass.scrubber.step(budget);
         Stepped { pass, result }
     });
     let stepped = reading.await.ok()?;
     let read = stepped.result.as_ref().map_or(0, |scrubbed| scrubbed.bytes);
-    sleep(args.pace.time_for(read)).await;
+    sleep(args.pace.time_for(read, hurries)).await;
     Some(stepped)
 }

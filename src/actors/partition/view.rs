@@ -78,6 +78,8 @@ pub(super) struct Slot {
     pub(super) id: PartitionId,
     pub(super) served: Served,
     leader: RwLock<Option<Arc<Leader>>>,
+    /// The log of the replica that follows.
+    followed: RwLock<Option<LogReader>>,
     waiters: Arc<Waiters>,
     /// Those who feed followers.
     pub(super) bells: Arc<Bells>,
@@ -89,6 +91,7 @@ impl Slot {
             id,
             served: Served::default(),
             leader: RwLock::new(None),
+            followed: RwLock::new(None),
             waiters: Arc::default(),
             bells: Arc::default(),
         }
@@ -96,6 +99,25 @@ impl Slot {
 
     pub(super) fn leader(&self) -> Option<Arc<Leader>> {
         self.leader.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The log of this node's replica, whatever its role.
+    pub(super) fn reader(&self) -> Option<LogReader> {
+        let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.leader().map(|leader| leader.reader.clone()).or(followed)
+    }
+
+    /// Shows a follower's log.
+    pub(super) fn show_followed(&self, reader: LogReader) {
+        *self.followed.write().unwrap_or_else(PoisonError::into_inner) = Some(reader);
+    }
+
+    /// Shows it no more, unless a successor's stands there.
+    pub(super) fn hide_followed(&self, reader: &LogReader) {
+        let mut shown = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        if shown.as_ref().is_some_and(|shown| shown.is_same(reader)) {
+            *shown = None;
+        }
     }
 
     pub(super) fn sign_in(&self, waiter: &Waiter) -> SignedIn {

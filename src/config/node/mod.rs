@@ -138,6 +138,9 @@ pub struct StorageSettings {
     /// `storage.scrub-interval`: from the end of a pass of that over a partition to the next one's
     /// beginning; default 1 min.
     pub scrub_interval: Duration,
+    /// `storage.scrub-after-crash-bytes-per-second`: the same for the first pass over a log that was not closed in order,
+    /// which begins at once; 0: no hurry; default 64 MiB.
+    pub scrub_after_crash_bytes_per_second: u64,
     /// `storage.replicated-flush-bytes`: a `durability=replicated` log is flushed after so many
     /// bytes; default 1 GiB, a segment as it is by default: recovery has no more than that to read, and a
     /// stream faster than the flush interval allows is not slowed by flushes in between.

@@ -71,6 +71,7 @@ pub(super) struct RawStorage {
     pub(super) retention_check_interval: Option<Span>,
     pub(super) scrub_bytes_per_second: Option<ByteSize>,
     pub(super) scrub_interval: Option<Span>,
+    pub(super) scrub_after_crash_bytes_per_second: Option<ByteSize>,
     pub(super) replicated_flush_bytes: Option<ByteSize>,
     pub(super) replicated_flush_interval: Option<Span>,
 }

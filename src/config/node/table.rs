@@ -244,6 +244,13 @@ pub const SETTINGS: &[Setting] = &[
         span(c.storage.scrub_interval)
     }),
     setting(
+        "storage.scrub-after-crash-bytes-per-second",
+        "0 to 1 TiB",
+        "64 MiB",
+        "the same for the first pass over a log that was not closed in order, which begins at once; 0: no hurry",
+        |c| bytes(c.storage.scrub_after_crash_bytes_per_second),
+    ),
+    setting(
         "storage.replicated-flush-bytes",
         "4 KiB to 1 TiB",
         "1 GiB",

@@ -223,6 +223,7 @@ fn limits(given: &Settings, raw: &RawLimits) -> Result<Limits, NodeConfigError> 
 fn storage(given: &Settings, raw: &RawStorage) -> Result<StorageSettings, NodeConfigError> {
     let check = raw.retention_check_interval;
     let scrub = raw.scrub_bytes_per_second;
+    let hurried = raw.scrub_after_crash_bytes_per_second;
     let flush = raw.replicated_flush_bytes;
     let interval = raw.replicated_flush_interval;
     Ok(StorageSettings {
@@ -234,6 +235,14 @@ fn storage(given: &Settings, raw: &RawStorage) -> Result<StorageSettings, NodeCo
         )?,
         scrub_bytes_per_second: bytes(given, "storage.scrub-bytes-per-second", scrub, 8 * MIB, 0, 1 << 40)?,
         scrub_interval: span(given, "storage.scrub-interval", raw.scrub_interval, Duration::from_mins(1))?,
+        scrub_after_crash_bytes_per_second: bytes(
+            given,
+            "storage.scrub-after-crash-bytes-per-second",
+            hurried,
+            64 * MIB,
+            0,
+            1 << 40,
+        )?,
         replicated_flush_bytes: bytes(
             given,
             "storage.replicated-flush-bytes",

@@ -33,6 +33,7 @@ pub struct CompactionJob {
     cleaned_to: Offset,
     producers: HashMap<ProducerId, Offset>,
     now: TimestampMs,
+    _under_way: Arc<()>,
     _lock: Arc<dyn Lock>,
 }
 
@@ -214,12 +215,12 @@ impl Log {
     /// stores block checksums may run.
     pub fn compaction_pass(&mut self, now: TimestampMs, high_watermark: Offset) -> Option<CompactionJob> {
         let options = self.options.compaction?;
-        if self.is_poisoned() || self.compacting.is_some() {
+        if self.is_poisoned() || self.is_compacting() {
             return None;
         }
         let below = high_watermark.min(self.shared.flushed());
         // Recovery looks for the checkpointed position in the segment that it names.
-        let checkpointed = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).segment_base();
+        let checkpointed = self.checkpointed_segment();
         let start = self.shared.log_start();
         let is_ready = |segment: &&Arc<Segment>| {
             let settled = segment.is_sealed() && segment.is_checksummed() && segment.is_in_folder();
@@ -241,8 +242,8 @@ impl Log {
         if dirty == 0 || !(enough || is_late) {
             return None;
         }
-        let generation = self.shared.generation();
-        self.compacting = Some(generation);
+        let (generation, under_way) = (self.shared.generation(), Arc::new(()));
+        self.compacting = Some((generation, Arc::downgrade(&under_way)));
         Some(CompactionJob {
             shared: Arc::clone(&self.shared),
             generation,
@@ -253,17 +254,29 @@ impl Log {
             cleaned_to: self.cleaned_to,
             producers: self.producers.last_offsets().collect(),
             now,
+            _under_way: under_way,
             _lock: Arc::clone(&self.lock),
         })
+    }
+
+    /// Whether a thread puts other segments in the place of some.
+    pub(super) fn is_compacting(&self) -> bool {
+        self.compacting.as_ref().is_some_and(|(_, under_way)| under_way.strong_count() > 0)
+    }
+
+    /// The segment that the newest checkpoint on disk names.
+    pub(super) fn checkpointed_segment(&self) -> Offset {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).segment_base()
     }
 
     /// Takes note of what a pass has done, or that it has failed; whether it has got anywhere.
     pub fn finish_compaction(&mut self, done: Option<&Compacted>) -> bool {
         // What was compacted before a truncation may be gone.
-        if self.compacting.take() != Some(self.shared.generation()) {
+        if self.compacting.take().map(|(generation, _)| generation) != Some(self.shared.generation()) {
             return false;
         }
         let reached = done.map_or(self.cleaned_to, |done| done.cleaned_to.max(self.cleaned_to));
+        self.shared.set_cleaned_to(reached);
         std::mem::replace(&mut self.cleaned_to, reached) < reached
     }
 }

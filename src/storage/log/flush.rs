@@ -159,10 +159,12 @@ impl Log {
     }
 
     fn advance_flushed(&mut self, mark: &Mark) {
-        if mark.end <= self.shared.flushed() {
+        let unflushed = &mut self.unflushed;
+        // The same end may stand in a segment that was begun since.
+        let is_further = mark.position.segment > unflushed.flushed.1.segment;
+        if mark.end < self.shared.flushed() || (mark.end == self.shared.flushed() && !is_further) {
             return;
         }
-        let unflushed = &mut self.unflushed;
         unflushed.flushed = (mark.end, mark.position);
         unflushed.flushed_bytes = mark.appended_bytes;
         unflushed.segments.retain(|(segment, _)| segment.base() >= mark.position.segment);

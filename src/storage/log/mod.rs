@@ -24,8 +24,10 @@ pub(crate) mod append;
 mod buffer;
 pub(crate) mod checkpoint;
 mod compact;
+mod damage;
 mod error;
 pub(crate) mod flush;
+mod mend;
 mod options;
 mod range;
 mod read;
@@ -41,15 +43,17 @@ mod truncate;
 use std::{
     io,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
 };
 
 pub use append::Appended;
 pub use buffer::{ReadBuffer, ReadSpace};
 pub use checkpoint::CheckpointJob;
 pub use compact::{Compacted, CompactionJob};
+pub use damage::DamageBell;
 pub use error::{AppendError, OpenError, Poisoned, ReadError};
 pub use flush::{FlushDone, FlushJob};
+pub use mend::{Mend, MendError, MendJob, Mended, Misfit};
 pub use options::LogOptions;
 pub use read::{ReadOutcome, ReadRequest, Verify};
 pub use reader::{FileRange, LogReader, SegmentInfo};
@@ -85,8 +89,9 @@ pub struct Log {
     snapshots: checkpoint::Snapshots,
     /// Up to where the newest record of each key is known.
     cleaned_to: Offset,
-    /// The generation in which the pass of compaction began that is under way.
-    compacting: Option<u64>,
+    /// The generation in which the pass of compaction began, or the mending, that may be under way, and whether it is: a role
+    /// that ends does not hear of it.
+    compacting: Option<(u64, Weak<()>)>,
     lock: Arc<dyn Lock>,
 }
 
@@ -165,6 +170,8 @@ impl Log {
             recovery::Opening::Lead(epoch) => epoch,
             recovery::Opening::Follow(_) => LeaderEpoch::NONE,
         };
+        recovered.shared.set_cleaned_to(recovered.cleaned_to);
+        recovered.shared.damage.set_was_unclean(report.clean.is_none() && report.log_end > Offset::ZERO);
         let log = Self {
             unflushed: flush::Unflushed::new(&recovered.active, recovered.ends.end),
             snapshots: checkpoint::Snapshots::new(recovered.since_snapshot),

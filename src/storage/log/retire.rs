@@ -68,7 +68,7 @@ impl Log {
     /// expired: then another one is begun first.
     pub fn retention_pass(&mut self, now: TimestampMs, high_watermark: Offset) -> Option<RetentionJob> {
         // A pass of compaction puts others in the place of segments: they expire when it is done.
-        if self.is_poisoned() || self.compacting.is_some() {
+        if self.is_poisoned() || self.is_compacting() {
             return None;
         }
         self.producers.expire(now);

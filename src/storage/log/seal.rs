@@ -5,9 +5,12 @@ use super::{
     shared::Shared,
     slow::{anchor_after, scanner},
 };
-use crate::storage::{
-    block_checksums::BlockChecksums,
-    segment::{FileKind, Segment, Step},
+use crate::{
+    model::Offset,
+    storage::{
+        block_checksums::BlockChecksums,
+        segment::{FileKind, Segment, Step},
+    },
 };
 
 /// Stores the block checksums of sealed segments. They were computed as the batches were appended; where a
@@ -43,7 +46,7 @@ impl SealJob {
     }
 }
 
-fn is_whole(shared: &Shared, segment: &Arc<Segment>) -> io::Result<bool> {
+pub(super) fn is_whole(shared: &Shared, segment: &Arc<Segment>) -> io::Result<bool> {
     let mut scanner = scanner(shared, segment, (0, segment.base()))?;
     let mut whole = true;
     loop {
@@ -51,7 +54,7 @@ fn is_whole(shared: &Shared, segment: &Arc<Segment>) -> io::Result<bool> {
             Step::Batch(header) => scanner.pass(&header),
             Step::Bad(reason) => {
                 let anchor = anchor_after(shared, segment, scanner.position())?;
-                segment.note_corrupt(&scanner.skip(reason, anchor)?);
+                shared.note_corrupt(segment, &scanner.skip(reason, anchor)?, Offset::MAX);
                 whole = false;
             }
             Step::End => return Ok(whole),

@@ -7,6 +7,7 @@ use std::{
     },
 };
 
+use super::damage::Damage;
 use crate::{
     model::{LeaderEpoch, Offset, PartitionId},
     storage::{
@@ -56,6 +57,9 @@ pub(crate) struct Shared {
     terms_unstored: AtomicBool,
     open_segments: Mutex<VecDeque<Arc<Segment>>>,
     open_segments_max: usize,
+    pub(crate) damage: Damage,
+    /// Up to where the newest record of each key is known.
+    cleaned_to: AtomicI64,
 }
 
 /// The terms of the log in the two forms in which they are asked for.
@@ -106,7 +110,18 @@ impl Shared {
             terms_unstored: AtomicBool::new(true),
             open_segments: Mutex::default(),
             open_segments_max,
+            damage: Damage::default(),
+            cleaned_to: AtomicI64::new(0),
         }
+    }
+
+    /// Up to where the log was compacted.
+    pub(crate) fn cleaned_to(&self) -> Offset {
+        Offset::new(self.cleaned_to.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_cleaned_to(&self, to: Offset) {
+        self.cleaned_to.store(to.get(), Ordering::Release);
     }
 
     /// All segments, ascending; the last one is active.

@@ -47,12 +47,14 @@ pub(super) fn read_slow(
             Step::Bad(_) if scanner.expected() >= request.upto => break,
             Step::Bad(reason) => {
                 let anchor = anchor_after(shared, segment, scanner.position())?;
-                let mut hole = scanner.skip(reason, anchor)?;
-                // What lies above may not be served, so nothing is said about it either.
-                hole.next = hole.next.min(request.upto);
-                let corrupt = segment.note_corrupt(&hole);
+                let hole = scanner.skip(reason, anchor)?;
+                let corrupt = shared.note_corrupt(segment, &hole, request.upto);
                 if corrupt.next > request.from {
+                    let is_held = corrupt.is_held;
                     slow.skipped.push(corrupt);
+                    if is_held {
+                        break;
+                    }
                 }
             }
             Step::End => break,

@@ -130,7 +130,7 @@ impl LogReader {
                 }
                 Step::Bad(reason) => {
                     let anchor = anchor_after(&self.shared, segment, scanner.position())?;
-                    segment.note_corrupt(&scanner.skip(reason, anchor)?);
+                    self.shared.note_corrupt(segment, &scanner.skip(reason, anchor)?, Offset::MAX);
                 }
                 Step::End => return Ok(None),
             }

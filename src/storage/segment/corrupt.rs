@@ -21,6 +21,17 @@ pub struct CorruptBatch {
     pub reason: CorruptReason,
     /// Whether this is the first time that this process has come across it: counted once, reported once.
     pub newly_found: bool,
+    /// Whether nobody goes past it for now: other replicas are asked for it.
+    pub is_held: bool,
+    /// Whether they were, and none of them has it.
+    pub is_given_up: bool,
+}
+
+impl CorruptBatch {
+    /// Whether both are the same place in the same file.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        self.position == other.position && self.next == other.next && self.file == other.file
+    }
 }
 
 impl Segment {
@@ -34,14 +45,33 @@ impl Segment {
             next: hole.next,
             reason: hole.reason,
             newly_found: true,
+            is_held: false,
+            is_given_up: false,
         };
         let mut known = lock(&self.corrupt);
-        let is_known = known.iter().any(|known| known.position == hole.position && known.next == hole.next);
-        if is_known {
-            return CorruptBatch { newly_found: false, ..found };
+        if let Some(known) = known.iter().find(|known| known.is_at(&found)) {
+            return CorruptBatch { reason: hole.reason, ..known.clone() };
         }
         known.push(CorruptBatch { newly_found: false, ..found.clone() });
         found
+    }
+
+    /// No other replica has it.
+    pub(crate) fn give_up(&self, lost: &CorruptBatch) {
+        lock(&self.corrupt)
+            .iter_mut()
+            .filter(|known| known.is_at(lost))
+            .for_each(|known| known.is_given_up = true);
+    }
+
+    /// Others may have it now.
+    pub(crate) fn hope_again(&self) {
+        lock(&self.corrupt).iter_mut().for_each(|known| known.is_given_up = false);
+    }
+
+    /// Takes over what is known of the bytes that it has from another segment.
+    pub(crate) fn adopt_corrupt(&self, known: Vec<CorruptBatch>) {
+        *lock(&self.corrupt) = known;
     }
 
     /// All that is known to be corrupt.

@@ -138,6 +138,9 @@ impl Segment {
     /// to the caller (S15); says whether a file was made.
     pub(crate) fn write_index(&self, below: Offset) -> io::Result<bool> {
         let _one_writer = lock(&self.writing);
+        if self.is_retired() {
+            return Ok(false);
+        }
         let below = self.relative(below).unwrap_or(u32::MAX);
         let offsets = |entry: &OffsetEntry| entry.relative < below;
         let times = |entry: &TimeEntry| entry.relative < below;

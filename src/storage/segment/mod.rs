@@ -26,7 +26,7 @@ pub(crate) use files::with_suffix;
 pub(crate) use folder::{DELETED_SUFFIX, FileKind, Folder, SET_ASIDE, UNFINISHED_SUFFIX, parse_name};
 pub(crate) use locate::{Located, read_with};
 pub use scan::CorruptReason;
-pub(crate) use scan::{Hole, Scanner, Source, Step, is_unreadable};
+pub(crate) use scan::{Hole, Scanner, Source, Step, is_unreadable, read_around};
 
 use super::{block_checksums::BlockChecksums, fs::File, index::SegmentIndex};
 use crate::model::Offset;
@@ -239,6 +239,7 @@ impl Segment {
     pub(crate) fn retire(&self) -> std::io::Result<()> {
         // First: from here on nothing that is open is closed.
         self.retired.store(true, Ordering::Release);
+        drop(lock(&self.writing));
         self.open_file()?;
         self.ask(Wait::MayBlock, |_| ()).map(drop)
     }

@@ -449,8 +449,8 @@ pub(crate) fn is_unreadable(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
-/// What is readable of a range in pieces, with zeros in the place of what is not.
-fn read_around(source: &Source, buf: &mut [u8], position: u64) -> io::Result<usize> {
+/// What is readable of a range, where the disk fails in pieces, with zeros in the place of what is not.
+pub(crate) fn read_around(source: &Source, buf: &mut [u8], position: u64) -> io::Result<usize> {
     const PIECE: usize = 4096;
     let mut done = 0;
     while done < buf.len() {

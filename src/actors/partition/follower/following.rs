@@ -8,6 +8,7 @@ use super::{
     FollowerArgs, FollowerMessage, Led,
     appending::{append, head_of},
     opening::{Opened, OpeningError},
+    repairs,
     upkeep::{FlushLimits, UnderWay},
 };
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
             HandedOver,
             core::{FollowerCore, FollowerEffect, FollowerInput, Generation, Session, Verdict},
             leading::followers::carried,
+            repair::Repairs,
             replication::{Arrival, Arrivals, Data},
         },
         supervise::Address,
@@ -71,6 +73,7 @@ pub(super) struct Following {
     pub(super) under_way: UnderWay,
     pub(super) dirty_since: Option<Duration>,
     pub(super) flush_limits: FlushLimits,
+    pub(super) repairs: Repairs,
 }
 
 impl Following {
@@ -92,9 +95,12 @@ impl Following {
         let known = carried(&log, opened.high_watermark);
         let (node, broker_epoch, durability) = (args.node, args.broker_epoch, config.durability);
         let core = FollowerCore::new(node, broker_epoch, incarnation, durability, last_epoch, &known);
+        let (repairs, reader) = (repairs::begin(args, me, &log), log.reader());
+        args.partition.slot.show_followed(reader);
         let mut this = Self {
             args: args.clone(),
             me: me.clone(),
+            repairs,
             core,
             log: LogSlot::Here(log),
             arrivals,
@@ -122,6 +128,7 @@ impl Following {
             FollowerMessage::Sealed(done) => self.on_sealed(done),
             FollowerMessage::Compacted(done) => self.on_compacted(done),
             FollowerMessage::RetentionApplied(done) => self.on_retention_applied(done),
+            FollowerMessage::Repair(message) => return self.on_repair(message),
             FollowerMessage::ApplyRetention => return self.on_apply_retention(),
             FollowerMessage::Configure(config) => {
                 if let LogSlot::Here(log) = &mut self.log {
@@ -140,6 +147,9 @@ impl Following {
     }
 
     fn on_led(&mut self, Led { by, epoch }: Led) -> Result<(), FollowerFault> {
+        if let LogSlot::Here(log) = &self.log {
+            log.hope_again();
+        }
         self.step(FollowerInput::Leader { node: by, epoch })
     }
 
@@ -286,6 +296,7 @@ impl Following {
                 self.step(FollowerInput::Flushed { generation, end })?;
                 self.flush_if_due();
                 self.maintain_soon();
+                self.repair();
                 Ok(())
             }
             Err(poisoned) => {
@@ -302,6 +313,7 @@ impl Following {
 
     fn on_hand_over(&mut self, reply: oneshot::Sender<HandedOver>) {
         let LogSlot::Here(log) = mem::replace(&mut self.log, LogSlot::Gone) else { return };
+        self.args.partition.slot.hide_followed(&log.reader());
         let high_watermark = self.core.carried().high_watermark;
         // Whom it follows is told nothing more by this replica.
         let _ = self.step(FollowerInput::Leader { node: None, epoch: self.core.epoch().next() });
@@ -337,6 +349,9 @@ impl Following {
 impl Drop for Following {
     /// Nothing comes to an actor that has ended.
     fn drop(&mut self) {
+        if let LogSlot::Here(log) = &self.log {
+            self.args.partition.slot.hide_followed(&log.reader());
+        }
         let epoch = self.core.epoch().next();
         let mut effects = Vec::new();
         self.core.step(FollowerInput::Leader { node: None, epoch }, &mut effects);

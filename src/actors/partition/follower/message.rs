@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{Led, following::CutLog, opening::Opened};
 use crate::{
-    actors::partition::HandedOver,
+    actors::partition::{HandedOver, RepairMessage},
     config::topic::TopicConfig,
     model::BootId,
     storage::log::{Compacted, FlushDone},
@@ -35,6 +35,8 @@ pub enum FollowerMessage {
     Sealed(io::Result<()>),
     /// A flush thread: a pass of compaction has ended.
     Compacted(io::Result<Compacted>),
+    /// Of damage in its log.
+    Repair(RepairMessage),
     /// A flush thread: the segments that retention let go are gone from the disk, or not.
     RetentionApplied(io::Result<()>),
     /// The reconciler's timer: delete what retention lets go.

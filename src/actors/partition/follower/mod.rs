@@ -15,6 +15,7 @@ mod appending;
 mod following;
 mod message;
 mod opening;
+mod repairs;
 mod upkeep;
 
 use std::{
@@ -31,6 +32,7 @@ use self::following::Following;
 pub use self::message::FollowerMessage;
 use super::{
     BackgroundFlush, DiskAlarm, Inheritance, PartitionHandle,
+    core::PartitionState,
     replication::{Arrivals, Streams},
 };
 use crate::{
@@ -82,6 +84,8 @@ pub struct FollowerArgs {
     pub incarnations: Arc<AtomicU32>,
     /// Whom to follow, as it is when this begins; changes come as messages.
     pub led: Arc<RwLock<Led>>,
+    /// The partition as the newest image has it.
+    pub state: Arc<RwLock<PartitionState>>,
     /// The streams to leaders.
     pub streams: Streams,
     /// The log, if another role has it open.

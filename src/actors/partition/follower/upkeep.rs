@@ -29,6 +29,13 @@ pub(super) struct UnderWay {
     compaction_rests: bool,
 }
 
+impl UnderWay {
+    /// Whether a thread has segments in hand.
+    pub(super) const fn changes_files(self) -> bool {
+        self.seal || self.compaction
+    }
+}
+
 /// What is flushed although nobody waits for it: the node's limits and the topic's own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FlushLimits {
@@ -66,7 +73,7 @@ impl Following {
         self.maintain_soon();
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
         let job = log.begin_flush();
         self.under_way.flush = true;
@@ -115,13 +122,14 @@ impl Following {
             tracing::warn!(partition = %self.args.label, "checkpoint could not be written: {error}");
             return;
         }
+        self.repair();
         self.compact();
     }
 
-    fn seal(&mut self) {
+    pub(super) fn seal(&mut self) {
         let LogSlot::Here(log) = &self.log else { return };
         // A pass of compaction puts others in the place of segments.
-        if self.under_way.seal || self.under_way.compaction {
+        if self.under_way.changes_files() || self.repairs.is_mending() {
             return;
         }
         let Some(job) = log.seal_job() else { return };
@@ -134,6 +142,7 @@ impl Following {
 
     pub(super) fn on_sealed(&mut self, done: io::Result<()>) {
         self.under_way.seal = false;
+        self.repair();
         match done {
             Ok(()) => {
                 self.seal();
@@ -149,7 +158,7 @@ impl Following {
     fn compact(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
         let UnderWay { seal, compaction, compaction_rests, .. } = self.under_way;
-        if seal || compaction || compaction_rests {
+        if seal || compaction || compaction_rests || self.repairs.is_mending() {
             return;
         }
         let committed = self.core.carried().high_watermark;
@@ -169,6 +178,7 @@ impl Following {
             Ok(done) => {
                 let removed = done.bytes_before.saturating_sub(done.bytes_after);
                 self.args.metrics.compacted_bytes.inc_by(removed);
+                self.repair();
                 self.seal();
                 self.compact();
             }

@@ -109,6 +109,7 @@ impl Leading {
 
     fn on_partition(&mut self, state: PartitionState) {
         let now = self.args.clock.monotonic();
+        self.hope_again(&state);
         self.core.step(Input::Partition { state, now }, &mut self.effects);
         self.carry_out();
     }

@@ -114,6 +114,11 @@ impl Streams {
         }
     }
 
+    /// A stream of its own to any node.
+    pub(super) fn connect(&self, node: NodeId) -> Connecting {
+        self.0.connector.connect(node)
+    }
+
     fn link(&self, leader: NodeId) -> Option<Arc<Link>> {
         lock(&self.0.links).get(&leader).map(Arc::clone)
     }
@@ -316,6 +321,8 @@ impl Link {
                 ToFollower::Resigned { channel, session } => {
                     self.deliver(channel, session, Arrival::Broken);
                 }
+                // None was asked for here.
+                ToFollower::Copy(_) => {}
             }
         }
     }

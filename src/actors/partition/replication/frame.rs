@@ -14,16 +14,22 @@
 //!   2 positions     each: channel 4, session 8, appended 8, flushed 8
 //!   3 unsubscribe   channel 4, session 8
 //!   4 credit        bytes of data that have been appended, or thrown away 4
+//!   5 ask copy      topic id 16, partition 4, from 8, to 8
 //! leader to follower
 //!  16 verdict       channel 4, session 8, what 1 (0 follows, 1 diverges, 2 starts anew, 3 the epoch is stale,
 //!                   4 the epoch is unknown, 5 stale, 6 no replica), epoch 4, offset 8
 //!  17 data          channel 4, session 8, from 8, end 8, high watermark 8, log start 8, batches
 //!  18 watermarks    each: channel 4, session 8, high watermark 8, log start 8
 //!  19 resigned      channel 4, session 8
+//!  20 copy          what 1 (0 has it, 1 has it not, 2 cannot say now), next 8, compacted to 8, batches
 //! ```
 //!
 //! The follower names the channels. `from` of data is where the leader read from and `end` where it goes on: what the
 //! batches do not cover of it the leader has not. A frame that makes no sense ends the stream.
+//!
+//! A copy is asked of any replica, leader or not, to mend damage, on a stream that is opened for that alone: who does not
+//! know the frame ends the stream, and nothing else is on it. The batches are whole, cover the offsets from the one asked
+//! for to `next`, and may begin before it.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -37,6 +43,8 @@ pub const PREAMBLE: [u8; 6] = *b"PLrs\x00\x01";
 /// The most bytes of a frame. A batch may be as large as a segment.
 pub const MAX_FRAME: usize = 256 << 20;
 const POSITION: usize = 28;
+/// Of a copy, without its batches.
+const COPY: usize = 17;
 
 /// A partition on one stream; the follower gives the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +99,33 @@ pub enum ToLeader {
     },
     /// So many bytes more may be sent.
     Credit(u32),
+    /// Send what your replica has of these offsets, once.
+    AskCopy {
+        /// Of this partition.
+        partition: PartitionId,
+        /// The first.
+        from: Offset,
+        /// The one behind the last.
+        to: Offset,
+    },
+}
+
+/// What a replica has of offsets that were asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Copy {
+    /// These batches, at least one.
+    Has {
+        /// The offset behind the last of them.
+        next: Offset,
+        /// Up to where its log was compacted.
+        cleaned_to: Offset,
+        /// Whole batches.
+        batches: Bytes,
+    },
+    /// They are not in its log, or hit as well.
+    HasNot,
+    /// Its log is not open, or does not reach so far yet.
+    NotNow,
 }
 
 /// From the leader.
@@ -118,6 +153,8 @@ pub enum ToFollower {
     },
     /// Nothing new but these.
     Watermarks(Vec<Watermark>),
+    /// The answer to what asks for a copy.
+    Copy(Copy),
     /// This node leads no more.
     Resigned {
         /// Which partition.
@@ -207,6 +244,13 @@ impl ToLeader {
                 frame(out, 4, 4);
                 out.put_u32(*bytes);
             }
+            Self::AskCopy { partition, from, to } => {
+                frame(out, 5, 36);
+                out.put_slice(&partition.topic.to_bytes());
+                out.put_i32(partition.index.get());
+                out.put_i64(from.get());
+                out.put_i64(to.get());
+            }
         }
     }
 
@@ -216,12 +260,7 @@ impl ToLeader {
         let decoded = match kind {
             1 if body.len() == 68 => {
                 let channel = Channel(body.get_u32());
-                let mut topic = [0; 16];
-                body.copy_to_slice(&mut topic);
-                let partition = PartitionId {
-                    topic: TopicId::from_bytes(topic),
-                    index: PartitionIndex::new(body.get_i32()),
-                };
+                let partition = get_partition(&mut body);
                 Self::Subscribe { channel, partition, subscription: subscription(&mut body) }
             }
             2 if body.len().is_multiple_of(POSITION) => {
@@ -238,7 +277,12 @@ impl ToLeader {
                 Self::Unsubscribe { channel, session }
             }
             4 if body.len() == 4 => Self::Credit(body.get_u32()),
-            1..=4 => return Err(FrameError::Body(kind)),
+            5 if body.len() == 36 => {
+                let partition = get_partition(&mut body);
+                let (from, to) = (get_offset(&mut body), get_offset(&mut body));
+                Self::AskCopy { partition, from, to }
+            }
+            1..=5 => return Err(FrameError::Body(kind)),
             _ => return Err(FrameError::Kind(kind)),
         };
         Ok(decoded)
@@ -281,6 +325,19 @@ impl ToFollower {
                     out.put_i64(watermark.log_start.get());
                 }
             }
+            Self::Copy(copy) => {
+                let nothing = (Offset::new(-1), Offset::ZERO, Bytes::new());
+                let (what, (next, cleaned_to, batches)) = match copy {
+                    Copy::Has { next, cleaned_to, batches } => (0, (*next, *cleaned_to, batches.clone())),
+                    Copy::HasNot => (1, nothing),
+                    Copy::NotNow => (2, nothing),
+                };
+                frame(out, 20, COPY + batches.len());
+                out.put_u8(what);
+                out.put_i64(next.get());
+                out.put_i64(cleaned_to.get());
+                out.put_slice(&batches);
+            }
             Self::Resigned { channel, session } => {
                 frame(out, 19, 12);
                 put_channel(out, *channel, *session);
@@ -318,7 +375,16 @@ impl ToFollower {
                 let (channel, session) = get_channel(&mut body);
                 Self::Resigned { channel, session }
             }
-            16..=19 => return Err(FrameError::Body(kind)),
+            20 if body.len() >= COPY => {
+                let (what, next, cleaned_to) = (body.get_u8(), get_offset(&mut body), get_offset(&mut body));
+                Self::Copy(match what {
+                    0 => Copy::Has { next, cleaned_to, batches: body },
+                    1 => Copy::HasNot,
+                    2 => Copy::NotNow,
+                    _ => return Err(FrameError::Body(kind)),
+                })
+            }
+            16..=20 => return Err(FrameError::Body(kind)),
             _ => return Err(FrameError::Kind(kind)),
         };
         Ok(decoded)
@@ -371,6 +437,12 @@ fn open(mut frame: Bytes) -> Result<(u8, Bytes), FrameError> {
 
 fn get_channel(body: &mut Bytes) -> (Channel, Session) {
     (Channel(body.get_u32()), Session::new(body.get_u64()))
+}
+
+fn get_partition(body: &mut Bytes) -> PartitionId {
+    let mut topic = [0; 16];
+    body.copy_to_slice(&mut topic);
+    PartitionId { topic: TopicId::from_bytes(topic), index: PartitionIndex::new(body.get_i32()) }
 }
 
 fn get_offset(body: &mut Bytes) -> Offset {

@@ -12,6 +12,7 @@ mod arrivals;
 mod bells;
 mod client;
 mod connection;
+mod copy;
 pub mod frame;
 mod reports;
 mod server;
@@ -26,6 +27,7 @@ pub use self::{
 };
 pub(in crate::actors::partition) use self::{
     bells::Bells,
+    copy::Copied,
     reports::{Report, Reports},
 };
 

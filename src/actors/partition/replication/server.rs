@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     runtime::Handle,
-    sync::oneshot,
+    sync::{Semaphore, oneshot},
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
@@ -26,7 +26,8 @@ use super::{
     WINDOW,
     bells::{Bell, Hung, Rung},
     connection::{Frames, StreamError},
-    frame::{Channel, PREAMBLE, Position, ToFollower, ToLeader, Watermark, put_data_head},
+    copy::copy_of,
+    frame::{Channel, Copy, PREAMBLE, Position, ToFollower, ToLeader, Watermark, put_data_head},
     reports::Report,
 };
 use crate::{
@@ -74,6 +75,7 @@ where
         answers: Mutex::default(),
         credit: AtomicI64::new(0),
         rung: Arc::default(),
+        copying: Arc::new(Semaphore::new(1)),
     });
     let ended = tokio::select! {
         ended = feeding.receive(from) => ended,
@@ -102,6 +104,9 @@ struct Fed {
     told: (Offset, Offset),
     /// It is in the queue of those that are served, or read from the disk.
     queued: bool,
+    /// Nothing was sent yet. A follower that came upon damage here asks again: what it is sent first is checked, so that
+    /// the damage is known, and mended.
+    is_first: bool,
     hung: Hung,
 }
 
@@ -138,6 +143,7 @@ struct Feeding {
     answers: Mutex<Vec<ToFollower>>,
     credit: AtomicI64,
     rung: Arc<Rung>,
+    copying: Arc<Semaphore>,
 }
 
 /// What came of a partition's turn.
@@ -176,6 +182,7 @@ impl Feeding {
                     }
                 }
                 ToLeader::Unsubscribe { channel, session } => self.on_unsubscribe(channel, session),
+                ToLeader::AskCopy { partition, from, to } => self.on_ask_copy(partition, (from, to)),
                 ToLeader::Credit(bytes) => {
                     self.credit.fetch_add(i64::from(bytes), Ordering::AcqRel);
                     self.rung.notify.notify_one();
@@ -223,6 +230,25 @@ impl Feeding {
         }
     }
 
+    /// One at a time: a copy takes memory.
+    fn on_ask_copy(self: &Arc<Self>, id: PartitionId, range: (Offset, Offset)) {
+        let reader = self.leaders.partition(id).and_then(|partition| partition.reader());
+        let Ok(turn) = Arc::clone(&self.copying).try_acquire_owned() else {
+            return self.answer_copy(Copy::NotNow);
+        };
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let copying = this.io.spawn_blocking(move || copy_of(reader.as_ref(), range));
+            this.answer_copy(copying.await.unwrap_or(Copy::NotNow));
+            drop(turn);
+        });
+    }
+
+    fn answer_copy(&self, copy: Copy) {
+        lock(&self.answers).push(ToFollower::Copy(copy));
+        self.rung.notify.notify_one();
+    }
+
     fn answer(
         &self,
         channel: Channel,
@@ -252,6 +278,7 @@ impl Feeding {
                 bytes_on_the_way: 0,
                 told: (Offset::new(-1), Offset::new(-1)),
                 queued: false,
+                is_first: true,
                 hung,
             };
             all.insert(channel, fed);
@@ -489,7 +516,7 @@ fn request(fed: &Fed, credit: usize, wait: Wait) -> ReadRequest {
         max_bytes: WINDOW.min(credit),
         at_least_one: true,
         // The follower checks each batch before it appends it.
-        verify: Verify::Never,
+        verify: if fed.is_first { Verify::Always } else { Verify::Never },
         wait,
     }
 }
@@ -502,6 +529,7 @@ fn put(fed: &mut Fed, channel: Channel, next: Offset, bytes: &[u8], credit: &Ato
     credit.fetch_sub(bytes.len() as i64, Ordering::AcqRel);
     fed.on_the_way.push_back((next, bytes.len()));
     fed.bytes_on_the_way += bytes.len();
+    fed.is_first = false;
     (fed.next, fed.told) = (next, (high_watermark, log_start));
 }
 

@@ -1,6 +1,7 @@
 //! The log over the machine's own disk.
 
 mod followed;
+mod mended;
 mod misled;
 mod model;
 mod reading;

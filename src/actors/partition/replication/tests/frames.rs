@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::super::frame::{
-    Channel, FrameError, MAX_FRAME, Position, ToFollower, ToLeader, Watermark, missing, split,
+    Channel, Copy, FrameError, MAX_FRAME, Position, ToFollower, ToLeader, Watermark, missing, split,
 };
 use crate::{
     actors::partition::core::{Session, Subscription, SubscriptionRefusal, Verdict},
@@ -33,6 +33,7 @@ fn to_leader() -> Vec<ToLeader> {
         ToLeader::Positions(vec![position(1), position(i64::MAX)]),
         ToLeader::Unsubscribe { channel, session },
         ToLeader::Credit(u32::MAX),
+        ToLeader::AskCopy { partition, from: Offset::new(3), to: Offset::new(1 << 40) },
     ]
 }
 
@@ -55,6 +56,8 @@ fn to_follower() -> Vec<ToFollower> {
     all.push(ToFollower::Data { head, from, end, batches: Bytes::new() });
     all.push(ToFollower::Watermarks(vec![head, head]));
     all.push(ToFollower::Resigned { channel, session });
+    let (next, cleaned_to, batches) = (Offset::new(7), Offset::new(3), Bytes::from_static(b"batches"));
+    all.extend([Copy::Has { next, cleaned_to, batches }, Copy::HasNot, Copy::NotNow].map(ToFollower::Copy));
     all
 }
 

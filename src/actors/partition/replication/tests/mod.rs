@@ -3,4 +3,5 @@
 mod bounds;
 mod frames;
 mod nodes;
+mod repairs;
 mod stories;

@@ -141,7 +141,7 @@ pub(super) struct World {
     pub(super) wires: Arc<Wires>,
     tree: Tree,
     membership: MembershipHandle,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     incarnations: Arc<AtomicU32>,
     pub(super) config: Arc<RwLock<Arc<TopicConfig>>>,
     pub(super) alarm: DiskAlarm,
@@ -156,6 +156,7 @@ pub(super) struct Leads {
 }
 
 pub(super) struct Follows {
+    pub(super) partition: PartitionHandle,
     pub(super) address: Address<FollowerMessage>,
     pub(super) ended: Ended,
 }
@@ -229,6 +230,7 @@ impl World {
             proposer: Arc::new(NoController),
             inheritance: Inheritance::to_lead(log, LeaderEpoch::new(epoch)),
             alarm: self.alarm.clone(),
+            streams: self.streams(node),
         };
         let partition = PartitionHandle::new(partition(index));
         let args = LeaderArgs {
@@ -275,8 +277,9 @@ impl World {
         log: Option<HandedOver>,
     ) -> Follows {
         let led = Led { by: Some(leader), epoch: LeaderEpoch::new(epoch) };
+        let partition = PartitionHandle::new(partition(index));
         let args = FollowerArgs {
-            partition: PartitionHandle::new(partition(index)),
+            partition: partition.clone(),
             label: format!("t-{index}").into(),
             folder: self.folder(node, index),
             fs: Arc::clone(&self.fs),
@@ -290,6 +293,7 @@ impl World {
             broker_epoch: BrokerEpoch::new(1),
             incarnations: Arc::clone(&self.incarnations),
             led: Arc::new(RwLock::new(led)),
+            state: Arc::default(),
             streams: streams.clone(),
             inheritance: log.map(Inheritance::of).unwrap_or_default(),
             alarm: self.alarm.clone(),
@@ -301,7 +305,7 @@ impl World {
         })
         .await
         .unwrap();
-        Follows { address, ended }
+        Follows { partition, address, ended }
     }
 }
 
