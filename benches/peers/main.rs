@@ -9,6 +9,7 @@ mod driver;
 mod groups;
 mod ideal;
 mod latency;
+mod partitions;
 mod process;
 mod runner;
 
@@ -33,6 +34,8 @@ enum Part {
     Driver(driver::Options),
     /// Receives, writes, answers, and nothing else.
     IdealServer(ideal::Options),
+    /// What partitions cost: memory, open files and idle processor time of three nodes, and how long they take.
+    Partitions(partitions::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn run() -> Result<()> {
     match arguments.part {
         Some(Part::Driver(options)) => driver::main(&options),
         Some(Part::IdealServer(options)) => ideal::main(&options),
+        Some(Part::Partitions(options)) => partitions::main(&options),
         None => runner::main(&arguments.run),
     }
 }

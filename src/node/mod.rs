@@ -9,6 +9,7 @@ mod cluster;
 mod data_folder;
 mod doors;
 mod error;
+mod limits;
 pub mod offline;
 mod others;
 mod replicating;
@@ -68,6 +69,7 @@ const OPENING_PAUSE: Duration = Duration::from_millis(250);
 /// Runs a node until it is told to stop, and stops it in order. `levels` are those of the process's log
 /// lines.
 pub fn run(config: &NodeConfig, levels: LogLevels) -> Result<(), NodeError> {
+    limits::raise();
     let runtimes = Runtimes::start()?;
     let outcome = runtimes.control().block_on(async {
         let mut stop = Stop::new()?;
@@ -268,6 +270,7 @@ impl Parts<'_> {
             cluster::wait_until(member, stop, |status| status.reconcile).await?;
         }
         let image = membership.image();
+        limits::check(&image, self.config.node_id);
         self.sweep(&image).await?;
         let reconciler = self.open_replicas(&membership, member.as_ref(), &opened, stop).await?;
         self.start_groups(membership.clone(), &image).await?;

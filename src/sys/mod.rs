@@ -15,7 +15,7 @@ pub use file::{
     start_writeback, total_bytes,
 };
 pub use map::{Map, map_populated};
-pub use process::rss_bytes;
+pub use process::{open_files_limit, raise_open_files_limit, rss_bytes};
 pub use socket::sendfile;
 
 #[cfg(test)]

@@ -2,10 +2,28 @@
 
 use std::{fs, io};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Bytes of memory that this process has resident (`/proc/self/statm`).
 pub fn rss_bytes() -> io::Result<u64> {
     let statm = fs::read_to_string("/proc/self/statm")?;
     let pages = statm.split_ascii_whitespace().nth(1).and_then(|field| field.parse::<u64>().ok());
     let pages = pages.ok_or(io::ErrorKind::InvalidData)?;
     Ok(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
+/// How many files this process may have open at a time; `None`: as many as the system has.
+pub fn open_files_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+/// Raises that limit as far as this process may by itself, and says what it was and is.
+///
+/// The soft limit is low on most systems (1024) for the sake of programs that use `select`, which this one does not.
+pub fn raise_open_files_limit() -> io::Result<(Option<u64>, Option<u64>)> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    }
+    Ok((current, open_files_limit()))
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    FlockWait, fdatasync, flock, free_bytes, fsync_dir, map_populated, pread, pread_cached, pwrite_all,
-    read_direct, rss_bytes, sendfile, start_writeback, total_bytes,
+    FlockWait, fdatasync, flock, free_bytes, fsync_dir, map_populated, open_files_limit, pread, pread_cached,
+    pwrite_all, raise_open_files_limit, read_direct, rss_bytes, sendfile, start_writeback, total_bytes,
 };
 
 fn file_with(bytes: &[u8]) -> (tempfile::TempDir, File) {
@@ -112,4 +112,12 @@ fn syncing_and_measuring_answer_on_a_real_folder() {
     let free = free_bytes(dir.path()).unwrap();
     assert!(free > 0 && free <= total_bytes(dir.path()).unwrap());
     assert!(rss_bytes().unwrap() > 100_000);
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_to_the_highest_that_is_allowed() {
+    let (_before, now) = raise_open_files_limit().unwrap();
+    assert_eq!(now, rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum);
+    assert_eq!(now, open_files_limit());
+    assert_eq!(raise_open_files_limit().unwrap(), (now, now), "a second time changes nothing");
 }

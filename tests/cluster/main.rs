@@ -10,6 +10,7 @@ mod formation;
 mod kills;
 mod load;
 mod majority;
+mod many;
 mod paused;
 mod repair;
 mod restarts;

@@ -34,6 +34,9 @@ use crate::{
 /// checkpoint may lie behind an acknowledgement (S14).
 const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
 
+/// A recovery that takes as long as this is worth a line.
+const LONG_RECOVERY: Duration = Duration::from_secs(1);
+
 /// Why a leader ends. Its successor recovers the log.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LeaderFault {
@@ -595,7 +598,12 @@ fn report_recovery(args: &LeaderArgs, report: &RecoveryReport, took: Duration) {
     if report.clean.is_none() && report.log_end > Offset::ZERO {
         args.metrics.recoveries.inc();
         args.metrics.recovery_seconds.inc_by(took.as_secs_f64());
-        tracing::info!(partition = %args.label, "recovered: {report}");
+        // A node that keeps hundreds of partitions would say it hundreds of times.
+        if report.is_ordinary() && took < LONG_RECOVERY {
+            tracing::debug!(partition = %args.label, "recovered: {report}");
+        } else {
+            tracing::info!(partition = %args.label, ?took, "recovered: {report}");
+        }
     }
     for batch in &report.corrupt {
         tracing::error!(partition = %args.label, "corrupt batch is skipped: {batch}");

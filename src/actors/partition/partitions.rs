@@ -7,10 +7,14 @@
 //! leader, so that connections can tell "not here" from "not at all". It is a supervisor's child beside the `partitions` supervisor whose
 //! children it adds and removes, so its own restart ends no replica.
 
+mod changing;
+mod purging;
 mod replica;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, RwLock},
     time::Duration,
@@ -20,10 +24,15 @@ use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
     task::JoinSet,
+    time::{Instant, timeout_at},
 };
 
 pub use self::replica::Replication;
-use self::replica::{Replica, Wanted};
+use self::{
+    changing::{Changed, Changing},
+    purging::Purging,
+    replica::{NewReplica, Replica, Wanted},
+};
 use super::{
     BackgroundFlush, PartitionHandle,
     scrubber::ScrubPace,
@@ -31,18 +40,24 @@ use super::{
 };
 use crate::{
     actors::{
-        membership::{DeletedTopic, MembershipError, MembershipHandle, MetadataImage, TopicImage},
+        membership::{MembershipHandle, MetadataImage, TopicImage},
         supervise::{Actor, ActorProcessingErr, ActorRef, SupervisorError, SupervisorHandle},
     },
     clock::Clock,
     config::topic::{TopicConfig, TopicDefaults},
     metrics::Metrics,
-    model::{BootId, NodeId, PartitionId, PartitionIndex, TopicId},
+    model::{BootId, NodeId, PartitionId, TopicId, TopicName},
     storage::{fs::Fs, partition_folder},
 };
 
 /// How often the reconciler looks by itself, whatever it was or was not told.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long a look waits for what it has begun: most of it takes milliseconds.
+const WAIT: Duration = Duration::from_millis(100);
+/// How soon the reconciler looks again after what takes longer.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// How long what is under way is waited for before its log counts as one that could not be closed.
+const CLOSE_LENT_WITHIN: Duration = Duration::from_secs(5);
 /// How long the end of a look is waited for before logs are closed.
 const CLOSE_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
@@ -104,9 +119,15 @@ pub enum ReconcilerMessage {
 crate::actors::supervise::local_message!(ReconcilerMessage);
 
 /// What a look has come to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Done {
     running: HashMap<PartitionId, Replica>,
+    changing: Changing,
+    /// Those of them whose topic was configured meanwhile.
+    unconfigured: HashSet<PartitionId>,
+    purging: Purging,
+    /// Some are not started: folders of deleted ones are in their place.
+    postponed: bool,
     topics: HashMap<TopicId, Arc<Topic>>,
     /// The image's.
     index: u64,
@@ -167,10 +188,13 @@ impl Actor for Reconciler {
 /// After a restart of the reconciler its replicas still run. They are stopped, and started by the next
 /// look: what they were is not worth trusting to memory that has just failed.
 async fn adopt(args: &PartitionsArgs) -> Result<Done, SupervisorError> {
-    for child in args.supervisor.children().await? {
-        args.supervisor.remove(&child).await?;
-    }
-    Ok(Done { running: HashMap::new(), topics: HashMap::new(), index: 0, failed: Vec::new() })
+    let remove = |child: String| {
+        let supervisor = args.supervisor.clone();
+        async move { supervisor.remove(&child).await }
+    };
+    let removals: JoinSet<_> = args.supervisor.children().await?.into_iter().map(remove).collect();
+    removals.join_all().await.into_iter().collect::<Result<Vec<()>, _>>()?;
+    Ok(Done::default())
 }
 
 impl ReconcilerState {
@@ -189,7 +213,9 @@ impl ReconcilerState {
     }
 
     fn on_agreed(&mut self, me: &ActorRef<ReconcilerMessage>, mut done: Done) {
-        if done.failed.is_empty() {
+        let is_settled = done.changing.is_empty() && !done.postponed;
+        let is_idle = is_settled && done.purging.is_empty();
+        if is_settled && done.failed.is_empty() {
             self.args.agreed.send_replace(done.index);
         }
         for failure in done.failed.drain(..) {
@@ -199,6 +225,8 @@ impl ReconcilerState {
         self.agreed = Some(done);
         if self.look_again {
             self.on_look(me);
+        } else if !is_idle {
+            me.send_after(LOOK_AGAIN_AFTER, || ReconcilerMessage::Look);
         }
     }
 
@@ -214,32 +242,25 @@ impl ReconcilerState {
         boot: BootId,
         reply: oneshot::Sender<usize>,
     ) {
-        let Some(agreed) = self.agreed.take() else {
+        let Some(mut agreed) = self.agreed.take() else {
             me.send_after(CLOSE_AGAIN_AFTER, move || ReconcilerMessage::CloseClean { boot, reply });
             return;
         };
-        let closing: Vec<_> = agreed.running.values().map(|replica| replica.close_clean(boot)).collect();
-        // Nothing is started any more.
+        let mut closing: Vec<_> = agreed.running.values().map(|replica| replica.close_clean(boot)).collect();
+        // Nothing is started any more; what is changing its role has a log too.
         tokio::spawn(async move {
-            let _kept = agreed;
-            let mut unclean = 0;
+            let deadline = Instant::now() + CLOSE_LENT_WITHIN;
+            while let Ok(Some(changed)) = timeout_at(deadline, agreed.changing.next()).await {
+                closing.extend(changed.replica.as_ref().map(|replica| replica.close_clean(boot)));
+                agreed.running.extend(changed.replica.map(|replica| (changed.id, replica)));
+            }
+            let mut unclean = agreed.changing.lent().count();
             for closed in closing {
                 unclean += usize::from(closed.await.is_err());
             }
             let _asker_may_be_gone = reply.send(unclean);
         });
     }
-}
-
-/// Why a partition that is to go is still there. The next look tries again.
-#[derive(Debug, thiserror::Error)]
-enum RemoveError {
-    #[error(transparent)]
-    Folder(#[from] partition_folder::FolderError),
-    #[error("deleting thread ended: {0}")]
-    Thread(#[from] tokio::task::JoinError),
-    #[error(transparent)]
-    Membership(#[from] MembershipError),
 }
 
 /// One comparison of the image with what runs.
@@ -251,20 +272,49 @@ struct Look {
 
 impl Look {
     async fn agree(mut self) -> Done {
-        self.stop_what_is_gone().await;
+        let deadline = Instant::now() + WAIT;
+        self.take_back_what_has_ended();
+        self.stop_what_is_gone();
         let image = Arc::clone(&self.image);
         let defaults = self.args.defaults.with(image.dynamic_configs(self.args.node));
         for topic in image.topics().values() {
             self.see_to(topic, &defaults);
         }
         self.args.topics.replace(self.done.topics.values().cloned());
-        self.start_what_is_missing().await;
-        self.purge_what_is_deleted().await;
+        self.purge_what_is_deleted();
+        self.start_what_is_missing();
+        self.give_roles();
+        while let Ok(Some(changed)) = timeout_at(deadline, self.done.changing.next()).await {
+            self.take_back(changed);
+        }
+        while let Ok(Some(failed)) = timeout_at(deadline, self.done.purging.next()).await {
+            self.done.failed.extend(failed);
+        }
         self.done.index = image.index();
         self.done
     }
 
-    async fn stop_what_is_gone(&mut self) {
+    fn take_back_what_has_ended(&mut self) {
+        while let Some(changed) = self.done.changing.ended() {
+            self.take_back(changed);
+        }
+        while let Some(failed) = self.done.purging.ended() {
+            self.done.failed.extend(failed);
+        }
+    }
+
+    fn take_back(&mut self, Changed { id, replica, failed }: Changed) {
+        self.done.failed.extend(failed);
+        let Some(replica) = replica else { return };
+        if self.done.unconfigured.remove(&id)
+            && let Some(topic) = self.done.topics.get(&id.topic)
+        {
+            replica.configure(&topic.config());
+        }
+        self.done.running.insert(id, replica);
+    }
+
+    fn stop_what_is_gone(&mut self) {
         let gone = |id: &&PartitionId| !is_kept_by(&self.image, self.args.node, **id);
         let gone: Vec<_> = self.done.running.keys().filter(gone).copied().collect();
         let topics = self.done.topics.len();
@@ -276,46 +326,23 @@ impl Look {
         // Nobody finds them any more; then they stop; then their folders go.
         self.args.topics.replace(self.done.topics.values().cloned());
         for id in gone {
-            if let Err(error) = self.remove(id).await {
-                self.done.failed.push(format!("partition {id} could not be stopped: {error}"));
+            if let Some(replica) = self.done.running.remove(&id) {
+                self.done.changing.remove(self.args.supervisor.clone(), id, replica);
             }
         }
     }
 
     /// Deletes the folders of topics whose deletion is committed, and says so when they are gone.
-    async fn purge_what_is_deleted(&mut self) {
+    fn purge_what_is_deleted(&mut self) {
         let image = Arc::clone(&self.image);
         for (id, deleted) in image.deleted_topics() {
-            let is_open = self.done.running.keys().any(|running| running.topic == *id);
-            if is_open || !deleted.on.contains(&self.args.node) {
-                continue;
-            }
-            if let Err(error) = self.purge(*id, deleted).await {
-                self.done.failed.push(format!("deleted topic {} is still on disk: {error}", deleted.name));
+            let is_open = |open: PartitionId| open.topic == *id;
+            let runs =
+                self.done.running.keys().copied().any(is_open) || self.done.changing.lent().any(is_open);
+            if !runs && deleted.on.contains(&self.args.node) {
+                self.done.purging.begin(&self.args, *id, deleted.clone());
             }
         }
-    }
-
-    async fn purge(&self, topic: TopicId, deleted: &DeletedTopic) -> Result<(), RemoveError> {
-        let (fs, logs, deleted) = (Arc::clone(&self.args.fs), self.args.logs.clone(), deleted.clone());
-        let deleting = self.args.io.spawn_blocking(move || {
-            (0..deleted.partitions).map(PartitionIndex::new).try_for_each(|index| {
-                let folder = partition_folder::path_of(&logs, &deleted.name, index);
-                partition_folder::delete(fs.as_ref(), &folder, PartitionId { topic, index })
-            })
-        });
-        deleting.await??;
-        Ok(self.args.membership.purge_topic(topic).await?)
-    }
-
-    async fn remove(&mut self, id: PartitionId) -> Result<(), SupervisorError> {
-        let Some(running) = self.done.running.get(&id) else { return Ok(()) };
-        match self.args.supervisor.remove(&running.label).await {
-            Ok(()) | Err(SupervisorError::Unknown { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        self.done.running.remove(&id);
-        Ok(())
     }
 
     /// Brings the topic's entry up to date: its configuration, and handles for all its partitions.
@@ -351,66 +378,85 @@ impl Look {
         topic
     }
 
-    fn reconfigure(&self, topic: &Topic, config: &Arc<TopicConfig>) {
+    fn reconfigure(&mut self, topic: &Topic, config: &Arc<TopicConfig>) {
         if topic.config() == *config {
             return;
         }
         topic.set_config(Arc::clone(config));
         for partition in &topic.partitions {
-            if let Some(replica) = self.done.running.get(&partition.id()) {
+            let id = partition.id();
+            if let Some(replica) = self.done.running.get(&id) {
                 replica.configure(config);
+            } else if self.done.changing.has(id) {
+                self.done.unconfigured.insert(id);
             }
         }
     }
 
-    async fn start_what_is_missing(&mut self) {
+    fn start_what_is_missing(&mut self) {
+        self.done.postponed = false;
         let topics: Vec<_> = self.done.topics.values().cloned().collect();
         for topic in &topics {
-            for partition in &topic.partitions {
+            let missing = |partition: &&PartitionHandle| {
                 let id = partition.id();
-                if is_kept_by(&self.image, self.args.node, id) && !self.done.running.contains_key(&id) {
-                    self.start(topic, partition).await;
-                }
+                let is_there = self.done.running.contains_key(&id) || self.done.changing.has(id);
+                !is_there && is_kept_by(&self.image, self.args.node, id)
+            };
+            let missing: Vec<_> = topic.partitions.iter().filter(missing).collect();
+            if !missing.is_empty() && self.is_in_the_way(&topic.name) {
+                self.done.postponed = true;
+                continue;
+            }
+            for partition in missing {
+                self.start(topic, partition);
             }
         }
-        self.give_roles().await;
     }
 
-    async fn start(&mut self, topic: &Topic, partition: &PartitionHandle) {
+    /// Whether folders of a deleted topic of this name are still there: they go first. Where they could not be deleted,
+    /// they are put aside by those that take their place.
+    fn is_in_the_way(&self, name: &TopicName) -> bool {
+        self.image.deleted_topics().iter().any(|(id, deleted)| {
+            deleted.name == *name
+                && deleted.on.contains(&self.args.node)
+                && !self.done.purging.has_failed(*id)
+        })
+    }
+
+    fn start(&mut self, topic: &Topic, partition: &PartitionHandle) {
         let index = partition.id().index;
-        let label: Arc<str> = format!("{}-{index}", topic.name).into();
-        let folder = partition_folder::path_of(&self.args.logs, &topic.name, index);
-        let config = Arc::clone(&topic.config);
-        match Replica::start(&self.args, Arc::clone(&label), folder, partition.clone(), config).await {
-            Ok(replica) => drop(self.done.running.insert(partition.id(), replica)),
-            Err(error) => self.done.failed.push(format!("partition {label} could not be started: {error}")),
-        }
+        let new = NewReplica {
+            label: format!("{}-{index}", topic.name).into(),
+            folder: partition_folder::path_of(&self.args.logs, &topic.name, index),
+            partition: partition.clone(),
+            config: Arc::clone(&topic.config),
+        };
+        let wanted = self.wanted(partition.id());
+        self.done.changing.start(self.args.clone(), new, wanted);
     }
 
     /// All at once: after a fail-over, clients of every one of them wait.
-    async fn give_roles(&mut self) {
-        let mut changing = JoinSet::new();
+    fn give_roles(&mut self) {
         let ids: Vec<_> = self.done.running.keys().copied().collect();
         for id in ids {
-            let Some(wanted) = self.wanted(id) else { continue };
-            if self.done.running.get(&id).is_none_or(|replica| replica.agrees(&wanted)) {
+            if self.done.running.get(&id).is_none_or(|replica| self.is_as_told(id, replica)) {
                 continue;
             }
-            let Some(mut replica) = self.done.running.remove(&id) else { continue };
-            let args = self.args.clone();
-            changing.spawn(async move {
-                let outcome = replica.agree(&args, wanted).await;
-                (id, replica, outcome)
-            });
+            let Some(wanted) = self.wanted(id) else { continue };
+            let Some(replica) = self.done.running.remove(&id) else { continue };
+            self.done.changing.agree(self.args.clone(), id, replica, wanted);
         }
-        for (id, replica, outcome) in changing.join_all().await {
-            if let Err(error) = outcome {
-                self.done
-                    .failed
-                    .push(format!("partition {} did not change its role: {error}", replica.label));
-            }
-            self.done.running.insert(id, replica);
+    }
+
+    /// Whether nothing has changed: asked of every partition at every look, so it takes no memory.
+    fn is_as_told(&self, id: PartitionId, replica: &Replica) -> bool {
+        if self.args.replication.is_none() {
+            return replica.is_told();
         }
+        let (Some(image), Some(topic)) = (self.image.partition(id), self.done.topics.get(&id.topic)) else {
+            return true;
+        };
+        replica.agrees(image, &topic.config())
     }
 
     fn wanted(&self, id: PartitionId) -> Option<Wanted> {

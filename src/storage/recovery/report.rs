@@ -43,6 +43,16 @@ pub struct Cut {
     pub reason: CorruptReason,
 }
 
+impl RecoveryReport {
+    /// Whether there was nothing but batches to read again: so it is with every log after a `kill -9`.
+    pub const fn is_ordinary(&self) -> bool {
+        self.cut.is_none()
+            && self.set_aside.is_empty()
+            && self.indexes_rebuilt.is_empty()
+            && !self.was_poisoned
+    }
+}
+
 impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "log end {}, {} bytes read", self.log_end, self.bytes_read)?;

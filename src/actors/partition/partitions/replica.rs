@@ -84,10 +84,14 @@ impl Wanted {
             replicas: image.replicas.to_vec(),
             in_sync: image.in_sync.to_vec(),
             electable: image.electable.to_vec(),
-            on_disk: config.durability == Durability::Disk,
+            on_disk: is_on_disk(config),
         };
         Self { leads: image.leader == us, led, by_election: image.opening == 0, state }
     }
+}
+
+fn is_on_disk(config: &TopicConfig) -> bool {
+    config.durability == Durability::Disk
 }
 
 #[derive(Clone, Debug)]
@@ -113,19 +117,25 @@ pub(super) struct Replica {
     told: Option<Wanted>,
 }
 
+/// What a replica is made of.
+#[derive(Debug)]
+pub(super) struct NewReplica {
+    /// Its name among the children, and in logs.
+    pub(super) label: Arc<str>,
+    pub(super) folder: PathBuf,
+    pub(super) partition: PartitionHandle,
+    /// The topic's, as it changes.
+    pub(super) config: Arc<RwLock<Arc<TopicConfig>>>,
+}
+
 fn write<T>(slot: &RwLock<T>, value: T) {
     *slot.write().unwrap_or_else(PoisonError::into_inner) = value;
 }
 
 impl Replica {
     /// One that has no role yet; its supervisor is started, with the scrubber.
-    pub(super) async fn start(
-        args: &PartitionsArgs,
-        label: Arc<str>,
-        folder: PathBuf,
-        partition: PartitionHandle,
-        config: Arc<RwLock<Arc<TopicConfig>>>,
-    ) -> Result<Self, SupervisorError> {
+    pub(super) async fn start(args: &PartitionsArgs, new: NewReplica) -> Result<Self, SupervisorError> {
+        let NewReplica { label, folder, partition, config } = new;
         let supervisor = SupervisorHandle::new(SupervisorOptions::default());
         add(&args.supervisor, supervisor.child_spec(&label, Placement::here())).await?;
         let this = Self {
@@ -144,9 +154,18 @@ impl Replica {
         Ok(this)
     }
 
-    /// Whether there is nothing to do.
-    pub(super) fn agrees(&self, wanted: &Wanted) -> bool {
-        self.told.as_ref() == Some(wanted)
+    /// Whether it has a role.
+    pub(super) fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Whether there is nothing to do: each change of a partition raises its epoch.
+    pub(super) fn agrees(&self, image: &PartitionImage, config: &TopicConfig) -> bool {
+        self.told.as_ref().is_some_and(|told| {
+            let PartitionState { partition_epoch, leader_epoch, on_disk, .. } = told.state;
+            (partition_epoch, leader_epoch) == (image.partition_epoch, image.leader_epoch)
+                && on_disk == is_on_disk(config)
+        })
     }
 
     /// Brings the replica to what is wanted.
