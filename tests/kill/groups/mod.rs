@@ -13,6 +13,7 @@ mod cooperative;
 mod link;
 mod member;
 mod nodes;
+mod poison;
 mod server_side;
 
 use std::{

@@ -123,7 +123,39 @@ impl Nodes {
         note_node(&history, node, NodeChange::Started);
     }
 
-    fn coordinator_of(&self, group: &str) -> NodeId {
+    pub(super) fn kill_one(&mut self, id: NodeId) {
+        let node = self.cluster.node(id).unwrap();
+        note_node(&self.history, node, NodeChange::Killed);
+        node.kill().unwrap();
+    }
+
+    pub(super) fn start_one(&mut self, id: NodeId) {
+        let node = self.cluster.node(id).unwrap();
+        node.start_again().unwrap();
+        node.wait_until_ready(WITHIN).unwrap();
+        note_node(&self.history, node, NodeChange::Started);
+    }
+
+    pub(super) fn pause_one(&mut self, id: NodeId) {
+        let node = self.cluster.node(id).unwrap();
+        note_node(&self.history, node, NodeChange::Paused);
+        node.pause().unwrap();
+    }
+
+    /// Waits until this node leads the topic's first partition.
+    pub(super) fn until_led_by(&self, topic: &str, id: NodeId) {
+        eventually(&format!("node {id} leads {topic}"), WITHIN, || {
+            self.cluster.leader_of(topic, 0).ok().flatten().filter(|leader| *leader == id)
+        });
+    }
+
+    pub(super) fn until_coordinated_by(&self, group: &str, id: NodeId) {
+        eventually(&format!("node {id} coordinates {group}"), WITHIN, || {
+            Some(self.coordinator_of(group)).filter(|coordinator| *coordinator == id)
+        });
+    }
+
+    pub(super) fn coordinator_of(&self, group: &str) -> NodeId {
         let home = home_of(group, OFFSETS_PARTITIONS).map(PartitionIndex::get).unwrap();
         eventually("the group has a coordinator", WITHIN, || {
             self.cluster.leader_of(OFFSETS_TOPIC, home).ok().flatten()
