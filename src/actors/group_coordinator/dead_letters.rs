@@ -1,7 +1,7 @@
 //! The way of one record to the topic of dead letters.
 //!
-//! It is written there with where it comes from and why as headers, by the node that leads that topic
-//! ([`leaders`](super::leaders)), and waited for until it is on disk. What fails is tried again for as long as it takes, since
+//! It is written there with where it comes from and why as headers, by the node that leads that topic (`leaders/`), and
+//! waited for until it is on disk. What fails is tried again for as long as it takes, since
 //! the group may not move past a record that is nowhere else. However often it is tried it is written once, for each try bears the
 //! same producer's mark; only a coordinator that dies in between leaves it to a successor, which writes it again.
 

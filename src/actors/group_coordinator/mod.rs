@@ -188,13 +188,12 @@ impl Actor for GroupCoordinator {
             CoordinatorMessage::Buried { term, letter, buried } if term == state.term => {
                 state.decide(|core, now, effects| core.buried(now, &letter, buried, effects))?;
             }
-            CoordinatorMessage::Buried { .. } => {}
             CoordinatorMessage::Served { term, told } if term == state.term => {
                 state.decide(|core, now, effects| {
                     told.iter().for_each(|(ask, at)| core.served(now, ask, *at, effects));
                 })?;
             }
-            CoordinatorMessage::Served { .. } => {}
+            CoordinatorMessage::Buried { .. } | CoordinatorMessage::Served { .. } => {}
             CoordinatorMessage::ImageChanged => state.on_image_changed()?,
             CoordinatorMessage::Survey { most, reply } => state.on_survey(most, reply),
             CoordinatorMessage::TopicsDeleted(topics) => {
