@@ -37,7 +37,7 @@ async fn admin_within(bounds: ConnectionBounds, times: Times) -> Admin {
     let port = Arc::new(BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap());
     let address = port.address().to_string();
     let (groups, topics) = (Groups::default(), TopicTable::default());
-    let lag = Arc::new(LagMeter::new(groups, topics, metrics.clone(), SystemClock::shared(), 100));
+    let lag = Arc::new(LagMeter::new(groups, topics, None, metrics.clone(), SystemClock::shared(), 100));
     let cluster = Arc::new(|_: Option<&str>| cluster::ClusterReport::default());
     let source = AdminSource { ready, metrics: metrics.clone(), lag, cluster, tree: tree.clone() };
     let options = ListenerOptions {

@@ -85,6 +85,7 @@ impl Parts<'_> {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             io: self.runtimes.io().clone(),
+            groups: self.desk.handler(),
         };
         let place = Placement::on(self.runtimes.control().clone());
         Ok(member::start(supervisor, &place, args).await?)

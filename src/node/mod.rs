@@ -9,6 +9,7 @@ mod cluster;
 mod data_folder;
 mod doors;
 mod error;
+mod groups;
 mod limits;
 pub mod offline;
 mod others;
@@ -29,11 +30,12 @@ use self::{
     cluster::ClusterDoor,
     data_folder::{known_folders, lock_data_folder, sweep},
     doors::{Door, bind, bounds},
+    groups::Desk,
     runtimes::Runtimes,
 };
 use crate::{
     actors::{
-        group_coordinator::{GroupRouter, Groups, OFFSETS_TOPIC, RouterArgs},
+        group_coordinator::Groups,
         listener::{self, BoundPort, ConnectionBounds, CurrentBounds, ListenerOptions, Serve},
         membership::{
             Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration,
@@ -134,6 +136,7 @@ struct Parts<'a> {
     root: SupervisorHandle,
     topics: TopicTable,
     groups: Groups,
+    desk: Desk,
     levels: LogLevels,
     alarm: DiskAlarm,
 }
@@ -175,6 +178,7 @@ impl Node {
             root,
             topics: TopicTable::default(),
             groups: Groups::default(),
+            desk: Desk::default(),
             levels,
             alarm: DiskAlarm::default(),
         };
@@ -261,9 +265,10 @@ impl Parts<'_> {
         let admin_endpoint = self.admin_endpoint(&admin_port);
         let (membership, member) =
             self.start_membership(&doors, admin_endpoint, cluster_door, are_opened).await?;
+        let leaders = self.open_desk(&membership, member.as_ref());
         self.root.add(listeners.child_spec("listeners", control())).await?;
         let admin_address = admin_port.address();
-        let admin = self.admin_source(is_ready, membership.clone(), member.clone());
+        let admin = self.admin_source(is_ready, membership.clone(), member.clone(), &leaders);
         let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
         listeners.add(admin).await?;
         if let Some(member) = &member {
@@ -273,7 +278,7 @@ impl Parts<'_> {
         limits::check(&image, self.config.node_id);
         self.sweep(&image).await?;
         let reconciler = self.open_replicas(&membership, member.as_ref(), &opened, stop).await?;
-        self.start_groups(membership.clone(), &image).await?;
+        self.start_groups(membership.clone(), leaders, &image).await?;
         let told: Vec<_> = doors.iter().map(Door::to_string).collect();
         let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
         let broker = Arc::new(self.broker(&doors, membership.clone(), member.as_ref()));
@@ -423,37 +428,6 @@ impl Parts<'_> {
         let make = move |_| (Reconciler, args.clone());
         self.root.add(ChildSpec::actor("reconciler", control(), slot.clone(), make)).await?;
         Ok((on_agreed, slot))
-    }
-
-    /// Starts who keeps the coordinators of groups at work.
-    async fn start_groups(
-        &self,
-        membership: MembershipHandle,
-        image: &MetadataImage,
-    ) -> Result<(), NodeError> {
-        let control = || Placement::on(self.runtimes.control().clone());
-        let supervisor = SupervisorHandle::new(SupervisorOptions::default());
-        self.root.add(supervisor.child_spec("coordinators", control())).await?;
-        let args = RouterArgs {
-            supervisor,
-            node: self.config.node_id,
-            groups: self.groups.clone(),
-            topics: self.topics.clone(),
-            membership,
-            data: self.runtimes.data().clone(),
-            io: self.runtimes.io().clone(),
-            clock: Arc::clone(&self.clock),
-            settings: self.config.groups.clone(),
-            metrics: Arc::clone(&self.metrics),
-        };
-        let make = move |_| (GroupRouter, args.clone());
-        self.root.add(ChildSpec::actor("group-router", control(), Slot::new(), make)).await?;
-        // So that members of a node that comes back find their coordinators, be they loading.
-        let there = image.topic_named(OFFSETS_TOPIC).is_some();
-        if there && self.groups.until_there(OPENING_TIME).await.is_err() {
-            tracing::error!("coordinators of groups were not started within {OPENING_TIME:?}");
-        }
-        Ok(())
     }
 
     /// Waits until the reconciler has started what the image names.

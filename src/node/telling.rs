@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{Parts, cluster};
 use crate::{
     actors::{
-        group_coordinator::LagMeter,
+        group_coordinator::{LagMeter, Leaders},
         membership::{MembershipHandle, member::Member},
         partition::table::Topic,
     },
@@ -23,9 +23,11 @@ impl Parts<'_> {
         is_ready: watch::Receiver<bool>,
         membership: MembershipHandle,
         member: Option<Member>,
+        leaders: &Leaders,
     ) -> AdminSource {
         let (topics, us) = (self.topics.clone(), self.config.node_id);
         let cluster = self.cluster_source(membership, member.clone());
+        let lag = Arc::new(self.lag_meter(member.is_some().then(|| leaders.clone())));
         let ready = move || {
             let mut reasons = Vec::new();
             if !*is_ready.borrow() {
@@ -47,7 +49,7 @@ impl Parts<'_> {
         AdminSource {
             ready: Arc::new(ready),
             metrics: Arc::clone(&self.metrics),
-            lag: Arc::new(self.lag_meter()),
+            lag,
             cluster,
             tree: self.tree.clone(),
         }
@@ -65,10 +67,11 @@ impl Parts<'_> {
         cluster_source(node, self.topics.clone(), image, move || standing.clone())
     }
 
-    fn lag_meter(&self) -> LagMeter {
+    fn lag_meter(&self, elsewhere: Option<Leaders>) -> LagMeter {
         LagMeter::new(
             self.groups.clone(),
             self.topics.clone(),
+            elsewhere,
             Arc::clone(&self.metrics),
             Arc::clone(&self.clock),
             self.config.groups.lag_metrics_max as usize,

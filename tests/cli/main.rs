@@ -8,6 +8,7 @@ mod dead_letters;
 mod documented;
 mod files;
 mod groups;
+mod groups_elsewhere;
 mod refusals;
 mod settings;
 mod shells;

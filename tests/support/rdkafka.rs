@@ -54,8 +54,18 @@ pub(crate) fn consumer(bootstrap: &str) -> BaseConsumer {
 
 /// Makes a topic with one replica and waits until it is there.
 pub(crate) fn create_topic(bootstrap: &str, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+    create_replicated_topic(bootstrap, name, (partitions, 1), configs);
+}
+
+/// Makes a topic of so many partitions and replicas, and waits until it is there.
+pub(crate) fn create_replicated_topic(
+    bootstrap: &str,
+    name: &str,
+    (partitions, replicas): (i32, i32),
+    configs: &[(&str, &str)],
+) {
     let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().unwrap();
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
     let topic = configs.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
     let options = AdminOptions::new().operation_timeout(Some(WITHIN)).request_timeout(Some(WITHIN));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

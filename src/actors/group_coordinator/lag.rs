@@ -3,9 +3,13 @@
 //! **Invariants.**
 //! - A commit costs nothing more for it, and neither does a group that nobody looks at.
 //! - What is measured and shown is bounded by a setting, however many groups there are; what is left out is counted.
-//! - A coordinator that does not answer, and a partition that is led elsewhere, have no figure rather than an old one.
+//! - A coordinator that does not answer, and a partition whose leader does not, have no figure rather than an old one.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{Mutex, oneshot},
@@ -15,13 +19,17 @@ use tokio::{
 use super::{
     core::{Survey, Surveyed},
     handle::Groups,
+    leaders::Leaders,
     message::CoordinatorMessage,
 };
 use crate::{
-    actors::{partition::table::TopicTable, supervise::Slot},
+    actors::{
+        partition::{PartitionHandle, table::TopicTable},
+        supervise::Slot,
+    },
     clock::Clock,
     metrics::{Gauge, Metrics},
-    model::{Offset, PartitionIndex},
+    model::{Offset, PartitionId, PartitionIndex},
     wire::Str,
 };
 
@@ -40,6 +48,7 @@ type Key = (Str, Str, PartitionIndex);
 pub struct LagMeter {
     groups: Groups,
     topics: TopicTable,
+    elsewhere: Option<Leaders>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     most: usize,
@@ -53,15 +62,16 @@ struct Shown {
 }
 
 impl LagMeter {
-    /// One that shows the lag of `most` partitions; with 0 it does nothing.
+    /// One that shows the lag of `most` partitions; with 0 it does nothing. In a cluster some are led `elsewhere`.
     pub fn new(
         groups: Groups,
         topics: TopicTable,
+        elsewhere: Option<Leaders>,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
         most: usize,
     ) -> Self {
-        Self { groups, topics, metrics, clock, most, shown: Mutex::default() }
+        Self { groups, topics, elsewhere, metrics, clock, most, shown: Mutex::default() }
     }
 
     /// Brings the gauges up to date, unless that has just been done.
@@ -76,7 +86,8 @@ impl LagMeter {
             return;
         }
         let survey = self.survey(now + ALL_WITHIN).await;
-        self.show(&mut shown, &survey);
+        let ends = self.ends(&survey).await;
+        self.show(&mut shown, &survey, &ends);
         shown.at = Some(now);
     }
 
@@ -93,10 +104,28 @@ impl LagMeter {
         all
     }
 
-    fn show(&self, shown: &mut Shown, survey: &Survey) {
+    /// How far consumers may read, by partition, where its leader says so.
+    async fn ends(&self, survey: &Survey) -> BTreeMap<PartitionId, Offset> {
+        let (mut ends, mut led_elsewhere) = (BTreeMap::new(), BTreeSet::new());
+        for id in survey.offsets.iter().filter_map(|surveyed| self.partition(surveyed)) {
+            let topic = self.topics.by_id(id.topic);
+            let handle = topic.as_ref().and_then(|topic| topic.partition(id.index));
+            if let Some(leader) = handle.and_then(PartitionHandle::leader) {
+                ends.insert(id, leader.high_watermark());
+            } else {
+                led_elsewhere.insert(id);
+            }
+        }
+        if let Some(elsewhere) = self.elsewhere.as_ref().filter(|_| !led_elsewhere.is_empty()) {
+            ends.extend(elsewhere.ends(led_elsewhere).await);
+        }
+        ends
+    }
+
+    fn show(&self, shown: &mut Shown, survey: &Survey, ends: &BTreeMap<PartitionId, Offset>) {
         let mut before = std::mem::take(&mut shown.gauges);
         for surveyed in &survey.offsets {
-            let Some(end) = self.high_watermark(surveyed) else { continue };
+            let Some(end) = self.partition(surveyed).and_then(|id| ends.get(&id)) else { continue };
             let key = (surveyed.group.clone(), surveyed.topic.clone(), surveyed.partition);
             let gauge = before.remove(&key).unwrap_or_else(|| self.metrics.group_lag.of(labels(&key)));
             gauge.set(end.distance_from(surveyed.offset).max(0));
@@ -108,13 +137,13 @@ impl LagMeter {
         self.metrics.group_lag_left_out.set(survey.left_out as i64);
     }
 
-    /// None for a partition that is led elsewhere, or of a topic that took the name of the one it was committed for.
-    fn high_watermark(&self, surveyed: &Surveyed) -> Option<Offset> {
+    /// None for one of a topic that took the name of the one it was committed for.
+    fn partition(&self, surveyed: &Surveyed) -> Option<PartitionId> {
         let topic = self.topics.by_name(&surveyed.topic)?;
         if !surveyed.topic_id.is_nil() && surveyed.topic_id != topic.id {
             return None;
         }
-        Some(topic.partition(surveyed.partition)?.leader()?.high_watermark())
+        topic.partition(surveyed.partition).map(PartitionHandle::id)
     }
 }
 

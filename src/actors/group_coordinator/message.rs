@@ -5,12 +5,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::oneshot;
 
 use super::{
-    core::{Answer, Buried, Caller, Coordinator, DeadLetter, Request, Survey},
+    core::{Answer, AskServed, Buried, Caller, Coordinator, DeadLetter, Request, Survey},
     error::Refusal,
 };
 use crate::{
     actors::partition::{AppendRefusal, Leader},
-    model::TopicId,
+    model::{Offset, TopicId},
 };
 
 /// What comes back to whoever asked. Dropped without an answer when the coordinator ends: outcome unknown.
@@ -48,6 +48,13 @@ pub enum CoordinatorMessage {
         letter: Box<DeadLetter>,
         /// What came of it.
         buried: Buried,
+    },
+    /// The task that asked leaders on another node: which records lost owners had been given.
+    Served {
+        /// The loading that the questions belong to.
+        term: u64,
+        /// Each question with the offset at which an attempt counts, if one does.
+        told: Vec<(AskServed, Option<Offset>)>,
     },
     /// The router: the image is another.
     ImageChanged,

@@ -15,6 +15,7 @@ pub mod dead_letters;
 mod error;
 mod handle;
 mod lag;
+mod leaders;
 mod loading;
 mod message;
 mod router;
@@ -42,6 +43,7 @@ pub use self::{
     error::Refusal,
     handle::{Groups, Unavailable, home_of},
     lag::LagMeter,
+    leaders::{GroupPeers, Leaders, LeadersArgs},
     loading::{LoadError, Replayed, replay},
     message::CoordinatorMessage,
     router::{GroupRouter, RouterArgs, RouterMessage},
@@ -53,7 +55,7 @@ use super::{
     supervise::{Actor, ActorProcessingErr, ActorRef, Address, Vitals},
 };
 pub use crate::wire::consumer_protocol;
-use crate::{clock::Clock, config::node::GroupSettings, metrics::Metrics, model::Offset, wire::Str};
+use crate::{clock::Clock, config::node::GroupSettings, metrics::Metrics, model::NodeId, wire::Str};
 
 /// The topic that groups are kept in.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -76,8 +78,10 @@ pub struct CoordinatorArgs {
     pub settings: GroupSettings,
     /// What else there is that groups depend on.
     pub image: watch::Receiver<Arc<Image>>,
-    /// The partitions, for what was served of them and for dead letters.
+    /// The partitions, for dead letters.
     pub topics: TopicTable,
+    /// Their leaders, for what was served and for dead letters.
+    pub leaders: Leaders,
     /// Who makes topics of dead letters.
     pub membership: MembershipHandle,
     /// What is counted.
@@ -121,6 +125,8 @@ struct Serving {
     appending: Option<Task>,
     /// Records on their way to the dead letters, by group and partition. They end with this state.
     burials: BTreeMap<(Str, Place), Task>,
+    /// What is to be asked of leaders on other nodes.
+    asks: BTreeMap<NodeId, Vec<AskServed>>,
 }
 
 /// A task that ends when it is dropped.
@@ -182,7 +188,12 @@ impl Actor for GroupCoordinator {
             CoordinatorMessage::Buried { term, letter, buried } if term == state.term => {
                 state.decide(|core, now, effects| core.buried(now, &letter, buried, effects))?;
             }
-            CoordinatorMessage::Buried { .. } => {}
+            CoordinatorMessage::Served { term, told } if term == state.term => {
+                state.decide(|core, now, effects| {
+                    told.iter().for_each(|(ask, at)| core.served(now, ask, *at, effects));
+                })?;
+            }
+            CoordinatorMessage::Buried { .. } | CoordinatorMessage::Served { .. } => {}
             CoordinatorMessage::ImageChanged => state.on_image_changed()?,
             CoordinatorMessage::Survey { most, reply } => state.on_survey(most, reply),
             CoordinatorMessage::TopicsDeleted(topics) => {
@@ -228,9 +239,9 @@ impl CoordinatorState {
             let _ = me.cast(CoordinatorMessage::LeaderChanged { term });
         })));
         let (writer, replies) = (Writer::default(), BTreeMap::new());
-        let burials = BTreeMap::new();
-        let appending = None;
-        self.serving = Some(Serving { leader, core, writer, next_ticket: 0, replies, appending, burials });
+        let (burials, asks, appending) = (BTreeMap::new(), BTreeMap::new(), None);
+        self.serving =
+            Some(Serving { leader, core, writer, next_ticket: 0, replies, appending, burials, asks });
         self.on_image_changed()
     }
 
@@ -280,6 +291,7 @@ impl CoordinatorState {
         while let Some(effect) = effects.pop_front() {
             effects.extend(self.carry_out(now, effect));
         }
+        self.ask_elsewhere();
         self.ring_in_time(now);
         self.append_next()?;
         self.report();
@@ -304,16 +316,19 @@ impl CoordinatorState {
                     send(reply, Err(refusal));
                 }
             }
-            Effect::AskServed(ask) => {
-                let at = attempted(&self.args.topics, &ask);
-                serving.core.served(now, &ask, at, &mut more);
-            }
+            Effect::AskServed(ask) => match self.args.leaders.elsewhere(&ask) {
+                Some(node) => serving.asks.entry(node).or_default().push(ask),
+                None => {
+                    let at = self.args.leaders.served_here(&ask);
+                    serving.core.served(now, &ask, at, &mut more);
+                }
+            },
             Effect::Bury(letter) => {
                 let (me, term) = (self.me.clone(), self.term);
                 let undertaker = Undertaker {
                     topics: self.args.topics.clone(),
                     membership: self.args.membership.clone(),
-                    io: self.args.io.clone(),
+                    leaders: self.args.leaders.clone(),
                     metrics: Arc::clone(&self.args.metrics),
                 };
                 let place = (letter.group.clone(), letter.place.clone());
@@ -338,6 +353,18 @@ impl CoordinatorState {
             }
         }
         more
+    }
+
+    /// Asks leaders on other nodes what they had served; each answer, or that there is none, comes back as a message.
+    fn ask_elsewhere(&mut self) {
+        let Some(serving) = &mut self.serving else { return };
+        for (node, asks) in std::mem::take(&mut serving.asks) {
+            let (me, term, leaders) = (self.me.clone(), self.term, self.args.leaders.clone());
+            tokio::spawn(async move {
+                let told = leaders.served_there(node, asks).await;
+                let _ = me.cast(CoordinatorMessage::Served { term, told });
+            });
+        }
     }
 
     fn append_next(&mut self) -> Result<(), WriteError> {
@@ -417,13 +444,6 @@ impl CoordinatorState {
 fn send(reply: Reply, answer: Result<Answer, Refusal>) {
     // Whoever asked may have gone away meanwhile.
     let _ = reply.send(answer);
-}
-
-/// At which record the owner that is asked about was lost, if it had been given one.
-fn attempted(topics: &TopicTable, ask: &AskServed) -> Option<Offset> {
-    let topic = topics.by_id(ask.topic)?;
-    let partition = topic.partition(ask.place.1)?;
-    ask.answer(partition.served(), partition.leader()?.reader.log_start_offset())
 }
 
 impl Drop for CoordinatorState {

@@ -15,7 +15,7 @@ use std::{
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{
-    CoordinatorArgs, CoordinatorMessage, GroupCoordinator, OFFSETS_TOPIC,
+    CoordinatorArgs, CoordinatorMessage, GroupCoordinator, Leaders, OFFSETS_TOPIC,
     core::{Image, TopicImage},
     handle::Groups,
 };
@@ -52,6 +52,8 @@ pub struct RouterArgs {
     pub groups: Groups,
     /// The partitions.
     pub topics: TopicTable,
+    /// Their leaders, on whichever node.
+    pub leaders: Leaders,
     /// Where configs of groups are kept, and who makes topics of dead letters.
     pub membership: MembershipHandle,
     /// Where coordinators run.
@@ -249,6 +251,7 @@ impl RouterState {
             settings: self.args.settings.clone(),
             image: self.image.subscribe(),
             topics: self.args.topics.clone(),
+            leaders: self.args.leaders.clone(),
             membership: self.args.membership.clone(),
             metrics: Arc::clone(&self.args.metrics),
             fences: Fences::default(),

@@ -276,7 +276,13 @@ impl Asking {
         }
     }
 
-    async fn fit(&self, damage: &CorruptBatch, batches: Bytes, cleaned_to: Offset) -> Option<Bytes> {
+    async fn fit(
+        &self,
+        node: NodeId,
+        damage: &CorruptBatch,
+        batches: Bytes,
+        cleaned_to: Offset,
+    ) -> Option<Bytes> {
         let (reader, damage) = (self.reader.clone(), damage.clone());
         let fitting = self.shop.io.spawn_blocking(move || reader.fit(&damage, &batches, cleaned_to)).await;
         match fitting {

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::Offset;
 
 /// Stretches that are remembered of a partition.
@@ -19,7 +21,9 @@ const STRETCHES: usize = 64;
 const ONE_STRETCH: Duration = Duration::from_secs(1);
 
 /// A client, as far as a fetch tells who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Nodes that were built by different compilers may not agree on it; to each other they have served nothing, then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientKey(u64);
 
 impl ClientKey {

@@ -1,6 +1,6 @@
-//! A consumer's two connections, one for its group and one for records, and what it asks over them.
+//! A consumer's connections, one for its group and one for the records of each leader, and what it asks over them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use polylogue::{
@@ -11,10 +11,12 @@ use polylogue::{
         api::{
             fetch::{FetchPartition, FetchRequest, FetchTopic},
             find_coordinator::FindCoordinatorRequest,
+            metadata::{MetadataRequest, MetadataRequestTopic},
             offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics},
         },
     },
 };
+use tokio::time::sleep;
 
 /// What a healthy node answers at once.
 const SOON: Duration = Duration::from_secs(5);
@@ -83,7 +85,12 @@ pub(crate) struct Link {
     config: ClientConfig,
     group: Str,
     coordinator: Option<Connection>,
-    records: Option<Connection>,
+    /// By address.
+    records: BTreeMap<String, Connection>,
+    /// The address of each partition's leader; empty where that is to be asked.
+    leaders: BTreeMap<PartitionIndex, String>,
+    /// Whom of the seeds to ask next what any node knows.
+    turn: usize,
 }
 
 impl Link {
@@ -94,11 +101,26 @@ impl Link {
             request_timeout: SOON,
             ..ClientConfig::new(bootstrap)
         };
-        Self { config, group: group.into(), coordinator: None, records: None }
+        let (records, leaders) = (BTreeMap::new(), BTreeMap::new());
+        Self { config, group: group.into(), coordinator: None, records, leaders, turn: 0 }
     }
 
     pub(crate) fn hang_up(&mut self) {
-        (self.coordinator, self.records) = (None, None);
+        self.coordinator = None;
+        self.records.clear();
+        self.leaders.clear();
+    }
+
+    /// A connection to the next of the seeds that can be reached: none of them is to be needed.
+    async fn anyone(&mut self) -> Result<Connection, ConnectionError> {
+        let seeds = self.config.bootstrap.len();
+        self.turn += 1;
+        for turn in self.turn..self.turn + seeds - 1 {
+            if let Ok(open) = Connection::open(&self.config.bootstrap[turn % seeds], &self.config).await {
+                return Ok(open);
+            }
+        }
+        Connection::open(&self.config.bootstrap[(self.turn + seeds - 1) % seeds], &self.config).await
     }
 
     /// Asks the group's coordinator.
@@ -114,8 +136,8 @@ impl Link {
         Ok(connection.start(request, i16::MAX, SOON + beyond).await?.answer().await?)
     }
 
-    async fn find_coordinator(&self) -> Result<Connection, Trouble> {
-        let anyone = Connection::open(&self.config.bootstrap[0], &self.config).await?;
+    async fn find_coordinator(&mut self) -> Result<Connection, Trouble> {
+        let anyone = self.anyone().await?;
         let request = FindCoordinatorRequest {
             coordinator_keys: vec![self.group.clone()],
             ..FindCoordinatorRequest::default()
@@ -150,36 +172,76 @@ impl Link {
         Ok(positions)
     }
 
+    async fn find_leaders(&mut self, topic: &str) -> Result<(), Trouble> {
+        let topic = MetadataRequestTopic { name: Some(topic.into()), ..MetadataRequestTopic::default() };
+        let request = MetadataRequest { topics: Some(vec![topic]), ..MetadataRequest::default() };
+        let answer = self.anyone().await?.call(&request).await?;
+        let topic = answer.topics.first().unwrap();
+        checked(topic.error_code)?;
+        for partition in topic.partitions.iter().filter(|partition| partition.error_code.is_none()) {
+            let leader = answer.brokers.iter().find(|broker| broker.node_id == partition.leader_id);
+            let address = leader.map(|broker| format!("{}:{}", broker.host, broker.port));
+            self.leaders.extend(address.map(|address| (partition.partition_index, address)));
+        }
+        Ok(())
+    }
+
+    /// What is asked of each leader.
+    async fn by_leader(
+        &mut self,
+        topic: &str,
+        from: Vec<(PartitionIndex, Offset)>,
+    ) -> Result<BTreeMap<String, Vec<FetchPartition>>, Trouble> {
+        if from.iter().any(|(partition, _)| !self.leaders.contains_key(partition)) {
+            self.find_leaders(topic).await?;
+        }
+        let mut asked: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (partition, fetch_offset) in from {
+            let leader = self.leaders.get(&partition).ok_or(Trouble::Later(ErrorCode::LeaderNotAvailable))?;
+            asked.entry(leader.clone()).or_default().push(FetchPartition {
+                partition,
+                fetch_offset,
+                partition_max_bytes: 16 << 10,
+                ..FetchPartition::default()
+            });
+        }
+        Ok(asked)
+    }
+
     /// Records from these offsets on, as batches.
     pub(crate) async fn fetch(
         &mut self,
         topic: &str,
         from: Vec<(PartitionIndex, Offset)>,
     ) -> Result<Vec<(PartitionIndex, Bytes)>, Trouble> {
-        if self.records.as_ref().is_none_or(Connection::is_closed) {
-            self.records = Some(Connection::open(&self.config.bootstrap[0], &self.config).await?);
+        if from.is_empty() {
+            sleep(Duration::from_millis(FETCH_WAIT_MS as u64)).await;
+            return Ok(Vec::new());
         }
-        let Some(connection) = &self.records else { unreachable!("it was just made") };
-        let partition = |(partition, fetch_offset)| FetchPartition {
-            partition,
-            fetch_offset,
-            partition_max_bytes: 16 << 10,
-            ..FetchPartition::default()
-        };
-        let partitions = from.into_iter().map(partition).collect();
-        let topic = FetchTopic { topic: topic.into(), partitions, ..FetchTopic::default() };
-        let request = FetchRequest {
-            max_wait_ms: FETCH_WAIT_MS,
-            min_bytes: 1,
-            topics: vec![topic],
-            ..FetchRequest::default()
-        };
-        let answer = connection.start(&request, BY_NAME, SOON).await?.answer().await?;
-        checked(answer.error_code)?;
+        let mut waiting = Vec::new();
+        for (leader, partitions) in self.by_leader(topic, from).await? {
+            let topic = FetchTopic { topic: topic.into(), partitions, ..FetchTopic::default() };
+            let request = FetchRequest {
+                max_wait_ms: FETCH_WAIT_MS,
+                min_bytes: 1,
+                topics: vec![topic],
+                ..FetchRequest::default()
+            };
+            if self.records.get(&leader).is_none_or(Connection::is_closed) {
+                let opened = Connection::open(&leader, &self.config).await?;
+                self.records.insert(leader.clone(), opened);
+            }
+            let Some(connection) = self.records.get(&leader) else { unreachable!("it was just made") };
+            waiting.push(connection.start(&request, BY_NAME, SOON).await?);
+        }
         let mut found = Vec::new();
-        for partition in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
-            checked(partition.error_code)?;
-            found.push((partition.partition_index, partition.records.into_bytes()));
+        for answer in waiting {
+            let answer = answer.answer().await?;
+            checked(answer.error_code)?;
+            for partition in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
+                checked(partition.error_code)?;
+                found.push((partition.partition_index, partition.records.into_bytes()));
+            }
         }
         Ok(found)
     }

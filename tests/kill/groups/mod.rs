@@ -1,17 +1,19 @@
-//! Groups of consumers of which some are killed, and the node that coordinates them, on random delays: one group for
-//! each way in which members and coordinator agree, all over the same topic.
+//! Groups of consumers of which some are killed, and the nodes that coordinate them and lead their topic, on random
+//! delays: one group for each way in which members and coordinator agree, all over the same topic.
 //!
 //! A producer writes at a steady pace. Members consume, commit now and then and write down what they do; an
 //! onlooker asks for the committed positions all the time. Members vanish at whatever they are about, others come
-//! in their place; some stall until they are thought dead, and then want to commit; the node is killed with
-//! `kill -9` and started again. Everything goes into a history, and `chaos::checker` judges it.
+//! in their place; some stall until they are thought dead, and then want to commit; a node is killed with
+//! `kill -9` or stopped, and started again. Everything goes into a history, and `chaos::checker` judges it.
 //!
-//! 9 kills; 40 with the feature `long`. `POLYLOGUE_SEED` repeats a run's choices, though not its timing. The history
-//! of a run that fails stays beside the test's other files.
+//! On one node 9 kills, on three 8 of nodes and members; 40 and 48 with the feature `long`. `POLYLOGUE_SEED` repeats a
+//! run's choices, though not its timing. The history of a run that fails stays beside the test's other files.
 
 mod cooperative;
 mod link;
 mod member;
+mod nodes;
+mod poison;
 mod server_side;
 
 use std::{
@@ -28,14 +30,11 @@ use std::{
 use polylogue::{
     chaos::{
         checker::{Expectations, Report, check},
-        history::{
-            Event, GroupProfile, HistoryReader, HistoryWriter, Membership, NodeChange, Parted, Parting,
-        },
+        history::{Event, GroupProfile, HistoryReader, HistoryWriter, Membership, Parted, Parting},
     },
+    client::{Admin, Client, ClientConfig, admin::ConfigChange},
     clock::{Clock, SystemClock},
-    config::node::variable_of,
-    local_cluster::NodeOptions,
-    model::{NodeId, PartitionIndex, TopicName},
+    model::{PartitionIndex, TopicName},
 };
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -45,31 +44,70 @@ use tokio::{
 
 use self::{
     link::Link,
-    member::{HEARTBEAT, Member, Protocol, SESSION, STALL, Shared},
+    member::{Member, Protocol, SESSION, STALL, Shared},
+    nodes::{Nodes, Way},
 };
 use crate::{
-    note_node, seed,
+    seed,
     support::{
-        TestNode, WITHIN, binary,
-        rdkafka::{consumer, create_topic, watermarks},
-        start_node_with,
+        WITHIN,
+        rdkafka::{consumer, create_replicated_topic, watermarks},
     },
     workload::{Topic, idempotent, scan},
 };
 
 const TOPIC: Topic = Topic { name: "shared", partitions: 6 };
-const GROUPS: [(&str, Protocol); 3] = [
-    ("eager", Protocol::Eager),
-    ("cooperative", Protocol::Cooperative),
-    ("server-side", Protocol::ServerSide),
-];
-/// Of each group.
-const MEMBERS: usize = 4;
-const NODE_KILLS: usize = if cfg!(feature = "long") { 13 } else { 3 };
-/// As many in each group.
-const MEMBER_KILLS: usize = if cfg!(feature = "long") { 27 } else { 6 };
-/// Members that are thought dead and are not, besides.
-const STALLS: usize = if cfg!(feature = "long") { 6 } else { 3 };
+
+/// A group of a run.
+#[derive(Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    protocol: Protocol,
+    members: usize,
+}
+
+const EAGER: Kind = Kind { name: "eager", protocol: Protocol::Eager, members: 4 };
+const COOPERATIVE: Kind = Kind { name: "cooperative", protocol: Protocol::Cooperative, members: 4 };
+const SERVER_SIDE: Kind = Kind { name: "server-side", protocol: Protocol::ServerSide, members: 4 };
+/// Of its members each has at most one partition, and one stands by: by the group's config, whatever they assign.
+const EXCLUSIVE: Kind =
+    Kind { name: "exclusive", protocol: Protocol::Eager, members: TOPIC.partitions as usize + 1 };
+
+/// What happens in a run.
+#[derive(Clone, Copy)]
+struct Plan {
+    nodes: u16,
+    groups: &'static [Kind],
+    /// Every other one of them at a commit.
+    node_kills: usize,
+    /// SIGTERM.
+    node_stops: usize,
+    /// Of the groups in turn.
+    member_kills: usize,
+    /// Members that are thought dead and are not, besides.
+    stalls: usize,
+}
+
+const LONG: bool = cfg!(feature = "long");
+
+const ONE_NODE: Plan = Plan {
+    nodes: 1,
+    groups: &[EAGER, COOPERATIVE, SERVER_SIDE],
+    node_kills: if LONG { 13 } else { 3 },
+    node_stops: 0,
+    member_kills: if LONG { 27 } else { 6 },
+    stalls: if LONG { 6 } else { 3 },
+};
+
+const THREE_NODES: Plan = Plan {
+    nodes: 3,
+    groups: &[EAGER, COOPERATIVE, SERVER_SIDE, EXCLUSIVE],
+    node_kills: if LONG { 24 } else { 4 },
+    node_stops: if LONG { 8 } else { 1 },
+    member_kills: if LONG { 16 } else { 3 },
+    stalls: if LONG { 8 } else { 2 },
+};
+
 /// Between two kills: the shortest hits a group that has yet to notice the one before, the longest one that has
 /// settled again.
 const DELAY_MS: std::ops::Range<u64> = 50..5000;
@@ -80,26 +118,9 @@ const PACE: Duration = Duration::from_millis(2);
 /// Between two looks at the positions.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-fn start_node() -> TestNode {
-    let session = format!("{}ms", SESSION.as_millis());
-    let heartbeat = format!("{}ms", HEARTBEAT.as_millis());
-    let settings = [
-        ("groups.min-session-timeout", "1s"),
-        ("groups.offsets-partitions", "4"),
-        ("groups.consumer-min-session-timeout", "1s"),
-        ("groups.consumer-session-timeout", &session),
-        ("groups.consumer-min-heartbeat-interval", "100ms"),
-        ("groups.consumer-heartbeat-interval", &heartbeat),
-    ];
-    let options = NodeOptions::new(binary(), NodeId::new(1)).unwrap();
-    let with =
-        |options: NodeOptions, (key, value): (&str, &str)| options.environment(variable_of(key), value);
-    start_node_with(settings.into_iter().fold(options, with))
-}
-
 /// Where a run's history is written.
-fn history_path(seed: u64) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kill-groups-{seed}.jsonl"))
+fn history_path(plan: &Plan, seed: u64) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kill-groups-{}-{seed}.jsonl", plan.nodes))
 }
 
 /// The group's members, of which there are always as many.
@@ -119,10 +140,10 @@ struct Living {
 }
 
 impl Members {
-    fn start(runtime: &Runtime, shared: &Arc<Shared>, random: fastrand::Rng) -> Self {
+    fn start(runtime: &Runtime, count: usize, shared: &Arc<Shared>, random: fastrand::Rng) -> Self {
         let (shared, runtime) = (Arc::clone(shared), runtime.handle().clone());
         let mut members = Self { shared, runtime, random, alive: Vec::new(), came: 0 };
-        (0..MEMBERS).for_each(|_| members.come(Duration::ZERO));
+        (0..count).for_each(|_| members.come(Duration::ZERO));
         members
     }
 
@@ -217,69 +238,40 @@ fn goes_on(groups: &[Members]) -> bool {
     })
 }
 
-/// What happens next to the group.
+/// What happens next.
 #[derive(Clone, Copy, Debug)]
 enum Blow {
-    NodeKilled {
-        at_commit: bool,
-    },
+    Node(Way),
     /// One of this group.
     MemberKilled(usize),
     MemberStalls(usize),
 }
 
-fn strike_at_random(node: &mut TestNode, groups: &mut [Members], random: &mut fastrand::Rng) {
-    let blows = [
-        (0..NODE_KILLS).map(|number| Blow::NodeKilled { at_commit: number % 2 == 0 }).collect(),
-        (0..MEMBER_KILLS).map(|number| Blow::MemberKilled(number % GROUPS.len())).collect(),
-        (0..STALLS).map(|number| Blow::MemberStalls(number % GROUPS.len())).collect::<Vec<_>>(),
-    ];
-    let mut blows = blows.concat();
+impl Plan {
+    fn blows(&self) -> Vec<Blow> {
+        let way = |number| if number % 2 == 0 { Way::KilledAtCommit } else { Way::Killed };
+        let group = |number| number % self.groups.len();
+        let mut blows: Vec<_> = (0..self.node_kills).map(|number| Blow::Node(way(number))).collect();
+        blows.extend((0..self.node_stops).map(|_| Blow::Node(Way::Stopped)));
+        blows.extend((0..self.member_kills).map(|number| Blow::MemberKilled(group(number))));
+        blows.extend((0..self.stalls).map(|number| Blow::MemberStalls(group(number))));
+        blows
+    }
+}
+
+fn strike_at_random(plan: &Plan, nodes: &mut Nodes, groups: &mut [Members], random: &mut fastrand::Rng) {
+    let mut blows = plan.blows();
     random.shuffle(&mut blows);
     for blow in blows {
         thread::sleep(Duration::from_millis(random.u64(DELAY_MS)));
         match blow {
-            Blow::NodeKilled { at_commit } => {
+            Blow::Node(way) => {
                 let group = &groups[random.usize(0..groups.len())];
-                kill(node, &group.shared, at_commit);
+                nodes.strike(way, &group.shared, random);
             }
             Blow::MemberKilled(group) => groups[group].kill_one(),
             Blow::MemberStalls(group) => groups[group].stall_one(),
         }
-    }
-}
-
-/// `kill -9` and a new start.
-fn kill(node: &mut TestNode, shared: &Shared, at_commit: bool) {
-    if at_commit {
-        stop_at_commit(node, shared);
-    }
-    // Written down before it is done: what is answered only afterwards was under way at that time.
-    note_node(&shared.history, node, NodeChange::Killed);
-    node.kill().unwrap();
-    node.start_again().unwrap();
-    node.wait_until_ready(WITHIN).unwrap();
-    note_node(&shared.history, node, NodeChange::Started);
-}
-
-/// Stops the node while a commit is under way, of which then nobody knows whether it holds. Gives up where
-/// nobody commits.
-fn stop_at_commit(node: &mut TestNode, shared: &Shared) {
-    let clock = SystemClock::new();
-    let committing = || shared.committing.load(Ordering::SeqCst) > 0;
-    while clock.monotonic() < SESSION * 2 {
-        if !committing() {
-            thread::yield_now();
-            continue;
-        }
-        note_node(&shared.history, node, NodeChange::Paused);
-        node.pause().unwrap();
-        // An answer that had left may not have been read yet.
-        if !wait_for(Duration::from_millis(20), || !committing()) {
-            return;
-        }
-        node.resume().unwrap();
-        note_node(&shared.history, node, NodeChange::Resumed);
     }
 }
 
@@ -289,21 +281,17 @@ fn ends(bootstrap: &str) -> Vec<i64> {
 }
 
 /// A group and what it is promised, in the history.
-fn declare(
-    (name, protocol): &(&str, Protocol),
-    bootstrap: &str,
-    history: &Arc<HistoryWriter>,
-) -> Arc<Shared> {
+fn declare(kind: &Kind, bootstrap: &str, history: &Arc<HistoryWriter>) -> Arc<Shared> {
     let topics = vec![TopicName::new(TOPIC.name).unwrap()];
     let session_timeout_ms = SESSION.as_millis() as u32;
-    let server_side = *protocol == Protocol::ServerSide;
-    let profile = GroupProfile { name: (*name).to_owned(), topics, session_timeout_ms, server_side };
+    let server_side = kind.protocol == Protocol::ServerSide;
+    let profile = GroupProfile { name: kind.name.to_owned(), topics, session_timeout_ms, server_side };
     history.record(&Event::Group(profile)).unwrap();
     let marks = || (0..TOPIC.partitions).map(|_| AtomicI64::new(-1)).collect();
     Arc::new(Shared {
         bootstrap: bootstrap.to_owned(),
-        group: (*name).to_owned(),
-        protocol: *protocol,
+        group: kind.name.to_owned(),
+        protocol: kind.protocol,
         topic: TOPIC,
         history: Arc::clone(history),
         over: AtomicBool::new(false),
@@ -314,25 +302,36 @@ fn declare(
     })
 }
 
+/// The topic, and what is not as it is by itself.
+fn prepare(nodes: &Nodes, runtime: &Runtime) {
+    let bootstrap = nodes.bootstrap();
+    let in_sync = if nodes.count() == 1 { "1" } else { "2" };
+    let configs = [("min.insync.replicas", in_sync)];
+    create_replicated_topic(&bootstrap, TOPIC.name, (TOPIC.partitions, nodes.count()), &configs);
+    nodes.until_in_sync(TOPIC.name);
+    let admin = Admin::new(&Client::new(ClientConfig::new(&bootstrap)));
+    let change = ConfigChange::Set { name: "assignor".to_owned(), value: "exclusive".to_owned() };
+    runtime.block_on(admin.alter_group_configs(EXCLUSIVE.name, &[change])).unwrap();
+}
+
 /// The whole run; gives what the checker says.
-fn run(seed: u64, path: &Path) -> Report {
+fn run(plan: &Plan, seed: u64, path: &Path) -> Report {
     let mut random = fastrand::Rng::with_seed(seed);
     let clock = SystemClock::new();
     let history = Arc::new(HistoryWriter::create(path, move || clock.monotonic()).unwrap());
-    let mut node = start_node();
-    note_node(&history, &node, NodeChange::Started);
-    let bootstrap = node.kafka_address();
-    create_topic(&bootstrap, TOPIC.name, TOPIC.partitions, &[]);
-    let shared: Vec<_> = GROUPS.iter().map(|group| declare(group, &bootstrap, &history)).collect();
+    let mut nodes = Nodes::start(plan.nodes, &history);
+    let bootstrap = nodes.bootstrap();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    prepare(&nodes, &runtime);
+    let shared: Vec<_> = plan.groups.iter().map(|kind| declare(kind, &bootstrap, &history)).collect();
     let enough = Arc::new(AtomicBool::new(false));
     let sending = idempotent(TOPIC, &bootstrap, "sender", &history).start(PACE, &enough);
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let begin = |shared| Members::start(&runtime, shared, random.fork());
-    let mut groups: Vec<_> = shared.iter().map(begin).collect();
+    let begin = |(kind, shared): (&Kind, _)| Members::start(&runtime, kind.members, shared, random.fork());
+    let mut groups: Vec<_> = plan.groups.iter().zip(&shared).map(begin).collect();
     let looking: Vec<_> = shared.iter().map(|shared| runtime.spawn(look_on(Arc::clone(shared)))).collect();
     let began = goes_on(&groups);
 
-    strike_at_random(&mut node, &mut groups, &mut random);
+    strike_at_random(plan, &mut nodes, &mut groups, &mut random);
 
     let went_on = goes_on(&groups);
     enough.store(true, Ordering::SeqCst);
@@ -356,18 +355,17 @@ fn run(seed: u64, path: &Path) -> Report {
     );
     assert!(all_committed, "records end at {ends:?}, commits at {:?}", committed());
     assert_eq!(given_up, 0, "the idempotent producer gave up on records");
-    assert_eq!(node.stop(WITHIN).unwrap().code(), Some(0));
+    nodes.stop();
     report
 }
 
-#[test]
-fn s21_a_group_consumes_everything_and_goes_on_whoever_is_killed() {
+fn run_and_check(plan: &Plan) {
     let seed = seed();
-    let path = history_path(seed);
+    let path = history_path(plan, seed);
     println!("seed {seed}, history {}", path.display());
-    let counts = run(seed, &path).counts;
+    let counts = run(plan, seed, &path).counts;
     let groups = counts.groups;
-    assert_eq!((counts.kills, groups.members_killed), (NODE_KILLS as u64, MEMBER_KILLS as u64));
+    assert_eq!((counts.kills, groups.members_killed), (plan.node_kills as u64, plan.member_kills as u64));
     assert!(groups.generations > 2, "no kill made the group rebalance");
     assert!(groups.consumed_again > 0, "nobody was killed between a record and its commit");
     assert!(groups.commits_unknown > 0, "no kill hit a commit that was under way");
@@ -375,4 +373,14 @@ fn s21_a_group_consumes_everything_and_goes_on_whoever_is_killed() {
     assert!(groups.progress_checked > 0, "no progress was waited for");
     // Nothing is wrong with it: nobody will want to read it.
     fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn s21_a_group_consumes_everything_and_goes_on_whoever_is_killed() {
+    run_and_check(&ONE_NODE);
+}
+
+#[test]
+fn s21_on_three_nodes_a_group_consumes_everything_and_goes_on_whichever_node_is_killed() {
+    run_and_check(&THREE_NODES);
 }

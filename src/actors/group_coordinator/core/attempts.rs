@@ -4,7 +4,8 @@
 //! group's position had been served to it. The position is the committed one, or where nothing is committed the
 //! first that the owner was given. A commit that moves it clears the count; past the limit the record goes to the
 //! topic of dead letters, and only when it is there on disk the position moves behind it. Meanwhile nobody is told the
-//! position, so that no other owner begins at that record (S22).
+//! position, so that no other owner begins at that record (S22); nor while the partition's leader, on whichever node, is
+//! asked what it had served. A leader that does not answer has served nothing, as far as anybody knows: that counts nothing.
 //!
 //! Counts are kept in the log beside the offsets, so a coordinator that dies between two attempts loses none.
 
@@ -99,11 +100,21 @@ pub struct AskServed {
 impl AskServed {
     /// The offset at which an attempt is to be counted, by what was served of the partition.
     pub fn answer(&self, served: &Served, log_start: Offset) -> Option<Offset> {
-        match self.position {
-            Some(position) if position >= log_start => served.has(&self.query, position).then_some(position),
-            // Nobody can begin at a position that is deleted.
-            Some(_) | None => served.first(&self.query).filter(|first| *first >= log_start),
-        }
+        failed_at(self.position, &self.query, served, log_start)
+    }
+}
+
+/// Which record a lost client had been given, where its group stands at `position`: by what was served of the partition.
+pub fn failed_at(
+    position: Option<Offset>,
+    query: &ServedQuery,
+    served: &Served,
+    log_start: Offset,
+) -> Option<Offset> {
+    match position {
+        Some(position) if position >= log_start => served.has(query, position).then_some(position),
+        // Nobody can begin at a position that is deleted.
+        Some(_) | None => served.first(query).filter(|first| *first >= log_start),
     }
 }
 
@@ -184,6 +195,8 @@ pub(super) struct Attempts {
     /// Of partitions with a limit.
     owners: BTreeMap<Place, Owner>,
     tries: BTreeMap<Place, Tries>,
+    /// How many questions about a partition wait for its leader.
+    asked: BTreeMap<Place, u32>,
 }
 
 impl Attempts {
@@ -211,9 +224,24 @@ impl Attempts {
         told
     }
 
+    /// Whether there is a position that may not be told now.
+    pub(super) fn may_hold(&self) -> bool {
+        !self.tries.is_empty() || !self.asked.is_empty()
+    }
+
     /// Whether the group's position there is not to be told now.
     pub(super) fn holds(&self, place: &Place) -> bool {
-        self.tries.get(place).is_some_and(|tries| tries.moving)
+        self.asked.contains_key(place) || self.tries.get(place).is_some_and(|tries| tries.moving)
+    }
+
+    /// A question has an answer, or will get none. Whether it was open.
+    pub(super) fn answered(&mut self, place: &Place) -> bool {
+        let Some(open) = self.asked.get_mut(place) else { return false };
+        *open -= 1;
+        if *open == 0 {
+            self.asked.remove(place);
+        }
+        true
     }
 
     /// Who owns what from now on. Whoever owned a partition before has owned it since then.
@@ -241,12 +269,14 @@ impl Attempts {
         offsets: &Offsets,
     ) -> Vec<Effect> {
         let mut asks = Vec::new();
+        let asked = &mut self.asked;
         self.owners.retain(|place, owner| {
             if owner.member != loss.member {
                 return true;
             }
             if let Some(topic) = image.topics.get(&place.0) {
                 let query = ServedQuery { client: owner.client, since: owner.since, until: loss.until };
+                *asked.entry(place.clone()).or_default() += 1;
                 asks.push(Effect::AskServed(AskServed {
                     group: group.clone(),
                     place: place.clone(),

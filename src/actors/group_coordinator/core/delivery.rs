@@ -58,11 +58,16 @@ impl Group {
 }
 
 impl Coordinator {
-    /// The answer to an [`AskServed`], given before anything else is asked: at which offset an attempt counts.
+    /// The answer to an [`AskServed`]: at which offset an attempt counts. `None` also where there is no answer.
     pub fn served(&mut self, now: Now, ask: &AskServed, at: Option<Offset>, effects: &mut Vec<Effect>) {
-        let (Some(offset), Some(topic)) = (at, self.image.topics.get(&ask.place.0)) else { return };
         let Some(group) = self.groups.get_mut(&ask.group) else { return };
-        if topic.id == ask.topic {
+        if !group.attempts.answered(&ask.place) {
+            return;
+        }
+        let (Some(offset), Some(topic)) = (at, self.image.topics.get(&ask.place.0)) else { return };
+        // Whoever has moved the group past the record meanwhile has dealt with it.
+        let stands = group.offsets.position(&ask.place, topic.id) == ask.position;
+        if topic.id == ask.topic && stands {
             self.counts.attempts += 1;
             group.attempts.count(now, ask, offset, &topic.delivery, effects);
             self.count_stopped();
@@ -89,7 +94,7 @@ impl Coordinator {
 
     /// Whether an offset that is asked for is not to be told yet (S22).
     pub(super) fn is_held(&self, fetch: &FetchOffsets) -> bool {
-        let Some(group) = self.groups.get(&fetch.group).filter(|group| !group.attempts.is_empty()) else {
+        let Some(group) = self.groups.get(&fetch.group).filter(|group| group.attempts.may_hold()) else {
             return false;
         };
         // Whoever asks for all is no consumer that begins.

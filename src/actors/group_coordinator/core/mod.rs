@@ -40,7 +40,7 @@ use self::{
     stored::{GroupKey, Stored},
 };
 pub use self::{
-    attempts::{AskServed, Attempted, Buried, Cause, DeadLetter, Place},
+    attempts::{AskServed, Attempted, Buried, Cause, DeadLetter, Place, failed_at},
     image::{Image, TopicImage},
     offsets::Committed,
     request::{
@@ -78,7 +78,8 @@ pub enum Effect {
     Answer(Ticket, Answer),
     /// Refuse, at once.
     Refuse(Ticket, Refusal),
-    /// Ask the partition's leader, and tell [`Coordinator::served`] before anything else.
+    /// Ask the partition's leader, and tell [`Coordinator::served`], also that there is no answer: until then nobody is
+    /// told the group's position there.
     AskServed(AskServed),
     /// Append the record to the topic of dead letters, however long that takes, and tell [`Coordinator::buried`].
     Bury(DeadLetter),

@@ -42,7 +42,7 @@ use super::{
 use crate::{
     actors::{
         cluster_link::{
-            ClusterLink, LinkOptions, Peer, Security, SecurityError, Service,
+            ClusterLink, LinkOptions, Peer, Security, SecurityError, Service, ServiceHandler,
             liveness::{Beat, LeaseTable, VoterView, Voters},
         },
         controller::{self, ControllerArgs, ControllerTiming},
@@ -60,6 +60,8 @@ use crate::{
 const RAFT_CALLS_MAX: usize = 256;
 /// Commands of other nodes that are under way at a time.
 const COMMANDS_MAX: usize = 1_024;
+/// Calls about consumer groups that are under way at a time: each may hold a record in memory.
+const GROUP_CALLS_MAX: usize = 64;
 /// Hellos that wait for the one who answers them.
 const HELLOS_MAX: usize = 64;
 /// How long the registry may take to open its files.
@@ -105,6 +107,8 @@ pub struct MemberArgs {
     pub metrics: Arc<Metrics>,
     /// Where blocking work runs.
     pub io: Handle,
+    /// What the consumer groups of other nodes ask of this one.
+    pub groups: ServiceHandler,
 }
 
 /// A member that runs.
@@ -275,6 +279,7 @@ impl Parts {
         );
         link.serve(Service::Raft, RAFT_CALLS_MAX, raft);
         link.serve(Service::Controller, COMMANDS_MAX, peers::serve_commands(self.registry.clone()));
+        link.serve(Service::Groups, GROUP_CALLS_MAX, Arc::clone(&self.args.groups));
         let answering = Answering {
             registry: self.registry.clone(),
             identity: Arc::clone(&self.identity),

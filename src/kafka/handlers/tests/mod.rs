@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     actors::{
-        group_coordinator::{GroupRouter, Groups, RouterArgs},
+        group_coordinator::{GroupRouter, Groups, Leaders, LeadersArgs, RouterArgs},
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
         membership::{Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, Registration, Rules, membership},
         partition::{
@@ -119,6 +119,14 @@ async fn groups(
         node: NODE,
         groups: groups.clone(),
         topics: topics.clone(),
+        leaders: Leaders::new(LeadersArgs {
+            node: NODE,
+            topics: topics.clone(),
+            membership: membership.clone(),
+            io: Handle::current(),
+            clock: Arc::clone(clock),
+            peers: None,
+        }),
         membership: membership.clone(),
         data: Handle::current(),
         io: Handle::current(),

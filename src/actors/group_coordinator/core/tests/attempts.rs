@@ -124,6 +124,35 @@ fn a_record_that_takes_its_consumers_down_is_given_up_after_so_many_tries() {
 }
 
 #[test]
+fn s22_while_a_leader_elsewhere_is_asked_nobody_is_told_the_position_and_its_silence_counts_nothing() {
+    let mut world = limited();
+    world.asked = Some(Vec::new());
+    world.try_once(0..9);
+    assert!(!world.ask_offset(), "whether the record is to be given up is not known yet");
+    world.answer_asked(false);
+    assert_eq!(world.stored(), None);
+    assert!(world.ask_offset());
+    for count in 1..=LIMIT.cast_signed() {
+        world.try_once(0..9);
+        world.answer_asked(true);
+        assert_eq!(world.stored(), Some((0, count, 0)));
+    }
+    assert_eq!(world.letters.len(), 1);
+    assert!(!world.ask_offset(), "it is on its way");
+}
+
+#[test]
+fn s22_an_answer_about_a_record_that_the_group_has_moved_past_counts_nothing() {
+    let mut world = limited();
+    world.asked = Some(Vec::new());
+    world.try_once(0..9);
+    assert_eq!(world.commit("", -1, 1), ErrorCode::None);
+    world.answer_asked(true);
+    assert_eq!(world.stored(), None);
+    assert!(world.ask_offset());
+}
+
+#[test]
 fn s22_owners_that_die_before_anything_was_served_have_failed_on_nothing() {
     let mut world = limited();
     let (member, generation) = world.owner();

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::super::{
-    Answer, Buried, Caller, Commit, CommitTopic, Committed, Coordinator, DeadLetter, Effect, FetchOffsets,
-    Image, Now, Partitions, Request, Ticket, TopicImage, stored::Stored,
+    Answer, AskServed, Buried, Caller, Commit, CommitTopic, Committed, Coordinator, DeadLetter, Effect,
+    FetchOffsets, Image, Now, Partitions, Request, Ticket, TopicImage, stored::Stored,
 };
 use crate::{
     actors::partition::Served,
@@ -43,6 +43,8 @@ pub(super) struct World {
     /// What was served of each partition of the topic.
     pub(super) served: BTreeMap<PartitionIndex, Served>,
     pub(super) log_start: Offset,
+    /// Questions to a leader that takes its time; `None`: it answers at once.
+    pub(super) asked: Option<Vec<AskServed>>,
     /// Records that are to become dead letters.
     pub(super) letters: Vec<DeadLetter>,
     /// Requests that were told to wait.
@@ -92,6 +94,7 @@ impl World {
             version: 9,
             served: BTreeMap::new(),
             log_start: Offset::new(0),
+            asked: None,
             letters: Vec::new(),
             refused: Vec::new(),
             said: Vec::new(),
@@ -100,6 +103,27 @@ impl World {
 
     pub(super) fn now(&self) -> Now {
         Now { monotonic: self.now, wall: TimestampMs::new(self.now.as_millis() as i64) }
+    }
+
+    fn told_of_served(&mut self, ask: &AskServed) -> Vec<Effect> {
+        let served = self.served.entry(ask.place.1).or_default();
+        let (at, mut effects) = (ask.answer(served, self.log_start), Vec::new());
+        self.coordinator.served(self.now(), ask, at, &mut effects);
+        effects
+    }
+
+    /// The leader answers all that it was asked, or nobody can.
+    pub(super) fn answer_asked(&mut self, answers: bool) {
+        for ask in self.asked.replace(Vec::new()).unwrap_or_default() {
+            let effects = if answers { self.told_of_served(&ask) } else { self.told_nothing(&ask) };
+            self.carry_out(effects);
+        }
+    }
+
+    fn told_nothing(&mut self, ask: &AskServed) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.coordinator.served(self.now(), ask, None, &mut effects);
+        effects
     }
 
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -116,12 +140,10 @@ impl World {
                     assert!(self.answers.insert(ticket, answer).is_none(), "answered twice: {ticket:?}");
                 }
                 Effect::Refuse(ticket, _) => self.refused.push(ticket),
-                Effect::AskServed(ask) => {
-                    let served = self.served.entry(ask.place.1).or_default();
-                    let (at, mut more) = (ask.answer(served, self.log_start), Vec::new());
-                    self.coordinator.served(self.now(), &ask, at, &mut more);
-                    effects.extend(more);
-                }
+                Effect::AskServed(ask) => match &mut self.asked {
+                    Some(asked) => asked.push(ask),
+                    None => effects.extend(self.told_of_served(&ask)),
+                },
                 Effect::Bury(letter) => self.letters.push(letter),
                 Effect::Spare { group, place } => {
                     self.letters.retain(|letter| letter.group != group || letter.place != place);
