@@ -54,6 +54,8 @@ enum BuryError {
     Make(#[from] MembershipError),
     #[error("{0} has no leader yet")]
     NoLeader(String),
+    #[error("its leader does not know yet how far the partition is committed")]
+    Unsettled,
     #[error("record cannot be read: {0}")]
     Read(#[from] ReadError),
     #[error("batch cannot be read or made: {0}")]
@@ -171,7 +173,8 @@ async fn leader_of(partition: &PartitionHandle, topic: &TopicName) -> Result<Arc
 
 /// The first record at or behind `offset`, where there may be a gap; `None` where it is gone or damaged.
 fn read_record(leader: &Leader, offset: Offset) -> Result<Option<Found>, BuryError> {
-    let upto = leader.high_watermark();
+    // Below a watermark that its predecessors' may be beyond, a record that is there would seem to be gone (S5).
+    let upto = leader.settled_high_watermark().ok_or(BuryError::Unsettled)?;
     let mut from = offset;
     while from < upto {
         let mut bytes = BytesMut::new();
