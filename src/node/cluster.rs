@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use super::{NodeError, Parts, Stop, doors::Door, endpoints};
 use crate::{
     actors::{
+        cluster_link::liveness::Known,
+        group_coordinator::tenure::NodeLeases,
         listener::BoundPort,
         membership::{
             Endpoint, METADATA_DIR, MetadataImage, NOBODY, Rules,
@@ -19,7 +21,7 @@ use crate::{
     },
     admin::cluster::Standing,
     config::node::{HostPort, NodeConfig},
-    model::{NodeId, PartitionId, RaftId},
+    model::{BootId, NodeId, PartitionId, RaftId},
     storage::fs::Fs,
 };
 
@@ -100,6 +102,21 @@ impl Parts<'_> {
             group_defaults: self.config.groups.consumer.clone(),
         }
     }
+}
+
+/// What this node knows of leases, its own and those of others (S20).
+pub(super) fn leases(member: &Member, us: NodeId) -> NodeLeases {
+    let own = member.link.own_lease();
+    let (table, images, known) = (member.link.leases(), member.registry.watch(), own.clone());
+    let is_over = move |node: NodeId, boot: BootId| {
+        let (image, leases, voters) = (images.borrow(), table.borrow(), known.voters());
+        let broker = image.brokers().get(&node);
+        let is_fenced = broker.is_some_and(|broker| broker.fenced);
+        let fenced_by = image.controller().filter(|_| is_fenced);
+        let registered = broker.map(|broker| broker.boot);
+        Known { leases: &leases, voters: &voters, us, registered, fenced_by }.is_over(node, boot)
+    };
+    NodeLeases { length: own.length(), is_held: Arc::new(move || own.is_held()), is_over: Arc::new(is_over) }
 }
 
 /// Waits until `is_so`; an error if the node has no place in a cluster, or is to stop.

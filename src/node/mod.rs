@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     actors::{
-        group_coordinator::{GroupRouter, Groups, OFFSETS_TOPIC, RouterArgs},
+        group_coordinator::{GroupRouter, Groups, OFFSETS_TOPIC, RouterArgs, tenure::NodeLeases},
         listener::{self, BoundPort, ConnectionBounds, CurrentBounds, ListenerOptions, Serve},
         membership::{
             Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration,
@@ -266,7 +266,7 @@ impl Parts<'_> {
         let image = membership.image();
         self.sweep(&image).await?;
         let reconciler = self.open_replicas(&membership, member.as_ref(), &opened, stop).await?;
-        self.start_groups(membership.clone(), &image).await?;
+        self.start_groups(membership.clone(), member.as_ref(), &image).await?;
         let told: Vec<_> = doors.iter().map(Door::to_string).collect();
         let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
         let broker = Arc::new(self.broker(&doors, membership.clone(), member.as_ref()));
@@ -402,7 +402,10 @@ impl Parts<'_> {
             retention_every: storage.retention_check_interval,
             scrub: ScrubPace::new(storage.scrub_bytes_per_second, storage.scrub_interval),
             metrics: Arc::clone(&self.metrics),
-            replication: member.map(|member| replicating::replication(member, self.runtimes.data())),
+            replication: member.map(|member| {
+                let lag_time_max = self.config.cluster.replica_lag_time_max;
+                replicating::replication(member, self.runtimes.data(), lag_time_max)
+            }),
             agreed: Arc::new(agreed),
         };
         if let Some(member) = member {
@@ -419,14 +422,16 @@ impl Parts<'_> {
     async fn start_groups(
         &self,
         membership: MembershipHandle,
+        member: Option<&Member>,
         image: &MetadataImage,
     ) -> Result<(), NodeError> {
+        let node = self.config.node_id;
         let control = || Placement::on(self.runtimes.control().clone());
         let supervisor = SupervisorHandle::new(SupervisorOptions::default());
         self.root.add(supervisor.child_spec("coordinators", control())).await?;
         let args = RouterArgs {
             supervisor,
-            node: self.config.node_id,
+            node,
             groups: self.groups.clone(),
             topics: self.topics.clone(),
             membership,
@@ -435,6 +440,7 @@ impl Parts<'_> {
             clock: Arc::clone(&self.clock),
             settings: self.config.groups.clone(),
             metrics: Arc::clone(&self.metrics),
+            leases: member.map_or_else(NodeLeases::alone, |member| cluster::leases(member, node)),
         };
         let make = move |_| (GroupRouter, args.clone());
         self.root.add(ChildSpec::actor("group-router", control(), Slot::new(), make)).await?;

@@ -26,18 +26,16 @@ use crate::{
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// How long the controller may take to answer a proposal.
 const PROPOSE_WITHIN: Duration = Duration::from_secs(5);
-/// A follower that has not been at the log's end for so long leaves the in-sync set.
-const LAG_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What the replicas of a member need; followers run their streams on `data`.
-pub(super) fn replication(member: &Member, data: &Handle) -> Replication {
+pub(super) fn replication(member: &Member, data: &Handle, lag_time_max: Duration) -> Replication {
     let dial = Dial { link: member.link.clone(), registry: member.registry.clone() };
     let us = Arc::clone(member.registry.us());
     Replication {
         streams: Streams::new(Arc::new(dial), data.clone()),
         proposer: Arc::new(ToController { registry: member.registry.clone(), runtime: Handle::current() }),
         broker_epoch: Arc::new(move || us.broker_epoch()),
-        lag_time_max: LAG_TIME_MAX,
+        lag_time_max,
     }
 }
 

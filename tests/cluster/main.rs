@@ -8,6 +8,7 @@ mod any_node;
 mod cluster;
 mod formation;
 mod kills;
+mod leases;
 mod load;
 mod majority;
 mod paused;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::nodes::{FOLLOWER, LEADER, World, blank, bytes_of, records, until};
 use crate::{
-    actors::partition::Acks,
+    actors::partition::{Acks, CommandRefusal},
     model::{Offset, TimestampMs},
 };
 
@@ -144,4 +144,21 @@ async fn many_partitions_share_one_stream_and_idle_ones_say_nothing() {
         let handed = follower.hand_over().await;
         assert_eq!(bytes_of(&handed.log.reader()), bytes_of(&leader.reader()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s05_a_leader_deletes_nothing_by_a_watermark_that_its_predecessors_may_have_been_beyond() {
+    let world = World::new("replicated");
+    let first = world.lead(LEADER, 0, 1, blank(world.open(LEADER, 0, 0))).await;
+    first.acknowledged(records(5, 10), Acks::Leader).await;
+    let second = world.lead(LEADER, 0, 2, first.resign().await).await;
+    world.show(LEADER, vec![second.partition.clone()]);
+    let delete = async |before| second.partition.delete_records(before).await;
+    assert_eq!(delete(None).await, Err(CommandRefusal::Unsettled));
+    assert_eq!(delete(Some(Offset::new(3))).await, Err(CommandRefusal::Unsettled));
+    let _follower = world.follow((FOLLOWER, 0), (LEADER, 2), &world.streams(FOLLOWER), None).await;
+    let shown = second.partition.leader().unwrap();
+    until("the watermark", || shown.settled_high_watermark().is_some()).await;
+    assert!(shown.is_followed_by(FOLLOWER) && !shown.is_followed_by(LEADER));
+    assert_eq!(delete(None).await, Ok(Offset::new(5)));
 }
