@@ -16,8 +16,11 @@ use crate::{
             member::{self, FormationStatus, Member, MemberArgs, clean},
             quorum::QUORUM_DIR,
         },
-        partition::table::TopicTable,
-        supervise::{Placement, SupervisorHandle},
+        partition::{
+            ends::{self, EndsArgs},
+            table::TopicTable,
+        },
+        supervise::{BoxFuture, ChildSpec, Placement, SupervisorHandle, task_spec},
     },
     admin::cluster::Standing,
     config::node::{HostPort, NodeConfig},
@@ -102,6 +105,13 @@ impl Parts<'_> {
             group_defaults: self.config.groups.consumer.clone(),
         }
     }
+}
+
+/// Says, for as long as the node runs, what its replicas have found in logs of which they may have lost the end (S11).
+pub(super) fn tell_ends(member: &Member, topics: TopicTable, node: NodeId) -> ChildSpec {
+    let args = EndsArgs { registry: member.registry.clone(), topics, node };
+    let run = move || -> BoxFuture<()> { Box::pin(ends::run(args.clone())) };
+    task_spec("ends", Placement::here(), Arc::new(run))
 }
 
 /// What this node knows of leases, its own and those of others (S20).

@@ -415,6 +415,9 @@ impl Parts<'_> {
         let slot = Slot::new();
         let make = move |_| (Reconciler, args.clone());
         self.root.add(ChildSpec::actor("reconciler", control(), slot.clone(), make)).await?;
+        if let Some(member) = member {
+            self.root.add(cluster::tell_ends(member, self.topics.clone(), self.config.node_id)).await?;
+        }
         Ok((on_agreed, slot))
     }
 

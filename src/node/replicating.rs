@@ -8,7 +8,8 @@ use crate::{
     actors::{
         cluster_link::{ClusterLink, Expected, StreamHandler},
         membership::{
-            CLUSTER_LISTENER, InSyncChange, MembershipError, member::Member, registry::RegistryHandle,
+            CLUSTER_LISTENER, InSyncChange, MembershipError, MetadataImage, PartitionImage, member::Member,
+            registry::RegistryHandle,
         },
         partition::{
             Answer, PartitionHandle, Proposer,
@@ -111,22 +112,30 @@ async fn ask(registry: &RegistryHandle, partition: PartitionId, change: SetChang
         partition_epoch: change.expected_partition_epoch,
         in_sync: in_sync.collect(),
     };
-    match registry.alter_in_sync(asked, PROPOSE_WITHIN).await {
-        Ok(_) => registry.image().partition(partition).map_or(SetAnswer::Unknown, |now| {
-            SetAnswer::Done(PartitionState {
-                partition_epoch: now.partition_epoch,
-                leader_epoch: now.leader_epoch,
-                replicas: now.replicas.to_vec(),
-                in_sync: now.in_sync.to_vec(),
-                electable: now.electable.to_vec(),
-                on_disk: change.on_disk,
-            })
-        }),
+    let is_on_disk = change.on_disk && !image.is_on_disk(partition);
+    match registry.alter_in_sync(asked, is_on_disk, PROPOSE_WITHIN).await {
+        Ok(_) => {
+            let now = registry.image();
+            let state = now.partition(partition).map(|state| state_of(&now, partition, state));
+            state.map_or(SetAnswer::Unknown, SetAnswer::Done)
+        }
         Err(MembershipError::Refused(why)) => {
             tracing::debug!(%partition, %why, "another in-sync set was refused");
             SetAnswer::Refused(None)
         }
         Err(MembershipError::StorageFull | MembershipError::NotTaken) => SetAnswer::Refused(None),
         Err(MembershipError::OutcomeUnknown) => SetAnswer::Unknown,
+    }
+}
+
+/// A partition as its leader is told of it.
+fn state_of(image: &MetadataImage, id: PartitionId, partition: &PartitionImage) -> PartitionState {
+    PartitionState {
+        partition_epoch: partition.partition_epoch,
+        leader_epoch: partition.leader_epoch,
+        replicas: partition.replicas.to_vec(),
+        in_sync: partition.in_sync.to_vec(),
+        electable: partition.electable.to_vec(),
+        on_disk: image.is_on_disk(id),
     }
 }

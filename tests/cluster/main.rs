@@ -6,6 +6,7 @@
 
 mod any_node;
 mod cluster;
+mod ends;
 mod formation;
 mod kills;
 mod leases;

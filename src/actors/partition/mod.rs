@@ -13,6 +13,7 @@
 mod append;
 mod cluster;
 pub mod core;
+pub mod ends;
 mod error;
 mod fence;
 pub mod follower;

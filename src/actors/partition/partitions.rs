@@ -417,8 +417,8 @@ impl Look {
         if self.args.replication.is_none() {
             return Some(Wanted::alone());
         }
-        let config = self.done.topics.get(&id.topic)?.config();
-        Some(Wanted::of(self.image.partition(id)?, self.args.node, &config))
+        let on_disk = self.image.is_on_disk(id);
+        Some(Wanted::of(self.image.partition(id)?, self.args.node, on_disk))
     }
 }
 

@@ -93,6 +93,8 @@ pub(super) struct Slot {
     pub(super) id: PartitionId,
     pub(super) served: Served,
     leader: RwLock<Option<Arc<Leader>>>,
+    /// The epoch of the last batch and the end of a log that is open and follows nobody.
+    unled: RwLock<Option<(LeaderEpoch, Offset)>>,
     waiters: Arc<Waiters>,
     /// Those who feed followers.
     pub(super) bells: Arc<Bells>,
@@ -104,6 +106,7 @@ impl Slot {
             id,
             served: Served::default(),
             leader: RwLock::new(None),
+            unled: RwLock::new(None),
             waiters: Arc::default(),
             bells: Arc::default(),
         }
@@ -111,6 +114,14 @@ impl Slot {
 
     pub(super) fn leader(&self) -> Option<Arc<Leader>> {
         self.leader.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn unled(&self) -> Option<(LeaderEpoch, Offset)> {
+        *self.unled.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_unled(&self, end: Option<(LeaderEpoch, Offset)>) {
+        *self.unled.write().unwrap_or_else(PoisonError::into_inner) = end;
     }
 
     pub(super) fn sign_in(&self, waiter: &Waiter) -> SignedIn {

@@ -29,7 +29,7 @@ use crate::{
             ChildSpec, Placement, RestartPolicy, Slot, SupervisorError, SupervisorHandle, SupervisorOptions,
         },
     },
-    config::topic::{Durability, TopicConfig},
+    config::topic::TopicConfig,
     model::{BootId, BrokerEpoch, LeaderEpoch, NodeId},
 };
 
@@ -73,7 +73,7 @@ impl Wanted {
     }
 
     /// By an image.
-    pub(super) fn of(image: &PartitionImage, us: NodeId, config: &TopicConfig) -> Self {
+    pub(super) fn of(image: &PartitionImage, us: NodeId, on_disk: bool) -> Self {
         let led =
             Led { by: Some(image.leader).filter(|leader| *leader != NOBODY), epoch: image.leader_epoch };
         let state = PartitionState {
@@ -82,7 +82,7 @@ impl Wanted {
             replicas: image.replicas.to_vec(),
             in_sync: image.in_sync.to_vec(),
             electable: image.electable.to_vec(),
-            on_disk: config.durability == Durability::Disk,
+            on_disk,
         };
         Self { leads: image.leader == us, led, by_election: image.opening == 0, state }
     }
