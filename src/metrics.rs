@@ -174,6 +174,10 @@ metrics! {
         "Time spent on recovering logs";
     recovery_bytes: Counter = Counter::default(), Counter "polylogue_recovery_bytes_total",
         "Bytes read to recover logs";
+    unclean_elections: Counter = Counter::default(), Counter "polylogue_unclean_elections_total",
+        "Leaders elected here, as the controller, that may lack what was acknowledged";
+    recovered_leaders: Counter = Counter::default(), Counter "polylogue_recovered_leaders_total",
+        "Leaders elected here, as the controller, that have most of what all replicas may have lost the end of";
     compacted_bytes: Counter = Counter::default(), Counter "polylogue_compacted_bytes_total",
         "Bytes of segments that compaction has let go";
     scrubbed_bytes: Counter = Counter::default(), Counter "polylogue_scrubbed_bytes_total",

@@ -4,9 +4,7 @@
 //! `handle.rs` (what other layers see), `error.rs` and, where it decides anything, `core/` without
 //! actors, clocks or files. All are started by [`supervise::spawn`] and stand in [`supervise::Tree`].
 
-#[cfg(feature = "server")]
 pub mod cluster_link;
-#[cfg(feature = "server")]
 pub mod controller;
 pub mod group_coordinator;
 pub mod listener;

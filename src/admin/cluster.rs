@@ -4,7 +4,10 @@
 //! nodes that say different things can be told apart by which of them is behind. Partitions are named one by one only
 //! where something is wrong with them, and not more of them than a person reads.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +98,12 @@ pub struct PartitionReport {
     pub in_sync: Vec<i32>,
     /// Who could lead although they do not count.
     pub electable: Vec<i32>,
+    /// Who had all that was acknowledged and may have lost its end.
+    #[serde(default)]
+    pub uncertain: Vec<i32>,
+    /// Whom it waits for, while nobody leads.
+    #[serde(default)]
+    pub waits_for: Vec<i32>,
 }
 
 /// Partitions, and those with which something is wrong.
@@ -104,6 +113,9 @@ pub struct PartitionsReport {
     pub total: usize,
     /// Nobody serves them.
     pub without_leader: Named,
+    /// The nodes that partitions without a leader wait for.
+    #[serde(default)]
+    pub waiting_for: Vec<i32>,
     /// A replica is not in sync.
     pub under_replicated: Named,
     /// Fewer replicas are in sync than writes with `acks=all` need.
@@ -161,10 +173,12 @@ impl ClusterReport {
         let nodes = image.brokers().iter().map(|(id, broker)| (*id, NodeReport::of(*id, broker)));
         let mut nodes: BTreeMap<NodeId, NodeReport> = nodes.collect();
         let mut partitions = PartitionsReport::default();
+        let mut waiting_for = BTreeSet::new();
         for topic in image.topics_by_name() {
             let minimum = minimum(topic.id);
             for (partition, id) in topic.partitions.iter().zip(topic.partition_ids()) {
                 partitions.total += 1;
+                waiting_for.extend(partition.waits_for().into_iter().map(NodeId::get));
                 count(&mut nodes, partition);
                 if nodes.get(&partition.leader).is_none_or(|leader| leader.state == NodeState::Fenced) {
                     partitions.without_leader.add(topic, id);
@@ -177,6 +191,7 @@ impl ClusterReport {
                 }
             }
         }
+        partitions.waiting_for = waiting_for.into_iter().collect();
         let cluster_id = image.cluster_id();
         Self {
             cluster_id: (!cluster_id.is_nil()).then(|| cluster_id.to_string()),
@@ -201,6 +216,8 @@ impl ClusterReport {
             replicas: numbers(&partition.replicas),
             in_sync: numbers(&partition.in_sync),
             electable: numbers(&partition.electable),
+            uncertain: partition.uncertain.iter().map(|uncertain| uncertain.node.get()).collect(),
+            waits_for: numbers(&partition.waits_for()),
         };
         let topic = image.topic_named(topic);
         let topic = topic.map(|topic| topic.partitions.iter().zip(topic.partition_ids()).map(of).collect());

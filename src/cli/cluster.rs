@@ -149,6 +149,10 @@ fn print_status(
     let partitions = &report.partitions;
     writeln!(out, "partitions           {}", partitions.total)?;
     print_named(out, "without a leader", &partitions.without_leader)?;
+    if !partitions.waiting_for.is_empty() {
+        let nodes: Vec<_> = partitions.waiting_for.iter().map(ToString::to_string).collect();
+        writeln!(out, "  which wait for     node {}", nodes.join(", "))?;
+    }
     print_named(out, "under-replicated", &partitions.under_replicated)?;
     print_named(out, "below their minimum", &partitions.below_minimum)
 }

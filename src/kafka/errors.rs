@@ -69,6 +69,8 @@ pub(crate) fn of_command(refusal: &CommandRefusal) -> ErrorCode {
     match refusal {
         CommandRefusal::NotLeader(_) => ErrorCode::NotLeaderOrFollower,
         CommandRefusal::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        // Clients look the leader up again, and ask again.
+        CommandRefusal::Unsettled => ErrorCode::LeaderNotAvailable,
         CommandRefusal::Storage(_) => ErrorCode::KafkaStorageError,
         CommandRefusal::TimedOut => ErrorCode::RequestTimedOut,
     }

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use super::{NodeError, Parts, Stop, doors::Door, endpoints};
 use crate::{
     actors::{
+        cluster_link::liveness::Known,
+        group_coordinator::tenure::NodeLeases,
         listener::BoundPort,
         membership::{
             Endpoint, METADATA_DIR, MetadataImage, NOBODY, Rules,
@@ -14,12 +16,15 @@ use crate::{
             member::{self, FormationStatus, Member, MemberArgs, clean},
             quorum::QUORUM_DIR,
         },
-        partition::table::TopicTable,
-        supervise::{Placement, SupervisorHandle},
+        partition::{
+            ends::{self, EndsArgs},
+            table::TopicTable,
+        },
+        supervise::{BoxFuture, ChildSpec, Placement, SupervisorHandle, task_spec},
     },
     admin::cluster::Standing,
     config::node::{HostPort, NodeConfig},
-    model::{NodeId, PartitionId, RaftId},
+    model::{BootId, NodeId, PartitionId, RaftId},
     storage::fs::Fs,
 };
 
@@ -101,6 +106,28 @@ impl Parts<'_> {
             group_defaults: self.config.groups.consumer.clone(),
         }
     }
+}
+
+/// Says, for as long as the node runs, what its replicas have found in logs of which they may have lost the end (S11).
+pub(super) fn tell_ends(member: &Member, topics: TopicTable, node: NodeId) -> ChildSpec {
+    let args = EndsArgs { registry: member.registry.clone(), topics, node };
+    let run = move || -> BoxFuture<()> { Box::pin(ends::run(args.clone())) };
+    task_spec("ends", Placement::here(), Arc::new(run))
+}
+
+/// What this node knows of leases, its own and those of others (S20).
+pub(super) fn leases(member: &Member, us: NodeId) -> NodeLeases {
+    let own = member.link.own_lease();
+    let (table, images, known) = (member.link.leases(), member.registry.watch(), own.clone());
+    let is_over = move |node: NodeId, boot: BootId| {
+        let (image, leases, voters) = (images.borrow(), table.borrow(), known.voters());
+        let broker = image.brokers().get(&node);
+        let is_fenced = broker.is_some_and(|broker| broker.fenced);
+        let fenced_by = image.controller().filter(|_| is_fenced);
+        let registered = broker.map(|broker| broker.boot);
+        Known { leases: &leases, voters: &voters, us, registered, fenced_by }.is_over(node, boot)
+    };
+    NodeLeases { length: own.length(), is_held: Arc::new(move || own.is_held()), is_over: Arc::new(is_over) }
 }
 
 /// Waits until `is_so`; an error if the node has no place in a cluster, or is to stop.

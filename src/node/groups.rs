@@ -7,11 +7,13 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{NodeError, OPENING_TIME, Parts};
+use super::{NodeError, OPENING_TIME, Parts, cluster};
 use crate::{
     actors::{
         cluster_link::{ClusterLink, Service, ServiceHandler, To},
-        group_coordinator::{GroupPeers, GroupRouter, Leaders, LeadersArgs, OFFSETS_TOPIC, RouterArgs},
+        group_coordinator::{
+            GroupPeers, GroupRouter, Leaders, LeadersArgs, OFFSETS_TOPIC, RouterArgs, tenure::NodeLeases,
+        },
         membership::{MembershipHandle, MetadataImage, member::Member},
         supervise::{BoxFuture, ChildSpec, Placement, Slot, SupervisorHandle, SupervisorOptions},
     },
@@ -60,15 +62,17 @@ impl Parts<'_> {
     pub(super) async fn start_groups(
         &self,
         membership: MembershipHandle,
+        member: Option<&Member>,
         leaders: Leaders,
         image: &MetadataImage,
     ) -> Result<(), NodeError> {
         let control = || Placement::on(self.runtimes.control().clone());
         let supervisor = SupervisorHandle::new(SupervisorOptions::default());
         self.root.add(supervisor.child_spec("coordinators", control())).await?;
+        let node = self.config.node_id;
         let args = RouterArgs {
             supervisor,
-            node: self.config.node_id,
+            node,
             groups: self.groups.clone(),
             topics: self.topics.clone(),
             leaders,
@@ -78,6 +82,7 @@ impl Parts<'_> {
             clock: Arc::clone(&self.clock),
             settings: self.config.groups.clone(),
             metrics: Arc::clone(&self.metrics),
+            leases: member.map_or_else(NodeLeases::alone, |member| cluster::leases(member, node)),
         };
         let make = move |_| (GroupRouter, args.clone());
         self.root.add(ChildSpec::actor("group-router", control(), Slot::new(), make)).await?;

@@ -278,7 +278,7 @@ impl Parts<'_> {
         limits::check(&image, self.config.node_id);
         self.sweep(&image).await?;
         let reconciler = self.open_replicas(&membership, member.as_ref(), &opened, stop).await?;
-        self.start_groups(membership.clone(), leaders, &image).await?;
+        self.start_groups(membership.clone(), member.as_ref(), leaders, &image).await?;
         let told: Vec<_> = doors.iter().map(Door::to_string).collect();
         let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
         let broker = Arc::new(self.broker(&doors, membership.clone(), member.as_ref()));
@@ -416,8 +416,10 @@ impl Parts<'_> {
             scrub: ScrubPace::new(storage.scrub_bytes_per_second, storage.scrub_interval)
                 .after_crash(storage.scrub_after_crash_bytes_per_second),
             metrics: Arc::clone(&self.metrics),
-            replication: member
-                .map(|member| replicating::replication(member, self.runtimes.data(), self.alarm.clone())),
+            replication: member.map(|member| {
+                let lag_time_max = self.config.cluster.replica_lag_time_max;
+                replicating::replication(member, self.runtimes.data(), lag_time_max, self.alarm.clone())
+            }),
             agreed: Arc::new(agreed),
         };
         if let Some(member) = member {
@@ -427,6 +429,9 @@ impl Parts<'_> {
         let slot = Slot::new();
         let make = move |_| (Reconciler, args.clone());
         self.root.add(ChildSpec::actor("reconciler", control(), slot.clone(), make)).await?;
+        if let Some(member) = member {
+            self.root.add(cluster::tell_ends(member, self.topics.clone(), self.config.node_id)).await?;
+        }
         Ok((on_agreed, slot))
     }
 

@@ -8,7 +8,8 @@ use crate::{
     actors::{
         cluster_link::{ClusterLink, Expected, StreamHandler},
         membership::{
-            CLUSTER_LISTENER, InSyncChange, MembershipError, member::Member, registry::RegistryHandle,
+            CLUSTER_LISTENER, InSyncChange, MembershipError, MetadataImage, PartitionImage, member::Member,
+            registry::RegistryHandle,
         },
         partition::{
             Answer, DiskAlarm, PartitionHandle, Proposer,
@@ -26,18 +27,21 @@ use crate::{
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// How long the controller may take to answer a proposal.
 const PROPOSE_WITHIN: Duration = Duration::from_secs(5);
-/// A follower that has not been at the log's end for so long leaves the in-sync set.
-const LAG_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What the replicas of a member need; followers run their streams on `data`.
-pub(super) fn replication(member: &Member, data: &Handle, alarm: DiskAlarm) -> Replication {
+pub(super) fn replication(
+    member: &Member,
+    data: &Handle,
+    lag_time_max: Duration,
+    alarm: DiskAlarm,
+) -> Replication {
     let dial = Dial { link: member.link.clone(), registry: member.registry.clone() };
     let us = Arc::clone(member.registry.us());
     Replication {
         streams: Streams::new(Arc::new(dial), data.clone()),
         proposer: Arc::new(ToController { registry: member.registry.clone(), runtime: Handle::current() }),
         broker_epoch: Arc::new(move || us.broker_epoch()),
-        lag_time_max: LAG_TIME_MAX,
+        lag_time_max,
         alarm,
     }
 }
@@ -114,22 +118,30 @@ async fn ask(registry: &RegistryHandle, partition: PartitionId, change: SetChang
         partition_epoch: change.expected_partition_epoch,
         in_sync: in_sync.collect(),
     };
-    match registry.alter_in_sync(asked, PROPOSE_WITHIN).await {
-        Ok(_) => registry.image().partition(partition).map_or(SetAnswer::Unknown, |now| {
-            SetAnswer::Done(PartitionState {
-                partition_epoch: now.partition_epoch,
-                leader_epoch: now.leader_epoch,
-                replicas: now.replicas.to_vec(),
-                in_sync: now.in_sync.to_vec(),
-                electable: now.electable.to_vec(),
-                on_disk: change.on_disk,
-            })
-        }),
+    let is_on_disk = change.on_disk && !image.is_on_disk(partition);
+    match registry.alter_in_sync(asked, is_on_disk, PROPOSE_WITHIN).await {
+        Ok(_) => {
+            let now = registry.image();
+            let state = now.partition(partition).map(|state| state_of(&now, partition, state));
+            state.map_or(SetAnswer::Unknown, SetAnswer::Done)
+        }
         Err(MembershipError::Refused(why)) => {
             tracing::debug!(%partition, %why, "another in-sync set was refused");
             SetAnswer::Refused(None)
         }
         Err(MembershipError::StorageFull | MembershipError::NotTaken) => SetAnswer::Refused(None),
         Err(MembershipError::OutcomeUnknown) => SetAnswer::Unknown,
+    }
+}
+
+/// A partition as its leader is told of it.
+fn state_of(image: &MetadataImage, id: PartitionId, partition: &PartitionImage) -> PartitionState {
+    PartitionState {
+        partition_epoch: partition.partition_epoch,
+        leader_epoch: partition.leader_epoch,
+        replicas: partition.replicas.to_vec(),
+        in_sync: partition.in_sync.to_vec(),
+        electable: partition.electable.to_vec(),
+        on_disk: image.is_on_disk(id),
     }
 }

@@ -6,8 +6,10 @@
 
 mod any_node;
 mod cluster;
+mod ends;
 mod formation;
 mod kills;
+mod leases;
 mod load;
 mod majority;
 mod many;

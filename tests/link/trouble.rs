@@ -43,7 +43,7 @@ async fn lived(leases: &mut watch::Receiver<Arc<LeaseTable>>, wanted: impl Fn(Li
 }
 
 #[test]
-fn a_frozen_peer_times_calls_out_and_loses_its_lease_in_under_two_seconds() {
+fn a_frozen_peer_times_calls_out_and_loses_its_lease_and_its_session_in_under_two_seconds() {
     test(async {
         let (here, there, mut leases) = beating().await;
         let frozen = here.clock.monotonic();
@@ -57,10 +57,18 @@ fn a_frozen_peer_times_calls_out_and_loses_its_lease_in_under_two_seconds() {
         };
         assert!(matches!(call, Err(LinkError::Silent { .. })), "{call:?}");
         assert!(takes_no_more(&here).await, "memory for a peer that takes nothing is bounded");
+        let link = here.link.clone();
+        let call = tokio::spawn(async move { link.call(NODE, Service::Link, b"", WITHIN).await });
         let life = lived(&mut leases, |life| matches!(life, Life::Dead { .. })).await;
         let Life::Dead { since, cause } = life else { panic!("{life:?}") };
         assert_eq!(cause, Cause::Silent);
         assert!(since - frozen < Duration::from_secs(2), "{:?}", since - frozen);
+        let mut connected = here.link.connected();
+        let cut_off = connected.wait_for(|connected| !connected.contains_key(&NODE));
+        timeout(Duration::from_secs(1), cut_off).await.expect("the session ends with the lease").unwrap();
+        let call =
+            timeout(Duration::from_secs(1), call).await.expect("it does not wait its time out").unwrap();
+        assert!(matches!(call, Err(LinkError::Lost { .. } | LinkError::Backlog { .. })), "{call:?}");
         there.signal(Signal::CONT);
         lived(&mut leases, |life| matches!(life, Life::Alive { .. })).await;
         here.echo_in_time(2).await;
@@ -223,7 +231,7 @@ fn idle_sockets_in_the_handshake_hold_nobody_up_and_are_closed() {
 #[test]
 fn voters_answer_heartbeats_with_what_they_know_of_the_sender() {
     test(async {
-        let mut there = OtherNode::start(3);
+        let there = OtherNode::start(3);
         let here = Here::start(2, Security::default()).await;
         here.name_voters([(3, there.address()), (2, here.address())]);
         let mut answers = here.link.answers();
@@ -232,7 +240,7 @@ fn voters_answer_heartbeats_with_what_they_know_of_the_sender() {
         let answer = timeout(WITHIN, answered).await.expect("in time").unwrap()[&three];
         assert_eq!((answer.controller_epoch, answer.controller, answer.fenced), (43, Some(three), true));
         assert!(answer.sent <= here.clock.monotonic());
-        there.kill();
+        here.name_voters([(2, here.address())]);
         timeout(WITHIN, answers.wait_for(|answers| answers.is_empty())).await.expect("in time").unwrap();
         here.stop().await;
     });

@@ -13,7 +13,8 @@ use super::{
     dial::{dial, hello},
     dialler, gateway,
     liveness::{
-        Answers, Beat, LeaseTable, Receiver, SenderParts, VoterView, Voters, send_heartbeats, watch_leases,
+        Answers, Beat, LeaseTable, OwnLease, Receiver, SenderParts, VoterView, Voters, send_heartbeats,
+        watch_leases,
     },
     service::{FRAME_BYTES_MAX, Offer},
     session::ServerEvents,
@@ -104,8 +105,12 @@ impl ClusterLink {
         }
         let (dialling, receiver, sender) =
             (Arc::clone(&self.shared), Arc::clone(&self.receiver), self.sender.clone());
+        let sessions = Arc::clone(&self.shared.sessions);
         let tasks: [(&str, MakeTask); 3] = [
-            ("leases", Arc::new(move || Box::pin(watch_leases(Arc::clone(&receiver))))),
+            (
+                "leases",
+                Arc::new(move || Box::pin(watch_leases(Arc::clone(&receiver), Arc::clone(&sessions)))),
+            ),
             ("heartbeats", Arc::new(move || Box::pin(send_heartbeats(sender.clone())))),
             ("dialler", Arc::new(move || Box::pin(dialler::run(Arc::clone(&dialling))))),
         ];
@@ -236,6 +241,17 @@ impl ClusterLink {
     /// The leases that we keep as a voter.
     pub fn leases(&self) -> watch::Receiver<Arc<LeaseTable>> {
         self.receiver.table()
+    }
+
+    /// The lease that we hold, as far as we can know.
+    pub fn own_lease(&self) -> OwnLease {
+        OwnLease {
+            node: self.shared.me().node,
+            length: self.sender.lease,
+            answers: self.answers(),
+            voters: self.sender.voters.clone(),
+            clock: Arc::clone(&self.shared.clock),
+        }
     }
 
     /// What the voters answer our heartbeats.

@@ -102,14 +102,9 @@ fn give(registry: &RegistryHandle, order: Order) {
 
 fn report(order: Order, outcome: Result<CommandAnswer, MembershipError>) {
     match outcome {
-        Ok(CommandAnswer::Elected(Elections { elected, leaderless, left, unclean, recovered })) => {
+        // What was lost by them is said where they were decided.
+        Ok(CommandAnswer::Elected(Elections { elected, leaderless, left, .. })) => {
             tracing::info!(?order, elected, leaderless, left, "leaders were elected");
-            for partition in unclean {
-                tracing::error!(%partition, "an unclean leader was elected: acknowledged records may be lost");
-            }
-            for partition in recovered {
-                tracing::error!(%partition, "all replicas may have lost the end of their logs; the longest leads");
-            }
         }
         Ok(_) => {}
         // It is given again while it is so.

@@ -6,11 +6,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch, time::sleep};
 
-use super::core::{
-    Coordinator, Now,
-    stored::{Stored, StoredError},
+use super::{
+    core::{
+        Coordinator, Now,
+        stored::{Stored, StoredError},
+    },
+    tenure::{NodeLeases, Tenures},
 };
 use crate::{
     actors::partition::{Leader, LogReader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, Waiter},
@@ -24,6 +27,8 @@ use crate::{
 const READ_BYTES: usize = 4 << 20;
 /// How long to wait before a leader that could not be read is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often is looked whether whoever led before has stopped.
+const ALONE_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// How long a leader is waited for before it is asked for again.
 const LEADER_WAIT: Duration = Duration::from_mins(1);
 
@@ -35,6 +40,8 @@ pub(super) struct Source {
     pub(super) io: Handle,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) settings: GroupSettings,
+    pub(super) leases: NodeLeases,
+    pub(super) tenures: watch::Receiver<Tenures>,
 }
 
 /// Why groups could not be loaded. It is tried again.
@@ -63,7 +70,7 @@ pub(super) async fn load(source: Source) -> (Arc<Leader>, Coordinator) {
             replaced(&source.partition, &leader, RETRY_AFTER).await;
             continue;
         }
-        if !committed(&source.partition, &leader).await {
+        if !committed(&source.partition, &leader).await || !alone(&source, &leader).await {
             continue;
         }
         let reading = source.clone();
@@ -95,6 +102,25 @@ async fn committed(partition: &PartitionHandle, leader: &Arc<Leader>) -> bool {
     }
 }
 
+/// Whether the leader still leads once whoever led before answers nothing any more (S20).
+async fn alone(source: &Source, leader: &Arc<Leader>) -> bool {
+    let (partition, leases) = (&source.partition, &source.leases);
+    let is_alone = || {
+        let tenure = source.tenures.borrow().get(&partition.id().index).cloned();
+        // One that is older than the leader says nothing of whom it has succeeded.
+        let tenure = tenure.filter(|tenure| tenure.epoch >= leader.epoch);
+        let has_stopped = |node, boot| leader.is_followed_by(node) || (leases.is_over)(node, boot);
+        tenure.is_some_and(|tenure| tenure.is_alone(source.clock.monotonic(), leases.length, has_stopped))
+    };
+    while !is_alone() {
+        if !is_led_by(partition, leader) {
+            return false;
+        }
+        sleep(ALONE_AGAIN_AFTER).await;
+    }
+    true
+}
+
 /// Resolves when somebody else leads, or nobody.
 pub(super) async fn until_replaced(partition: PartitionHandle, leader: Arc<Leader>) {
     let waiter = Waiter::default();
@@ -110,7 +136,7 @@ async fn replaced(partition: &PartitionHandle, leader: &Arc<Leader>, within: Dur
     let _ = tokio::time::timeout(within, other).await;
 }
 
-fn is_led_by(partition: &PartitionHandle, leader: &Arc<Leader>) -> bool {
+pub(super) fn is_led_by(partition: &PartitionHandle, leader: &Arc<Leader>) -> bool {
     partition.leader().is_some_and(|now| Arc::ptr_eq(&now, leader))
 }
 

@@ -3,6 +3,7 @@
 //! **Invariants.**
 //! - It works only while it knows everything that its partition's log had when the leader took office (S20), and
 //!   only with that leader: another one means that somebody else may have written, so everything is read again.
+//! - It answers only while its node holds its lease, and only once nobody else can (S20): [`tenure`].
 //! - What it decides is decided by [`core`]. An answer goes out when all that it rests on is on disk; a failed
 //!   write throws the whole state away.
 //! - Nothing in a handler blocks or waits: reading and appending are tasks whose outcome comes back as a message,
@@ -19,6 +20,7 @@ mod leaders;
 mod loading;
 mod message;
 mod router;
+pub mod tenure;
 mod writer;
 
 use std::{
@@ -38,6 +40,7 @@ use self::{
     dead_letters::Undertaker,
     loading::Source,
     message::{Ask, Loaded, Reply},
+    tenure::{NodeLeases, Tenures},
 };
 pub use self::{
     error::Refusal,
@@ -86,6 +89,10 @@ pub struct CoordinatorArgs {
     pub membership: MembershipHandle,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether this node may answer, and who else might.
+    pub leases: NodeLeases,
+    /// Since when it leads the partitions of the groups.
+    pub tenures: watch::Receiver<Tenures>,
     /// What its incarnations share, so that nothing of one is written after another has read.
     pub fences: Fences,
     /// The live figures of this incarnation.
@@ -217,6 +224,8 @@ impl CoordinatorState {
             io: self.args.io.clone(),
             clock: Arc::clone(&self.args.clock),
             settings: self.args.settings.clone(),
+            leases: self.args.leases.clone(),
+            tenures: self.args.tenures.clone(),
         };
         let (me, term) = (self.me.clone(), self.term);
         self.task = Some(Task(tokio::spawn(async move {
@@ -261,6 +270,10 @@ impl CoordinatorState {
 
     fn on_ask(&mut self, ask: Ask) -> Result<(), WriteError> {
         let Ask { caller, request, reply } = ask;
+        if let Err(refusal) = self.may_answer() {
+            send(reply, Err(refusal));
+            return Ok(());
+        }
         let Some(serving) = &mut self.serving else {
             send(reply, Err(Refusal::Loading));
             return Ok(());
@@ -269,6 +282,22 @@ impl CoordinatorState {
         serving.next_ticket += 1;
         serving.replies.insert(ticket, reply);
         self.decide(|core, now, effects| core.step(now, ticket, &caller, request, effects))
+    }
+
+    /// Whether nobody else can answer for these groups now (S20). Looked at before a request changes anything, and again
+    /// before what came of it is told: the node may have stood still in between, and may have a successor.
+    fn may_answer(&self) -> Result<(), Refusal> {
+        if !(self.args.leases.is_held)() {
+            return Err(Refusal::NotCoordinator);
+        }
+        match &self.serving {
+            Some(serving) if loading::is_led_by(&self.args.partition, &serving.leader) => Ok(()),
+            Some(_) | None => Err(Refusal::Loading),
+        }
+    }
+
+    fn answer(&self, reply: Reply, answer: Answer) {
+        send(reply, self.may_answer().map(|()| answer));
     }
 
     fn on_survey(&self, most: usize, reply: oneshot::Sender<core::Survey>) {
@@ -308,7 +337,7 @@ impl CoordinatorState {
                 let waits = serving.replies.remove(&ticket);
                 let ready = waits.and_then(|reply| serving.writer.answer(reply, answer));
                 if let Some((reply, answer)) = ready {
-                    send(reply, Ok(answer));
+                    self.answer(reply, answer);
                 }
             }
             Effect::Refuse(ticket, refusal) => {
@@ -387,7 +416,9 @@ impl CoordinatorState {
         let Some(serving) = &mut self.serving else { return Ok(()) };
         match outcome {
             Ok(()) => {
-                serving.writer.on_written().into_iter().for_each(|(reply, answer)| send(reply, Ok(answer)));
+                for (reply, answer) in serving.writer.on_written() {
+                    self.answer(reply, answer);
+                }
                 self.append_next()
             }
             Err(refusal) => {

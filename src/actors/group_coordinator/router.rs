@@ -18,6 +18,7 @@ use super::{
     CoordinatorArgs, CoordinatorMessage, GroupCoordinator, Leaders, OFFSETS_TOPIC,
     core::{Image, TopicImage},
     handle::Groups,
+    tenure::{Led, NodeLeases, Tenures, Terms},
 };
 use crate::{
     actors::{
@@ -66,6 +67,8 @@ pub struct RouterArgs {
     pub settings: GroupSettings,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether this node may answer, and who else might.
+    pub leases: NodeLeases,
 }
 
 /// The protocol of [`GroupRouter`].
@@ -98,6 +101,9 @@ pub struct RouterState {
     running: BTreeMap<PartitionIndex, Running>,
     /// The topics that there were at the last look.
     known: BTreeSet<TopicId>,
+    /// Who has led the partitions, and since when we do.
+    leaders: Terms,
+    tenures: watch::Sender<Tenures>,
     /// The same for coordinators, also for those that are started later.
     image: watch::Sender<Arc<Image>>,
 }
@@ -129,7 +135,9 @@ impl Actor for GroupRouter {
             remove(&args.supervisor, &child).await?;
         }
         let (topic, running, known) = (None, BTreeMap::new(), BTreeSet::new());
-        Ok(RouterState { args, topic, running, known, image: watch::Sender::new(Arc::default()) })
+        let (leaders, tenures) = (Terms::new(args.node), watch::Sender::default());
+        let image = watch::Sender::new(Arc::default());
+        Ok(RouterState { args, topic, running, known, leaders, tenures, image })
     }
 
     async fn handle(
@@ -189,6 +197,7 @@ impl RouterState {
         }
         if let Some(topic) = topic {
             self.topic = Some(topic.id);
+            self.look_at_leaders(&topic);
             let led = self.led_here(&topic);
             self.stop_moved(&led).await?;
             self.start_missing(&topic, &led).await?;
@@ -196,6 +205,19 @@ impl RouterState {
         }
         self.tell_of_deleted();
         Ok(())
+    }
+
+    /// Remembers who leads, for those who succeed them.
+    fn look_at_leaders(&mut self, topic: &Topic) {
+        let (image, now) = (self.args.membership.image(), self.args.clock.monotonic());
+        for id in topic.partitions().iter().map(PartitionHandle::id) {
+            let Some(partition) = image.partition(id) else { continue };
+            let start = |node: NodeId| image.brokers().get(&node).map(|broker| (node, broker.boot));
+            let replicas: Vec<_> = partition.replicas.iter().filter_map(|node| start(*node)).collect();
+            let by = partition.leader().and_then(start);
+            self.leaders.saw(now, id.index, Led { epoch: partition.leader_epoch, by, replicas: &replicas });
+        }
+        self.tenures.send_replace(self.leaders.tenures());
     }
 
     /// The partitions that this node is to lead. Whether it does so already is the coordinator's to wait for.
@@ -209,6 +231,7 @@ impl RouterState {
     async fn stop_all(&mut self) -> Result<(), SupervisorError> {
         self.args.groups.replace(Vec::new());
         self.stop_moved(&BTreeSet::new()).await?;
+        self.leaders = Terms::new(self.args.node);
         self.topic = None;
         Ok(())
     }
@@ -254,6 +277,8 @@ impl RouterState {
             leaders: self.args.leaders.clone(),
             membership: self.args.membership.clone(),
             metrics: Arc::clone(&self.args.metrics),
+            leases: self.args.leases.clone(),
+            tenures: self.tenures.subscribe(),
             fences: Fences::default(),
             vitals: None,
         };

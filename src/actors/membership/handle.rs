@@ -42,7 +42,6 @@ pub struct MembershipHandle {
     places: Arc<Semaphore>,
     answer_within: Duration,
     /// In a cluster, who is asked instead.
-    #[cfg(feature = "server")]
     cluster: Option<super::registry::RegistryHandle>,
 }
 
@@ -53,19 +52,16 @@ impl MembershipHandle {
             image,
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
             answer_within: ANSWER_WITHIN,
-            #[cfg(feature = "server")]
             cluster: None,
         }
     }
 
     /// The registry of a node in a cluster.
-    #[cfg(feature = "server")]
     pub fn of_cluster(registry: &super::registry::RegistryHandle) -> Self {
         Self { cluster: Some(registry.clone()), ..Self::new(Slot::new(), registry.watch()) }
     }
 
     /// The registry over the metadata quorum; `None` on a node of its own.
-    #[cfg(feature = "server")]
     pub fn cluster(&self) -> Option<&super::registry::RegistryHandle> {
         self.cluster.as_ref()
     }
@@ -75,7 +71,6 @@ impl MembershipHandle {
     pub fn answering_within(&self, answer_within: Duration) -> Self {
         Self {
             answer_within,
-            #[cfg(feature = "server")]
             cluster: self.cluster.as_ref().map(|cluster| cluster.answering_within(answer_within)),
             ..self.clone()
         }
@@ -97,7 +92,6 @@ impl MembershipHandle {
         new: NewTopic,
         validate_only: bool,
     ) -> Result<CreatedTopic, MembershipError> {
-        #[cfg(feature = "server")]
         if let Some(cluster) = &self.cluster {
             return cluster.create_topic(new, validate_only).await;
         }
@@ -111,7 +105,6 @@ impl MembershipHandle {
         count: i32,
         validate_only: bool,
     ) -> Result<(), MembershipError> {
-        #[cfg(feature = "server")]
         if let Some(cluster) = &self.cluster {
             return cluster.create_partitions(name, count, validate_only).await;
         }
@@ -143,7 +136,6 @@ impl MembershipHandle {
 
     /// Deletes a topic; its data may go once the image says so.
     pub async fn delete_topic(&self, which: TopicRef) -> Result<TopicId, MembershipError> {
-        #[cfg(feature = "server")]
         if let Some(cluster) = &self.cluster {
             return cluster.delete_topic(which).await;
         }
@@ -152,7 +144,6 @@ impl MembershipHandle {
 
     /// Forgets a deleted topic whose data is gone. Fine if it is forgotten already.
     pub async fn purge_topic(&self, topic: TopicId) -> Result<(), MembershipError> {
-        #[cfg(feature = "server")]
         if let Some(cluster) = &self.cluster {
             return cluster.purge_topic(topic).await;
         }
@@ -166,7 +157,6 @@ impl MembershipHandle {
         changes: &[ConfigChange],
         validate_only: bool,
     ) -> Result<(), MembershipError> {
-        #[cfg(feature = "server")]
         if let Some(cluster) = &self.cluster {
             return cluster.alter_configs(owner, changes, validate_only).await;
         }
@@ -186,7 +176,6 @@ impl MembershipHandle {
         configs: &BTreeMap<String, String>,
         validate_only: bool,
     ) -> Result<(), MembershipError> {
-        #[cfg(feature = "server")]
         if let Some(cluster) = &self.cluster {
             return cluster.replace_configs(owner, configs, validate_only).await;
         }
@@ -201,7 +190,6 @@ impl MembershipHandle {
 
     /// A leader epoch for this broker that nobody has had, on disk (S6).
     pub async fn open_epoch(&self, partition: PartitionId) -> Result<LeaderEpoch, MembershipError> {
-        #[cfg(feature = "server")]
         if let Some(cluster) = &self.cluster {
             return cluster.open_epoch(partition).await;
         }
@@ -210,7 +198,6 @@ impl MembershipHandle {
 
     /// A producer id that nobody has had, out of a block that is on disk.
     pub async fn next_producer_id(&self) -> Result<ProducerId, MembershipError> {
-        #[cfg(feature = "server")]
         if let Some(cluster) = &self.cluster {
             return cluster.next_producer_id().await;
         }

@@ -19,13 +19,10 @@ pub mod formation;
 pub mod forward;
 mod handle;
 pub mod joining;
-#[cfg(feature = "server")]
 pub mod member;
 mod message;
 pub mod offline;
-#[cfg(feature = "server")]
 pub mod quorum;
-#[cfg(feature = "server")]
 pub mod registry;
 pub mod voters;
 mod writer;

@@ -64,7 +64,7 @@ pub struct InCluster {
     pub node: NodeId,
     /// The partition as the newest image has it.
     pub state: Arc<RwLock<PartitionState>>,
-    /// `replica-lag-time-max`.
+    /// `cluster.replica-lag-time-max`.
     pub lag_time_max: Duration,
     /// Who asks the controller.
     pub proposer: Arc<dyn Proposer>,

@@ -73,6 +73,9 @@ pub enum CommandRefusal {
         /// The high watermark.
         high_watermark: Offset,
     },
+    /// The leader has just taken office, and does not know yet how far its predecessors have acknowledged (S5).
+    #[error("high watermark is not known yet")]
+    Unsettled,
     /// The disk did not take it.
     #[error("log could not be changed: {0}")]
     Storage(String),

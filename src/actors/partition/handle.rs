@@ -16,7 +16,7 @@ use super::{
     waiters::{SignedIn, Waiter},
 };
 use crate::{
-    model::{BootId, Offset, PartitionId},
+    model::{BootId, LeaderEpoch, Offset, PartitionId},
     record::BatchHeader,
     storage::{log::LogReader, producer_state::ActiveProducer},
 };
@@ -54,6 +54,12 @@ impl PartitionHandle {
     /// Reads the log of this node's replica, be it that it follows.
     pub fn reader(&self) -> Option<LogReader> {
         self.slot.reader()
+    }
+
+    /// Where the log of the replica here ends, and in which epoch, while it is open and follows nobody: what may be told of it,
+    /// for nothing changes it then.
+    pub fn unled_end(&self) -> Option<(LeaderEpoch, Offset)> {
+        self.slot.unled()
     }
 
     /// The leader, waited for up to `within`: it may be in the middle of a restart.

@@ -549,6 +549,11 @@ impl Leading {
         let LogSlot::Here(log) = &mut self.log else { return };
         let high_watermark = self.core.high_watermark();
         let asked = before.unwrap_or(high_watermark);
+        // What earlier leaders have acknowledged may go beyond it (S5).
+        if !self.core.may_promise() && before.is_none_or(|before| before > high_watermark) {
+            let _ = reply.send(Err(CommandRefusal::Unsettled));
+            return;
+        }
         if asked > high_watermark || asked < Offset::ZERO {
             let _ = reply.send(Err(CommandRefusal::OutOfRange { asked, high_watermark }));
             return;

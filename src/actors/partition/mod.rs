@@ -14,6 +14,7 @@ mod alarm;
 mod append;
 mod cluster;
 pub mod core;
+pub mod ends;
 mod error;
 mod fence;
 pub mod follower;

@@ -453,18 +453,16 @@ impl Look {
         if self.args.replication.is_none() {
             return replica.is_told();
         }
-        let (Some(image), Some(topic)) = (self.image.partition(id), self.done.topics.get(&id.topic)) else {
-            return true;
-        };
-        replica.agrees(image, &topic.config())
+        let Some(image) = self.image.partition(id) else { return true };
+        replica.agrees(image, self.image.is_on_disk(id))
     }
 
     fn wanted(&self, id: PartitionId) -> Option<Wanted> {
         if self.args.replication.is_none() {
             return Some(Wanted::alone());
         }
-        let config = self.done.topics.get(&id.topic)?.config();
-        Some(Wanted::of(self.image.partition(id)?, self.args.node, &config))
+        let on_disk = self.image.is_on_disk(id);
+        Some(Wanted::of(self.image.partition(id)?, self.args.node, on_disk))
     }
 }
 

@@ -3,9 +3,12 @@
 //! The replica publishes itself here once its log is open and is withdrawn by a guard when its state
 //! is dropped, however that comes about; from then on everybody is told that there is no leader.
 
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use super::{
@@ -17,7 +20,7 @@ use super::{
 };
 use crate::{
     actors::supervise::Address,
-    model::{LeaderEpoch, Offset, PartitionId},
+    model::{LeaderEpoch, NodeId, Offset, PartitionId},
     storage::log::LogReader,
 };
 
@@ -36,6 +39,8 @@ pub struct Leader {
     high_watermark: AtomicI64,
     /// Where its own term begins in its log.
     begins: Offset,
+    /// Who has asked to follow it: their replicas lead no more.
+    followed_by: RwLock<BTreeSet<NodeId>>,
 }
 
 impl Leader {
@@ -53,6 +58,7 @@ impl Leader {
             address,
             reports: Reports::default(),
             high_watermark: AtomicI64::new(high_watermark.get()),
+            followed_by: RwLock::default(),
         }
     }
 
@@ -65,6 +71,15 @@ impl Leader {
     /// leaders acknowledged may go beyond it, and an end that was told must not move back (S5).
     pub fn settled_high_watermark(&self) -> Option<Offset> {
         Some(self.high_watermark()).filter(|offset| *offset >= self.begins)
+    }
+
+    /// Whether a node's replica has asked to follow this leader in its term, and so leads no more itself.
+    pub fn is_followed_by(&self, node: NodeId) -> bool {
+        self.followed_by.read().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    }
+
+    pub(super) fn set_followed_by(&self, node: NodeId) {
+        self.followed_by.write().unwrap_or_else(PoisonError::into_inner).insert(node);
     }
 
     pub(super) fn set_high_watermark(&self, to: Offset) {
@@ -80,6 +95,8 @@ pub(super) struct Slot {
     leader: RwLock<Option<Arc<Leader>>>,
     /// The log of the replica that follows.
     followed: RwLock<Option<LogReader>>,
+    /// The epoch of the last batch and the end of a log that is open and follows nobody.
+    unled: RwLock<Option<(LeaderEpoch, Offset)>>,
     waiters: Arc<Waiters>,
     /// Those who feed followers.
     pub(super) bells: Arc<Bells>,
@@ -92,6 +109,7 @@ impl Slot {
             served: Served::default(),
             leader: RwLock::new(None),
             followed: RwLock::new(None),
+            unled: RwLock::new(None),
             waiters: Arc::default(),
             bells: Arc::default(),
         }
@@ -118,6 +136,14 @@ impl Slot {
         if shown.as_ref().is_some_and(|shown| shown.is_same(reader)) {
             *shown = None;
         }
+    }
+
+    pub(super) fn unled(&self) -> Option<(LeaderEpoch, Offset)> {
+        *self.unled.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_unled(&self, end: Option<(LeaderEpoch, Offset)>) {
+        *self.unled.write().unwrap_or_else(PoisonError::into_inner) = end;
     }
 
     pub(super) fn sign_in(&self, waiter: &Waiter) -> SignedIn {

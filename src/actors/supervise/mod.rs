@@ -21,7 +21,6 @@
 /// that does not say whether it can be sent to another node; those that are named here cannot.
 macro_rules! local_message {
     ($($message:ty),+ $(,)?) => {$(
-        #[cfg(feature = "server")]
         impl ractor::Message for $message {}
     )+};
 }

@@ -11,6 +11,8 @@ use super::{
 
 /// More voters only make every change slower.
 const VOTERS_MAX: u16 = 15;
+/// A replica that is found late by less would go in and out with every flush.
+const LAG_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// The files of mutual TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,9 @@ pub struct ClusterSettings {
     pub heartbeat_interval: Duration,
     /// `cluster.lease`: a node that was silent for so long is taken for dead; default 1.5 s.
     pub lease: Duration,
+    /// `cluster.replica-lag-time-max`: a replica that has not caught up for so long is in sync no more, and holds up no
+    /// acknowledgement; default 10 s, at least 1 s.
+    pub replica_lag_time_max: Duration,
 }
 
 impl Default for ClusterSettings {
@@ -47,6 +52,9 @@ impl Default for ClusterSettings {
             voters: 3,
             heartbeat_interval: Duration::from_millis(100),
             lease: Duration::from_millis(1500),
+            // Kafka waits 30 s, also for a node that has died. Here its lease tells that; what is left are replicas that live and
+            // are too slow, and producers wait for them.
+            replica_lag_time_max: Duration::from_secs(10),
         }
     }
 }
@@ -86,7 +94,13 @@ impl ClusterSettings {
             let problem = "an even number of voters bears no more losses than one less does: make it odd";
             return Err(given.invalid("cluster.voters", problem));
         }
-        Ok(Self { cookie_file, tls, voters, heartbeat_interval, lease })
+        let lag_key = "cluster.replica-lag-time-max";
+        let replica_lag_time_max =
+            span(given, lag_key, raw.replica_lag_time_max, default.replica_lag_time_max)?;
+        if replica_lag_time_max < LAG_TIME_MIN {
+            return Err(given.invalid(lag_key, "leaders look every half a second: at least 1s"));
+        }
+        Ok(Self { cookie_file, tls, voters, heartbeat_interval, lease, replica_lag_time_max })
     }
 }
 

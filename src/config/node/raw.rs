@@ -41,6 +41,7 @@ pub(super) struct RawCluster {
     pub(super) voters: Option<u16>,
     pub(super) heartbeat_interval: Option<Span>,
     pub(super) lease: Option<Span>,
+    pub(super) replica_lag_time_max: Option<Span>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -287,6 +287,14 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
         default: "268435456",
     },
     Setting {
+        name: "replica.lag.time.max.ms",
+        change: Change::Never("set cluster.replica-lag-time-max and start it again"),
+        kind: ConfigKind::Long,
+        doc: "Milliseconds without having caught up after which a replica is in sync no more. Setting: cluster.replica-lag-time-max.",
+        value: |config| config.cluster.replica_lag_time_max.as_millis().to_string(),
+        default: "10000",
+    },
+    Setting {
         name: "socket.request.max.bytes",
         change: Change::Never("set limits.request-bytes and start it again"),
         kind: ConfigKind::Int,

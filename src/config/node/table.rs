@@ -141,6 +141,13 @@ pub const SETTINGS: &[Setting] = &[
         |c| span(c.cluster.lease),
     ),
     setting(
+        "cluster.replica-lag-time-max",
+        "duration, at least 1s",
+        "10 s",
+        "a replica that has not caught up for so long is in sync no more: producers do not wait for it",
+        |c| span(c.cluster.replica_lag_time_max),
+    ),
+    setting(
         "seeds",
         "list of host:port",
         "none",

@@ -176,6 +176,18 @@ fn three_heartbeats_fit_into_a_lease() {
 }
 
 #[test]
+fn a_replica_is_given_a_second_to_catch_up() {
+    let key = "cluster.replica-lag-time-max";
+    let text = from_flags(&with(key, "999ms")).unwrap_err().to_string();
+    assert!(text.starts_with("setting cluster.replica-lag-time-max (command line)"), "{text}");
+    assert_eq!(from_flags(&with(key, "1s")).unwrap().cluster.replica_lag_time_max, Duration::from_secs(1));
+    assert_eq!(
+        from_flags(&NodeFlags::default()).unwrap().cluster.replica_lag_time_max,
+        Duration::from_secs(10)
+    );
+}
+
+#[test]
 fn a_wildcard_is_never_advertised() {
     let listen = NodeFlags { kafka_listen: Some("0.0.0.0:9092".to_owned()), ..NodeFlags::default() };
     let config = from_flags(&listen).unwrap();
@@ -335,7 +347,7 @@ fn every_listed_setting_is_one_that_the_raw_form_takes() {
             | "cluster.voters" => "5",
             "auto-create-topics" => "true",
             key if key.ends_with("bytes") || key.ends_with("second") => "128 MiB",
-            key if ["timeout", "interval", "grace", "delay", "retention", "lease"]
+            key if ["timeout", "interval", "grace", "delay", "retention", "lease", "time-max"]
                 .iter()
                 .any(|end| key.ends_with(end)) =>
             {

@@ -116,7 +116,7 @@ pub(crate) async fn handle(
         topics.push((topic.name, partitions));
     }
     if topics.iter().flat_map(|(_, partitions)| partitions).any(Asked::is_slow) {
-        topics = spawn_blocking(move || look_up(topics)).await.unwrap_or_default();
+        topics = spawn_blocking(move || look_up(topics, version)).await.unwrap_or_default();
     }
     let topics = topics.into_iter().map(|(name, partitions)| {
         let partitions = partitions.into_iter().map(|asked| asked.answer(broker)).collect();
@@ -157,9 +157,9 @@ fn unsettled(version: i16) -> ErrorCode {
     if version >= 5 { ErrorCode::OffsetNotAvailable } else { ErrorCode::LeaderNotAvailable }
 }
 
-fn look_up(topics: Vec<(Str, Vec<Asked>)>) -> Vec<(Str, Vec<Asked>)> {
+fn look_up(topics: Vec<(Str, Vec<Asked>)>, version: i16) -> Vec<(Str, Vec<Asked>)> {
     let look_up = |(name, partitions): (Str, Vec<Asked>)| {
-        (name, partitions.into_iter().map(Asked::looked_up).collect())
+        (name, partitions.into_iter().map(|asked| asked.looked_up(version)).collect())
     };
     topics.into_iter().map(look_up).collect()
 }
@@ -169,9 +169,9 @@ impl Asked {
         matches!(self.state, State::Slow(..))
     }
 
-    fn looked_up(self) -> Self {
+    fn looked_up(self, version: i16) -> Self {
         let state = match self.state {
-            State::Slow(leader, sought) => State::Done(in_log(&leader, sought)),
+            State::Slow(leader, sought) => State::Done(in_log(&leader, sought, version)),
             done @ State::Done(_) => done,
         };
         Self { state, ..self }
@@ -190,14 +190,26 @@ impl Asked {
 }
 
 /// Waits for the disk.
-fn in_log(leader: &Leader, sought: Sought) -> Result<Found, ErrorCode> {
-    let upto = leader.high_watermark();
+fn in_log(leader: &Leader, sought: Sought, version: i16) -> Result<Found, ErrorCode> {
+    let settled = leader.settled_high_watermark();
+    let upto = settled.unwrap_or_else(|| leader.high_watermark());
     let found = match sought {
         Sought::MaxTimestamp => leader.reader.offset_of_max_timestamp(upto),
         Sought::At(time) => leader.reader.offset_for_time(time, upto),
         Sought::Latest | Sought::Earliest | Sought::LatestTiered => Ok(None),
     };
-    found.map(Found::of).map_err(|error| refused(leader, &error))
+    let found = found.map(Found::of).map_err(|error| refused(leader, &error))?;
+    if settled.is_none() && may_be_further(sought, found) { Err(unsettled(version)) } else { Ok(found) }
+}
+
+/// Whether a search that has not seen all that earlier leaders acknowledged may have missed what it is about (S5): the first
+/// record of a time is the first one all the same.
+fn may_be_further(sought: Sought, found: Found) -> bool {
+    match sought {
+        Sought::At(_) => found == Found::NOTHING,
+        Sought::Latest | Sought::MaxTimestamp => true,
+        Sought::Earliest | Sought::LatestTiered => false,
+    }
 }
 
 fn refused(leader: &Leader, error: &ReadError) -> ErrorCode {
@@ -226,7 +238,10 @@ fn response(
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, ListOffsetsPartition, ListOffsetsTopic, Sought, named_twice, response, unsettled};
+    use super::{
+        Found, ListOffsetsPartition, ListOffsetsTopic, Sought, may_be_further, named_twice, response,
+        unsettled,
+    };
     use crate::{
         model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs},
         wire::ErrorCode,
@@ -248,6 +263,15 @@ mod tests {
     fn s05_an_end_that_is_not_known_yet_is_asked_for_again_in_every_version() {
         assert_eq!((unsettled(4).code(), unsettled(5).code()), (5, 78));
         assert!(unsettled(4).is_retriable() && unsettled(5).is_retriable());
+    }
+
+    #[test]
+    fn s05_a_search_below_an_unsettled_watermark_tells_only_what_cannot_be_further_on() {
+        let (time, there) =
+            (Sought::At(TimestampMs::new(7)), Found::end(Offset::new(9), LeaderEpoch::new(4)));
+        assert!(may_be_further(time, Found::NOTHING), "it may lie between the watermark and the log's end");
+        assert!(!may_be_further(time, there));
+        assert!(may_be_further(Sought::MaxTimestamp, there) && !may_be_further(Sought::Earliest, there));
     }
 
     #[test]

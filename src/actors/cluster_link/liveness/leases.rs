@@ -194,17 +194,20 @@ impl Leases {
         }
     }
 
-    /// Ends the leases whose time is over. To be called at [`Self::next_end`] and a few times within each lease.
-    pub fn look(&mut self, now: Duration) {
+    /// Ends the leases whose time is over, and says whose. To be called at [`Self::next_end`] and a few times within each lease.
+    pub fn look(&mut self, now: Duration) -> Vec<(NodeId, BootId)> {
         let stood_still = self.looked.map(|looked| now.saturating_sub(looked));
         let stood_still = stood_still.filter(|time| *time > self.length / STALL_PARTS).unwrap_or_default();
         self.looked = Some(now);
-        for holder in self.holders.values_mut() {
+        let mut silent = Vec::new();
+        for (node, holder) in &mut self.holders {
             holder.heard = (holder.heard + stood_still).min(now);
-            if !holder.holds(now, self.length) {
+            if holder.lease.is_alive() && !holder.holds(now, self.length) {
                 holder.die(now, Cause::Silent);
+                silent.push((*node, holder.lease.boot));
             }
         }
+        silent
     }
 
     /// When the next lease ends if nothing comes.

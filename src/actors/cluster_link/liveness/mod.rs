@@ -11,6 +11,7 @@
 
 mod frames;
 mod leases;
+mod own;
 mod receiver;
 mod sender;
 #[cfg(test)]
@@ -21,7 +22,10 @@ use std::{
     time::Duration,
 };
 
-pub use self::leases::{Cause, Lease, LeaseTable, Leases, Life, Probe, Refused};
+pub use self::{
+    leases::{Cause, Lease, LeaseTable, Leases, Life, Probe, Refused},
+    own::{Known, OwnLease, is_held},
+};
 pub(super) use self::{
     receiver::{Receiver, watch_leases},
     sender::{SenderParts, send_heartbeats},
@@ -75,5 +79,5 @@ pub struct Answer {
 
 /// The voters, and where each is reached.
 pub type Voters = BTreeMap<NodeId, HostPort>;
-/// The last answer of each voter that has answered on the connection there is with it.
+/// The last answer of each voter, whatever became of the connection that it came on: what it renewed holds all the same.
 pub type Answers = BTreeMap<NodeId, Answer>;

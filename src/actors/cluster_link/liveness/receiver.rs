@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{LeaseTable, Leases, Probe, VoterView, frames};
 use crate::{
-    actors::cluster_link::{LinkStream, Peer, shared::StreamHandler, socket},
+    actors::cluster_link::{LinkStream, Peer, session::Sessions, shared::StreamHandler, socket},
     clock::Clock,
     config::node::HostPort,
     model::{BootId, NodeId},
@@ -138,11 +138,16 @@ impl Receiver {
     }
 }
 
-/// Ends leases in time; runs for as long as the link does.
-pub(in crate::actors::cluster_link) async fn watch_leases(receiver: Arc<Receiver>) {
+/// Ends leases in time, and with them the sessions of those who are silent: calls that wait for them end at once instead of
+/// with their time, and what is queued does not come to them when they wake up. Runs for as long as the link does.
+pub(in crate::actors::cluster_link) async fn watch_leases(receiver: Arc<Receiver>, sessions: Arc<Sessions>) {
     loop {
         sleep(receiver.until_look()).await;
-        receiver.change(Leases::look);
+        for (node, boot) in receiver.change(Leases::look) {
+            if sessions.end_of(node, boot) {
+                tracing::warn!(%node, "the node is silent: its lease has ended, and the session with it");
+            }
+        }
     }
 }
 

@@ -76,10 +76,16 @@ impl ToVoter {
             let shared = &self.parts.shared;
             let dialled = dial(shared, &self.address, Kind::Heartbeat, expected, HANDSHAKE_WITHIN).await;
             let ended = match dialled {
-                Ok((stream, _)) => self.speak(stream).await.err().map(|error| error.to_string()),
+                Ok((stream, handshake)) => {
+                    let ended = self.speak(stream).await.err();
+                    // It takes what it is sent and says nothing: so it is with the session.
+                    if ended.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                        shared.sessions.end_of(self.node, handshake.peer.boot);
+                    }
+                    ended.map(|error| error.to_string())
+                }
                 Err(error) => Some(error.to_string()),
             };
-            forget(&self.parts.answers, self.node);
             tracing::debug!(voter = %self.node, address = %self.address, ?ended, "no heartbeats to this voter");
             sleep(self.parts.interval).await;
         }

@@ -23,7 +23,9 @@ fn alive_at(at: u64) -> (Leases, BootId) {
 
 /// Looks as often as the task does, up to and with this time.
 fn look_until(leases: &mut Leases, from: u64, to: u64) {
-    (from..to).step_by(100).for_each(|at| leases.look(ms(at)));
+    for at in (from..to).step_by(100) {
+        leases.look(ms(at));
+    }
     leases.look(ms(to));
 }
 
@@ -33,7 +35,8 @@ fn s19_silence_ends_a_lease_after_its_length_and_not_before() {
     look_until(&mut leases, 0, 1499);
     assert_eq!(life(&leases), Life::Alive { since: ms(0) });
     assert_eq!(leases.next_end(), Some(LEASE));
-    leases.look(ms(1500));
+    assert_eq!(leases.look(ms(1500)), [(NODE, boot)]);
+    assert_eq!(leases.look(ms(1501)), [], "that is said once");
     assert_eq!(life(&leases), Life::Dead { since: ms(1500), cause: Cause::Silent });
     assert_eq!(leases.next_end(), None);
     leases.beat(ms(1600), NODE, boot, 2, Beat::default()).unwrap();

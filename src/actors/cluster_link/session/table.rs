@@ -161,6 +161,12 @@ impl Sessions {
         }
     }
 
+    /// Ends the session with this start of a node; whether there was one.
+    pub(in crate::actors::cluster_link) fn end_of(&self, node: NodeId, boot: BootId) -> bool {
+        let taken = self.taken(node).filter(|taken| taken.boot == boot);
+        taken.inspect(|taken| self.end(taken.link)).is_some()
+    }
+
     /// Who has a session of this name, which may not be ready on our side yet.
     pub(in crate::actors::cluster_link) fn peer_of(&self, id: SessionId) -> Option<Arc<Peer>> {
         let state = self.state();

@@ -136,6 +136,11 @@ impl MetadataImage {
             }
             MetadataRecord::PartitionChanged { partition, .. } => self.change_partition(*partition, record),
             MetadataRecord::ProducerIdsAllocated { first, count, .. } => self.allocate(*first, *count),
+            MetadataRecord::DiskDemanded { topic } => self.demand_disk(*topic),
+            MetadataRecord::DiskReached { partition } => {
+                self.disk_demanded.remove(partition);
+                Ok(())
+            }
         }
     }
 
@@ -281,9 +286,16 @@ impl MetadataImage {
         Ok(())
     }
 
+    fn demand_disk(&mut self, id: TopicId) -> Result<(), ApplyError> {
+        let topic = Arc::clone(self.topic(id).ok_or(ApplyError::NoTopic(id))?);
+        self.disk_demanded.extend(topic.partition_ids());
+        Ok(())
+    }
+
     fn delete(&mut self, id: TopicId) -> Result<(), ApplyError> {
         let topic = self.topics.remove(&id).ok_or(ApplyError::NoTopic(id))?;
         self.names.remove(&topic.name);
+        self.disk_demanded.retain(|partition| partition.topic != id);
         let partitions = topic.partition_count();
         let mut on: BTreeSet<NodeId> =
             topic.partitions.iter().flat_map(|partition| partition.replicas.iter().copied()).collect();

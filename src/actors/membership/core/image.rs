@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::record::{Endpoint, Uncertain};
 use crate::{
-    config::broker::DynamicConfigs,
+    config::{broker::DynamicConfigs, topic::name},
     model::{
         BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId, RaftId, TopicId,
         TopicName,
@@ -22,7 +22,8 @@ pub const NOBODY: NodeId = NodeId::new(-1);
 
 /// The state after some record. A copy shares every topic that has not changed since.
 ///
-/// Its encoding is that of a snapshot's fourth version: another shape needs another version.
+/// Its encoding is that of a snapshot's fourth version: another shape needs another version. What is skipped stands beside it
+/// in the fifth.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetadataImage {
     pub(super) index: u64,
@@ -36,6 +37,9 @@ pub struct MetadataImage {
     pub(super) broker_configs: BrokerConfigs,
     pub(super) group_configs: Arc<GroupConfigs>,
     pub(super) controller: Option<Controlled>,
+    /// Partitions of topics that have become `disk`, until their leaders say that everybody who may lead has all on disk (S11).
+    #[serde(skip)]
+    pub(super) disk_demanded: BTreeSet<PartitionId>,
 }
 
 /// What was set while brokers run: for each, and under none for all.
@@ -143,6 +147,27 @@ impl PartitionImage {
     pub fn leader(&self) -> Option<NodeId> {
         (self.leader != NOBODY).then_some(self.leader)
     }
+
+    /// Whether all that had everything may have lost something, and the one with most is looked for (S11).
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_sync.is_empty() && self.electable.is_empty() && !self.uncertain.is_empty()
+    }
+
+    /// Whom a partition without a leader waits for: any of those who have all, else each of those who have not said what
+    /// they have, else one of those with most.
+    pub fn waits_for(&self) -> Vec<NodeId> {
+        if self.leader().is_some() {
+            return Vec::new();
+        }
+        if !self.is_in_doubt() {
+            return self.in_sync.iter().chain(&*self.electable).copied().collect();
+        }
+        let most = self.uncertain.iter().filter_map(|uncertain| uncertain.end).max();
+        let all_have_looked = self.uncertain.iter().all(|uncertain| uncertain.end.is_some());
+        let wanted = if all_have_looked { most } else { None };
+        let waited_for = self.uncertain.iter().filter(|uncertain| uncertain.end == wanted);
+        waited_for.map(|uncertain| uncertain.node).collect()
+    }
 }
 
 /// A topic whose deletion is committed and whose data may still be on disks.
@@ -215,6 +240,13 @@ impl MetadataImage {
     /// Topics whose data is to be deleted where it still is: the only ones whose data may be.
     pub fn deleted_topics(&self) -> &BTreeMap<TopicId, DeletedTopic> {
         &self.deleted
+    }
+
+    /// Whether everybody who may lead a partition has on disk what was acknowledged, and so stays who he is over a power cut
+    /// (S11). Of a topic that has become `disk` its leader says when it is so.
+    pub fn is_on_disk(&self, id: PartitionId) -> bool {
+        let durability = self.topic(id.topic).and_then(|topic| topic.configs.get(name::DURABILITY));
+        durability.is_none_or(|durability| durability == "disk") && !self.disk_demanded.contains(&id)
     }
 
     /// The first producer id that is in no block.

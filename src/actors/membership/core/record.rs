@@ -205,4 +205,14 @@ pub enum MetadataRecord {
         /// Higher than before.
         level: u16,
     },
+    /// A topic has become `disk`: until [`MetadataRecord::DiskReached`], what its partitions have may be in memory only (S11).
+    DiskDemanded {
+        /// Which.
+        topic: TopicId,
+    },
+    /// Everybody who may lead a partition has on disk what was acknowledged.
+    DiskReached {
+        /// Which.
+        partition: PartitionId,
+    },
 }

@@ -166,7 +166,7 @@ impl Registry {
         changes: &[ConfigChange],
         validate_only: bool,
     ) -> Result<(), ProposeError> {
-        let records = command::alter_configs(&self.pending, &self.rules, owner, changes)?;
+        let (records, _) = command::alter_configs(&self.pending, &self.rules, owner, changes)?;
         self.propose(records.into_iter().filter(|_| !validate_only))
     }
 
@@ -176,7 +176,7 @@ impl Registry {
         configs: &BTreeMap<String, String>,
         validate_only: bool,
     ) -> Result<(), ProposeError> {
-        let records = command::replace_configs(&self.pending, &self.rules, owner, configs)?;
+        let (records, _) = command::replace_configs(&self.pending, &self.rules, owner, configs)?;
         self.propose(records.into_iter().filter(|_| !validate_only))
     }
 

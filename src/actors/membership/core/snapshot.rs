@@ -15,7 +15,9 @@ use super::{
     image::{BrokerImage, DeletedTopic, MetadataImage, PartitionImage, TopicImage},
     record::Endpoint,
 };
-use crate::model::{BootId, BrokerEpoch, LeaderEpoch, NodeId, ProducerId, RaftId, TopicId, TopicName};
+use crate::model::{
+    BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, ProducerId, RaftId, TopicId, TopicName,
+};
 
 type BrokerConfigs = BTreeMap<Option<NodeId>, BTreeMap<String, String>>;
 type GroupConfigs = BTreeMap<String, BTreeMap<String, String>>;
@@ -31,12 +33,17 @@ pub(crate) enum Snapshot {
     V3(ImageV1, BrokerConfigs, GroupConfigs),
     /// Of a cluster.
     V4(MetadataImage),
+    /// With partitions that are to be on disk and are not known to be; written only where there are some.
+    V5(MetadataImage, BTreeSet<PartitionId>),
 }
 
 impl Snapshot {
     /// What is kept of an image.
     pub(crate) fn of(image: &MetadataImage) -> Self {
-        Self::V4(image.clone())
+        match &image.disk_demanded {
+            none if none.is_empty() => Self::V4(image.clone()),
+            some => Self::V5(image.clone(), some.clone()),
+        }
     }
 
     /// The image that was kept.
@@ -46,6 +53,7 @@ impl Snapshot {
             Self::V2(image, broker_configs) => image.into_image(broker_configs, BTreeMap::new()),
             Self::V3(image, broker_configs, group_configs) => image.into_image(broker_configs, group_configs),
             Self::V4(image) => image,
+            Self::V5(image, disk_demanded) => MetadataImage { disk_demanded, ..image },
         }
     }
 }
@@ -111,6 +119,7 @@ impl ImageV1 {
             broker_configs,
             group_configs: Arc::new(group_configs),
             controller: None,
+            disk_demanded: BTreeSet::new(),
         }
     }
 }

@@ -198,6 +198,7 @@ fn registry_args(args: &MemberArgs, peers: &LinkPeers, leases: &LeaseSlot) -> Re
         commands: Arc::new(peers.clone()),
         is_alive,
         clock: Arc::clone(&args.clock),
+        metrics: Arc::clone(&args.metrics),
     }
 }
 

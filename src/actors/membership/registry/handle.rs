@@ -256,15 +256,17 @@ impl RegistryHandle {
         Ok(epoch)
     }
 
-    /// Another in-sync set for a partition that this node leads: its epoch and members afterwards.
+    /// Another in-sync set for a partition that this node leads: its epoch and members afterwards. With `is_on_disk` it says
+    /// too that everybody who may lead has on disk what was acknowledged (S11).
     pub async fn alter_in_sync(
         &self,
         change: InSyncChange,
+        is_on_disk: bool,
         within: Duration,
     ) -> Result<(i32, Vec<NodeId>), MembershipError> {
-        let CommandAnswer::InSync { partition_epoch, in_sync } =
-            self.command(Command::AlterInSync(change), within).await?
-        else {
+        let command =
+            if is_on_disk { Command::AlterInSyncOnDisk(change) } else { Command::AlterInSync(change) };
+        let CommandAnswer::InSync { partition_epoch, in_sync } = self.command(command, within).await? else {
             return Err(MembershipError::OutcomeUnknown);
         };
         Ok((partition_epoch, in_sync))

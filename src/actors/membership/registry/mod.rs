@@ -14,6 +14,7 @@
 //! - A member of the quorum that fails ends the registry, and the next one reads what is on disk. A full disk does not: what was
 //!   asked is refused, and nothing has changed.
 
+mod elections;
 mod handle;
 mod message;
 mod office;
@@ -51,6 +52,7 @@ use super::{
 use crate::{
     actors::supervise::{Actor, ActorProcessingErr, ActorRef, Address, ChildSpec, Placement, Slot, Vitals},
     clock::Clock,
+    metrics::Metrics,
     model::{BootId, NodeId},
     storage::fs::{Fs, LockWait},
 };
@@ -78,6 +80,8 @@ pub struct RegistryArgs {
     pub is_alive: IsAlive,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl fmt::Debug for RegistryArgs {
@@ -334,7 +338,9 @@ impl RegistryState {
             return Ok(());
         }
         match outcome {
-            Ok(Proposed::Applied { index }) => office.on_applied(index),
+            Ok(Proposed::Applied { index }) => {
+                office.on_applied(index, |answer| elections::note(&self.args.metrics, answer));
+            }
             Err(QuorumError::StorageFull) => {
                 tracing::warn!("metadata was not written: the disk is full");
                 office.on_full(&self.quorum.image());

@@ -7,7 +7,8 @@ use std::{collections::VecDeque, mem};
 
 use super::message::{Decided, Told};
 use crate::actors::membership::core::{
-    Applied, ApplyError, Command, Controller, MetadataImage, MetadataRecord, Proposal, Proposed, Rules,
+    Applied, ApplyError, Command, CommandAnswer, Controller, MetadataImage, MetadataRecord, Proposal,
+    Proposed, Rules,
 };
 
 /// No more is put into a proposal that has so many records: it has to fit into one call to each follower.
@@ -84,8 +85,8 @@ impl Office {
         Some(Proposal::Records { controller_epoch: self.epoch(), records })
     }
 
-    /// What was on its way is applied, as the entry of this index.
-    pub(super) fn on_applied(&mut self, index: u64) {
+    /// What was on its way is applied, as the entry of this index. Each answer that rests on it is shown to `note`.
+    pub(super) fn on_applied(&mut self, index: u64, note: impl Fn(&CommandAnswer)) {
         for _ in 0..mem::take(&mut self.in_flight) {
             self.controller.on_applied(&Applied::Done);
         }
@@ -98,6 +99,9 @@ impl Office {
                 Decided::Answered { outcome, .. } => Decided::Answered { index, outcome },
                 other @ (Decided::NotController | Decided::StorageFull | Decided::Unknown) => other,
             };
+            if let Decided::Answered { outcome: Ok(answer), .. } = &decided {
+                note(answer);
+            }
             first.told.send(decided);
         }
     }

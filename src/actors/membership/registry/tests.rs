@@ -23,7 +23,7 @@ use crate::{
     },
     clock::SystemClock,
     config::{node::ConsumerGroupSettings, topic::TopicDefaults},
-    model::{BootId, BrokerEpoch, RaftId},
+    model::{BootId, BrokerEpoch, RaftId, TimestampMs},
     storage::fs::faulty::SimulatedDisk,
 };
 
@@ -106,6 +106,7 @@ impl Process {
             commands: Arc::new(net.clone()),
             is_alive: Arc::new(|_, _| false),
             clock: SystemClock::shared(),
+            metrics: Metrics::new(TimestampMs::new(0)),
         };
         let tree = Tree::new(SystemClock::shared());
         let root = SupervisorHandle::new(SupervisorOptions::default());

@@ -40,7 +40,7 @@ pub struct Term {
     /// The partition as it was when the epoch was given. An older state is waited out: the watermark stands still
     /// until one of this epoch comes.
     pub partition: PartitionState,
-    /// `replica-lag-time-max`.
+    /// `cluster.replica-lag-time-max`.
     pub lag_time_max: Duration,
     /// The monotonic clock.
     pub now: Duration,

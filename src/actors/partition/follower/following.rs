@@ -150,7 +150,20 @@ impl Following {
         if let LogSlot::Here(log) = &self.log {
             log.hope_again();
         }
-        self.step(FollowerInput::Leader { node: by, epoch })
+        self.step(FollowerInput::Leader { node: by, epoch })?;
+        self.show_end();
+        Ok(())
+    }
+
+    /// Whoever follows nobody says where its log ends (S11); where there is a leader, that changes.
+    fn show_end(&self) {
+        let end = match (&self.log, self.core.leader()) {
+            (LogSlot::Here(log), None) => {
+                Some((log.last_epoch().unwrap_or(LeaderEpoch::NONE), log.log_end_offset()))
+            }
+            (LogSlot::Here(_) | LogSlot::Away | LogSlot::Gone, _) => None,
+        };
+        self.args.partition.slot.set_unled(end);
     }
 
     fn on_arrived(&mut self) -> Result<(), FollowerFault> {
@@ -280,6 +293,7 @@ impl Following {
         self.dirty_since = None;
         self.step(FollowerInput::Truncated { left, last_epoch })?;
         self.checkpoint();
+        self.show_end();
         for message in mem::take(&mut self.deferred) {
             self.on_message(message)?;
         }
@@ -314,6 +328,7 @@ impl Following {
     fn on_hand_over(&mut self, reply: oneshot::Sender<HandedOver>) {
         let LogSlot::Here(log) = mem::replace(&mut self.log, LogSlot::Gone) else { return };
         self.args.partition.slot.hide_followed(&log.reader());
+        self.show_end();
         let high_watermark = self.core.carried().high_watermark;
         // Whom it follows is told nothing more by this replica.
         let _ = self.step(FollowerInput::Leader { node: None, epoch: self.core.epoch().next() });
@@ -324,6 +339,7 @@ impl Following {
 
     fn on_close_clean(&mut self, boot: BootId, reply: oneshot::Sender<()>) {
         let LogSlot::Here(log) = mem::replace(&mut self.log, LogSlot::Gone) else { return };
+        self.show_end();
         let label = Arc::clone(&self.args.label);
         self.args.io.spawn_blocking(move || match log.close_clean(boot) {
             Ok(()) => drop(reply.send(())),
@@ -347,11 +363,12 @@ impl Following {
 }
 
 impl Drop for Following {
-    /// Nothing comes to an actor that has ended.
+    /// Nothing comes to an actor that has ended, and nothing is said for it: its successor opens the log after this.
     fn drop(&mut self) {
         if let LogSlot::Here(log) = &self.log {
             self.args.partition.slot.hide_followed(&log.reader());
         }
+        self.args.partition.slot.set_unled(None);
         let epoch = self.core.epoch().next();
         let mut effects = Vec::new();
         self.core.step(FollowerInput::Leader { node: None, epoch }, &mut effects);

@@ -90,6 +90,9 @@ impl Leading {
         let found = log.reader().epoch_end(asked.last_epoch);
         let now = self.args.clock.monotonic();
         let verdict = self.core.subscribe(asked, found, kept_from, now, &mut self.effects);
+        if !matches!(verdict, Verdict::Refused(_)) {
+            self.published.leader.set_followed_by(asked.node);
+        }
         // A stream that has ended meanwhile says so by itself.
         let _ = reply.send(verdict);
         self.carry_out();

@@ -29,7 +29,7 @@ use crate::{
             ChildSpec, Placement, RestartPolicy, Slot, SupervisorError, SupervisorHandle, SupervisorOptions,
         },
     },
-    config::topic::{Durability, TopicConfig},
+    config::topic::TopicConfig,
     model::{BootId, BrokerEpoch, LeaderEpoch, NodeId},
 };
 
@@ -75,7 +75,7 @@ impl Wanted {
     }
 
     /// By an image.
-    pub(super) fn of(image: &PartitionImage, us: NodeId, config: &TopicConfig) -> Self {
+    pub(super) fn of(image: &PartitionImage, us: NodeId, on_disk: bool) -> Self {
         let led =
             Led { by: Some(image.leader).filter(|leader| *leader != NOBODY), epoch: image.leader_epoch };
         let state = PartitionState {
@@ -84,14 +84,10 @@ impl Wanted {
             replicas: image.replicas.to_vec(),
             in_sync: image.in_sync.to_vec(),
             electable: image.electable.to_vec(),
-            on_disk: is_on_disk(config),
+            on_disk,
         };
         Self { leads: image.leader == us, led, by_election: image.opening == 0, state }
     }
-}
-
-fn is_on_disk(config: &TopicConfig) -> bool {
-    config.durability == Durability::Disk
 }
 
 #[derive(Clone, Debug)]
@@ -160,11 +156,11 @@ impl Replica {
     }
 
     /// Whether there is nothing to do: each change of a partition raises its epoch.
-    pub(super) fn agrees(&self, image: &PartitionImage, config: &TopicConfig) -> bool {
+    pub(super) fn agrees(&self, image: &PartitionImage, is_on_disk: bool) -> bool {
         self.told.as_ref().is_some_and(|told| {
             let PartitionState { partition_epoch, leader_epoch, on_disk, .. } = told.state;
             (partition_epoch, leader_epoch) == (image.partition_epoch, image.leader_epoch)
-                && on_disk == is_on_disk(config)
+                && on_disk == is_on_disk
         })
     }
 

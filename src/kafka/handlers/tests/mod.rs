@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     actors::{
-        group_coordinator::{GroupRouter, Groups, Leaders, LeadersArgs, RouterArgs},
+        group_coordinator::{GroupRouter, Groups, Leaders, LeadersArgs, RouterArgs, tenure::NodeLeases},
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
         membership::{Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, Registration, Rules, membership},
         partition::{
@@ -133,6 +133,7 @@ async fn groups(
         clock: Arc::clone(clock),
         settings: settings(folder).groups,
         metrics: Arc::clone(metrics),
+        leases: NodeLeases::alone(),
     };
     let make = move |_| (GroupRouter, router.clone());
     root.add(ChildSpec::actor("group-router", Placement::here(), Slot::new(), make)).await.unwrap();

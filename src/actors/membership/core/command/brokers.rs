@@ -211,7 +211,8 @@ fn for_all_of(
     let mut elections = Elections::default();
     for (id, topic, partition) in image.partitions() {
         if partition.replicas.contains(&node) {
-            let policy = policies.of(&topic.configs, partition.replicas.len());
+            let mut policy = policies.of(&topic.configs, partition.replicas.len());
+            policy.in_memory |= !image.is_on_disk(id);
             let mut draft = Draft::new(id, partition, policy);
             change(&mut draft);
             draft.elect(brokers, &mut elections);

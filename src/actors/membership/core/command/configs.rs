@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{CONFIGURED_GROUPS_MAX, ConfigOwner, Refusal, topics::named};
+use super::{CONFIGURED_GROUPS_MAX, CommandAnswer, ConfigOwner, Decided, Elections, Refusal, topics::named};
 use crate::{
     actors::membership::core::{
-        election::{Draft, Policies},
+        election::{Brokers, Draft, Policies},
         image::{MetadataImage, TopicImage},
         record::MetadataRecord,
         registry::Rules,
@@ -24,7 +24,7 @@ pub(in super::super) fn alter_configs(
     rules: &Rules,
     owner: &ConfigOwner,
     changes: &[ConfigChange],
-) -> Result<Vec<MetadataRecord>, Refusal> {
+) -> Result<Decided, Refusal> {
     let dynamic = image.dynamic_configs(rules.node);
     match owner {
         ConfigOwner::Topic(name) => {
@@ -54,7 +54,7 @@ pub(in super::super) fn replace_configs(
     rules: &Rules,
     owner: &ConfigOwner,
     configs: &BTreeMap<String, String>,
-) -> Result<Vec<MetadataRecord>, Refusal> {
+) -> Result<Decided, Refusal> {
     match owner {
         ConfigOwner::Topic(name) => Ok(replaced(image, rules, named(image, name)?, topic::checked(configs)?)),
         ConfigOwner::Broker(node) => replaced_for(image, Some(*node), broker::checked(configs)?),
@@ -72,25 +72,42 @@ fn replaced(
     rules: &Rules,
     topic: &TopicImage,
     configs: BTreeMap<String, String>,
-) -> Vec<MetadataRecord> {
+) -> Decided {
     let factor = topic.partitions.iter().map(|partition| partition.replicas.len()).max().unwrap_or_default();
     let configs = with_what_elections_need(image, rules, configs, factor);
     if topic.configs == configs {
-        return Vec::new();
+        return (Vec::new(), CommandAnswer::Done);
     }
     let mut records = vec![MetadataRecord::ConfigsReplaced { topic: topic.id, configs: configs.clone() }];
     let policies = Policies::new(image, rules);
+    // A node that is alone has nobody beside it who could have more.
+    let is_cluster = image.controller().is_some();
+    let becomes_disk =
+        policies.of(&topic.configs, factor).in_memory && !policies.of(&configs, factor).in_memory;
+    if is_cluster && becomes_disk {
+        records.push(MetadataRecord::DiskDemanded { topic: topic.id });
+    }
+    let (brokers, mut elections) = (Brokers::of(image), Elections::default());
     for (id, partition) in topic.partition_ids().zip(&topic.partitions) {
         let factor = partition.replicas.len();
         let (before, after) = (policies.of(&topic.configs, factor), policies.of(&configs, factor));
         let mut draft = Draft::new(id, partition, after);
         let counts_otherwise = (before.min_in_sync, before.in_memory) != (after.min_in_sync, after.in_memory);
-        if factor > 1 && counts_otherwise {
+        if is_cluster && counts_otherwise {
             draft.raise_epoch();
+        }
+        // Somebody waits who may lead now. Who leads is left alone.
+        if after.unclean && partition.leader().is_none() {
+            draft.elect(&brokers, &mut elections);
         }
         records.extend(draft.record());
     }
-    records
+    let answer = if elections == Elections::default() {
+        CommandAnswer::Done
+    } else {
+        CommandAnswer::Elected(elections)
+    };
+    (records, answer)
 }
 
 /// The configs of a topic with more than one replica say themselves what elections rest on: who has all that was
@@ -115,26 +132,26 @@ fn replaced_for(
     image: &MetadataImage,
     broker: Option<NodeId>,
     configs: BTreeMap<String, String>,
-) -> Result<Vec<MetadataRecord>, Refusal> {
+) -> Result<Decided, Refusal> {
     if broker.is_some_and(|node| !image.brokers.contains_key(&node)) {
         return Err(Refusal::InvalidRequest("there is no such broker"));
     }
     let none = BTreeMap::new();
     let changed = *image.broker_configs.get(&broker).unwrap_or(&none) != configs;
     let record = MetadataRecord::BrokerConfigsReplaced { broker, configs };
-    Ok(changed.then_some(record).into_iter().collect())
+    Ok((changed.then_some(record).into_iter().collect(), CommandAnswer::Done))
 }
 
 fn replaced_of_group(
     image: &MetadataImage,
     id: &str,
     configs: BTreeMap<String, String>,
-) -> Result<Vec<MetadataRecord>, Refusal> {
+) -> Result<Decided, Refusal> {
     let before = image.configs_of_group(id);
     if before.is_empty() && !configs.is_empty() && image.group_configs.len() >= CONFIGURED_GROUPS_MAX {
         return Err(Refusal::TooManyGroups);
     }
     let changed = *before != configs;
     let record = MetadataRecord::GroupConfigsReplaced { group: id.to_owned(), configs };
-    Ok(changed.then_some(record).into_iter().collect())
+    Ok((changed.then_some(record).into_iter().collect(), CommandAnswer::Done))
 }

@@ -71,7 +71,7 @@ pub enum Command {
         /// From whom.
         node: NodeId,
     },
-    /// Answered with [`CommandAnswer::Done`].
+    /// Answered with [`CommandAnswer::Done`], or with [`CommandAnswer::Elected`] where they let somebody lead.
     AlterConfigs {
         /// Whose.
         owner: ConfigOwner,
@@ -80,7 +80,7 @@ pub enum Command {
         /// Whether it is only checked.
         validate_only: bool,
     },
-    /// Answered with [`CommandAnswer::Done`].
+    /// Answered with [`CommandAnswer::Done`], or with [`CommandAnswer::Elected`] where they let somebody lead.
     ReplaceConfigs {
         /// Whose.
         owner: ConfigOwner,
@@ -158,6 +158,9 @@ pub enum Command {
     CreateCluster(Uuid),
     /// Gives the leaders of these partitions back to their first replicas. Answered with [`CommandAnswer::Elected`].
     ElectPreferredOf(Vec<PartitionId>),
+    /// The same as [`Command::AlterInSync`], from a leader that knows everybody who may lead before and after it to have on disk
+    /// what was acknowledged (S11). Answered with [`CommandAnswer::InSync`].
+    AlterInSyncOnDisk(InSyncChange),
 }
 
 /// Leaders that [`Command::ElectPreferred`] moves at a time: each takes its clients with it.
@@ -241,6 +244,23 @@ pub enum CommandAnswer {
     },
     /// Leaders are these now.
     Elected(Elections),
+}
+
+impl CommandAnswer {
+    /// The elections that the command has led to, of whatever kind it was.
+    pub fn elections(&self) -> Option<&Elections> {
+        match self {
+            Self::Registered { elections, .. }
+            | Self::Stopping { elections, .. }
+            | Self::Elected(elections) => Some(elections),
+            Self::Done
+            | Self::TopicCreated(_)
+            | Self::TopicDeleted(_)
+            | Self::EpochOpened(_)
+            | Self::ProducerIds { .. }
+            | Self::InSync { .. } => None,
+        }
+    }
 }
 
 /// What elections have come to. What is not clean is named, so that it is said where operators look.
@@ -345,7 +365,8 @@ impl Command {
             Self::CreatePartitions { .. }
             | Self::DeleteTopic(_)
             | Self::AlterConfigs { .. }
-            | Self::AlterInSync(_) => false,
+            | Self::AlterInSync(_)
+            | Self::AlterInSyncOnDisk(_) => false,
         }
     }
 }
@@ -367,12 +388,10 @@ pub fn decide(image: &MetadataImage, rules: &Rules, command: &Command) -> Result
             Ok((purge_topic(image, *topic, *node).into_iter().collect(), CommandAnswer::Done))
         }
         Command::AlterConfigs { owner, changes, validate_only } => {
-            let records = alter_configs(image, rules, owner, changes)?;
-            Ok(only_if((records, CommandAnswer::Done), *validate_only))
+            Ok(only_if(alter_configs(image, rules, owner, changes)?, *validate_only))
         }
         Command::ReplaceConfigs { owner, configs, validate_only } => {
-            let records = replace_configs(image, rules, owner, configs)?;
-            Ok(only_if((records, CommandAnswer::Done), *validate_only))
+            Ok(only_if(replace_configs(image, rules, owner, configs)?, *validate_only))
         }
         Command::OpenEpoch { partition, node, broker_epoch, leader_epoch, opening } => {
             brokers::check(image, *node, *broker_epoch)?;
@@ -394,6 +413,7 @@ pub fn decide(image: &MetadataImage, rules: &Rules, command: &Command) -> Result
             let which: BTreeSet<_> = which.iter().copied().collect();
             Ok(partitions::elect_preferred(image, rules, |id| which.contains(&id)))
         }
+        Command::AlterInSyncOnDisk(change) => partitions::alter_in_sync_on_disk(image, rules, change),
         Command::ElectUnclean(which) => partitions::elect_unclean(image, rules, which),
         Command::ReportEnds { node, broker_epoch, ends } => {
             brokers::check(image, *node, *broker_epoch)?;

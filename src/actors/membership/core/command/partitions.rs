@@ -79,6 +79,21 @@ pub(super) fn alter_in_sync(
     Ok((record.into_iter().collect(), CommandAnswer::InSync { partition_epoch, in_sync }))
 }
 
+/// The partition's epoch is that in which the leader has looked, so the topic is as it was then: it has not become
+/// `replicated` and `disk` again since.
+pub(super) fn alter_in_sync_on_disk(
+    image: &MetadataImage,
+    rules: &Rules,
+    change: &InSyncChange,
+) -> Result<Decided, Refusal> {
+    let (mut records, answer) = alter_in_sync(image, rules, change)?;
+    let partition = change.partition;
+    if image.disk_demanded.contains(&partition) {
+        records.push(MetadataRecord::DiskReached { partition });
+    }
+    Ok((records, answer))
+}
+
 fn check_leader(partition: &PartitionImage, change: &InSyncChange) -> Result<(), Refusal> {
     let id = change.partition;
     if partition.leader_epoch != change.leader_epoch {

@@ -6,15 +6,13 @@ use super::world::{World, node, nodes};
 use crate::{
     actors::membership::core::{
         Applied, ApplyError, Command, CommandAnswer, ConfigOwner, Controller, Elections, InSyncChange,
-        MetadataImage, MetadataRecord, NOBODY, NewTopic, Proposal, Refusal, TopicRef, Uncertain, WrongChange,
+        MetadataImage, MetadataRecord, NOBODY, NewTopic, Proposal, Refusal, TopicRef, WrongChange,
     },
     config::topic::ConfigChange,
-    model::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionId, ProducerId, TopicId},
+    model::{BrokerEpoch, LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId},
 };
 
-const IN_MEMORY: (&str, &str) = ("durability", "replicated");
-
-fn change(world: &World, id: PartitionId, in_sync: &[i32]) -> InSyncChange {
+pub(super) fn change(world: &World, id: PartitionId, in_sync: &[i32]) -> InSyncChange {
     let partition = world.partition(id);
     InSyncChange {
         partition: id,
@@ -25,7 +23,7 @@ fn change(world: &World, id: PartitionId, in_sync: &[i32]) -> InSyncChange {
     }
 }
 
-fn alter(world: &mut World, id: PartitionId, in_sync: &[i32]) -> Result<CommandAnswer, Refusal> {
+pub(super) fn alter(world: &mut World, id: PartitionId, in_sync: &[i32]) -> Result<CommandAnswer, Refusal> {
     let change = change(world, id, in_sync);
     world.command(&Command::AlterInSync(change))
 }
@@ -186,90 +184,6 @@ fn a_topic_with_replicas_says_itself_what_elections_rest_on() {
     let none = Command::ReplaceConfigs { owner, configs: BTreeMap::new(), validate_only: false };
     world.command(&none).unwrap();
     assert_eq!(world.image.topic(id).unwrap().configs["min.insync.replicas"], "2");
-}
-
-#[test]
-fn s11_a_broker_that_was_killed_leaves_in_memory_topics_by_the_entry_that_registers_it() {
-    let mut world = World::new(3);
-    let (memory, disk) = (world.topic(&[1, 2, 3], &[IN_MEMORY]), world.topic(&[1, 2, 3], &[]));
-    let single = world.topic(&[1], &[]);
-    let entries = world.log.len();
-    world.start(node(1), 1, false).unwrap();
-    assert_eq!(world.log.len(), entries + 1);
-    let partition = world.partition(memory);
-    assert_eq!((partition.leader, &*partition.in_sync), (node(2), &*nodes(&[2, 3])));
-    assert_eq!(*partition.uncertain, [Uncertain { node: node(1), end: None }]);
-    assert_eq!(*world.partition(disk).in_sync, *nodes(&[2, 3]));
-    assert_eq!(*world.partition(single).in_sync, [node(1)], "it has on disk all that was acknowledged");
-    world.ready(node(1));
-    assert_eq!(world.partition(single).leader, node(1));
-}
-
-#[test]
-fn s11_a_clean_mark_counts_only_for_the_start_that_was_registered_last() {
-    let mut world = World::new(2);
-    let id = world.topic(&[1], &[IN_MEMORY]);
-    let before = world.broker(node(1)).boot;
-    world.start(node(1), 1, true).unwrap();
-    assert_eq!(*world.partition(id).in_sync, [node(1)]);
-    let mut registration = world.registration(node(1), 1, false);
-    registration.clean = Some(before);
-    world.command(&Command::RegisterBroker(registration)).unwrap();
-    assert!(world.partition(id).in_sync.is_empty(), "the mark is of the start before");
-}
-
-#[test]
-fn s11_when_all_were_killed_the_one_with_most_leads_after_all_have_looked() {
-    let mut world = World::new(3);
-    let id = world.topic(&[1, 2, 3], &[IN_MEMORY]);
-    for id in 1..=3 {
-        world.start(node(id), id as u64, false).unwrap();
-    }
-    let partition = world.partition(id);
-    assert_eq!((partition.in_sync.len(), partition.uncertain.len(), partition.leader), (0, 3, NOBODY));
-    let report = |world: &World, by: i32, epoch: i32, end: i64| Command::ReportEnds {
-        node: node(by),
-        broker_epoch: world.epoch(node(by)),
-        ends: vec![(id, LeaderEpoch::new(epoch), Offset::new(end))],
-    };
-    for (by, epoch, end) in [(1, 4, 90), (2, 5, 70)] {
-        let command = report(&world, by, epoch, end);
-        assert_eq!(world.elections(&command).elected, 0);
-        assert_eq!(world.ready(node(by)).recovered, []);
-    }
-    world.ready(node(3));
-    let command = report(&world, 3, 5, 60);
-    let elections = world.elections(&command);
-    assert_eq!((elections.recovered, elections.unclean), (vec![id], vec![]));
-    let partition = world.partition(id);
-    assert_eq!(
-        (partition.leader, &*partition.in_sync, partition.uncertain.len()),
-        (node(2), &[node(2)][..], 0)
-    );
-}
-
-#[test]
-fn s11_who_is_killed_again_has_to_look_again() {
-    let mut world = World::new(2);
-    let id = world.topic(&[1, 2], &[IN_MEMORY]);
-    for by in [1, 2] {
-        world.start(node(by), by as u64, false).unwrap();
-    }
-    let found = |world: &World, by: i32| Command::ReportEnds {
-        node: node(by),
-        broker_epoch: world.epoch(node(by)),
-        ends: vec![(id, LeaderEpoch::new(0), Offset::new(i64::from(by)))],
-    };
-    let command = found(&world, 2);
-    world.elections(&command);
-    world.start(node(2), 2, false).unwrap();
-    world.ready(node(1));
-    world.ready(node(2));
-    let command = found(&world, 1);
-    assert_eq!(world.elections(&command).elected, 0);
-    let command = found(&world, 2);
-    assert_eq!(world.elections(&command).recovered, [id]);
-    assert_eq!(world.partition(id).leader, node(2));
 }
 
 #[test]

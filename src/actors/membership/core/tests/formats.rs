@@ -200,6 +200,25 @@ fn records_of_more_than_one_broker_are_written_behind_those_that_were_there_befo
     assert_eq!(bytes, include_bytes!("../fixtures/records.v2"));
 }
 
+#[test]
+fn what_is_to_be_on_disk_is_written_behind_what_was_there_before_and_only_where_there_is_something() {
+    let topic = TopicId::from_bytes([7; 16]);
+    let demanded = MetadataRecord::DiskDemanded { topic };
+    let reached = MetadataRecord::DiskReached { partition: partition(topic, 0) };
+    assert_eq!(codec::encode(&demanded).unwrap(), [&[19][..], &[16], &[7; 16]].concat());
+    assert_eq!(codec::encode(&reached).unwrap(), [&[20][..], &[16], &[7; 16], &[0]].concat());
+    let mut records = [before_version_4(), of_more_than_one_broker()].concat();
+    let without = codec::encode(&Snapshot::of(&image_of(&records))).unwrap();
+    records.push(demanded);
+    let image = image_of(&records);
+    let with = codec::encode(&Snapshot::of(&image)).unwrap();
+    assert_eq!((without[0], with[0]), (3, 4));
+    assert_eq!(read(&with), image);
+    records.push(reached);
+    let image = image_of(&records);
+    assert_eq!(codec::encode(&Snapshot::of(&image)).unwrap()[0], 3, "{image:?}");
+}
+
 fn travels<T>(value: &T)
 where
     T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
@@ -256,6 +275,13 @@ fn one_of_each_command() -> Vec<Command> {
         Command::RaiseFeatureLevel(2),
         Command::CreateCluster(uuid::Uuid::from_u128(1)),
         Command::ElectPreferredOf(vec![id]),
+        Command::AlterInSyncOnDisk(InSyncChange {
+            partition: id,
+            leader: node,
+            leader_epoch,
+            partition_epoch: 1,
+            in_sync: vec![(node, broker_epoch)],
+        }),
     ]
 }
 

@@ -1,5 +1,6 @@
 mod cluster;
 mod formats;
+mod in_memory;
 mod model;
 mod world;
 

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::nodes::{DEADLINE, FOLLOWER, LEADER, World, blank, bytes_of, records, until};
 use crate::{
-    actors::partition::Acks,
+    actors::partition::{Acks, CommandRefusal},
     model::{Offset, TimestampMs},
     storage::fs::faulty::{AfterFailedSync, Fault, SimulatedDisk},
 };
@@ -176,4 +176,21 @@ async fn s11_s13_a_failed_flush_ends_a_node_that_acknowledges_from_memory() {
             "{durability}, {of_leader}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s05_a_leader_deletes_nothing_by_a_watermark_that_its_predecessors_may_have_been_beyond() {
+    let world = World::new("replicated");
+    let first = world.lead(LEADER, 0, 1, blank(world.open(LEADER, 0, 0))).await;
+    first.acknowledged(records(5, 10), Acks::Leader).await;
+    let second = world.lead(LEADER, 0, 2, first.resign().await).await;
+    world.show(LEADER, vec![second.partition.clone()]);
+    let delete = async |before| second.partition.delete_records(before).await;
+    assert_eq!(delete(None).await, Err(CommandRefusal::Unsettled));
+    assert_eq!(delete(Some(Offset::new(3))).await, Err(CommandRefusal::Unsettled));
+    let _follower = world.follow((FOLLOWER, 0), (LEADER, 2), &world.streams(FOLLOWER), None).await;
+    let shown = second.partition.leader().unwrap();
+    until("the watermark", || shown.settled_high_watermark().is_some()).await;
+    assert!(shown.is_followed_by(FOLLOWER) && !shown.is_followed_by(LEADER));
+    assert_eq!(delete(None).await, Ok(Offset::new(5)));
 }

@@ -10,6 +10,20 @@ use crate::{
 /// A record: the epoch that it was written in, and which one it is.
 pub(super) type Record = (LeaderEpoch, u64);
 
+/// How far a log goes, and how far it is on disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Position {
+    pub(super) appended: usize,
+    pub(super) flushed: usize,
+}
+
+impl Position {
+    /// What an acknowledgement counts (S4).
+    pub(super) fn counted(self, in_memory: bool) -> usize {
+        if in_memory { self.appended } else { self.flushed }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log {
     pub(super) records: Vec<Record>,
@@ -17,6 +31,10 @@ pub(super) struct Log {
 }
 
 impl Log {
+    pub(super) fn position(&self) -> Position {
+        Position { appended: self.records.len(), flushed: self.flushed }
+    }
+
     pub(super) fn end(&self) -> (LeaderEpoch, Offset) {
         let epoch = self.records.last().map_or(LeaderEpoch::NONE, |(epoch, _)| *epoch);
         (epoch, Offset::new(self.records.len() as i64))
@@ -42,7 +60,8 @@ pub(super) struct Term {
     /// Where its log ended when it began.
     pub(super) start: usize,
     pub(super) watermark: usize,
-    pub(super) positions: BTreeMap<NodeId, (BrokerEpoch, usize)>,
+    /// What each follower has, and what of it is on its disk.
+    pub(super) positions: BTreeMap<NodeId, (BrokerEpoch, Position)>,
     pub(super) committed: Vec<NodeId>,
     pub(super) partition_epoch: i32,
     pub(super) proposed: Vec<NodeId>,
@@ -66,5 +85,22 @@ impl Broker {
         (self.up, self.clean) = (false, clean && self.up);
         self.terms.clear();
         self.openings.clear();
+    }
+
+    /// Whether everybody who may lead, or may once these are the members, has on disk what any leader up to this one can have
+    /// acknowledged. Who is outside of the set is known as of this broker's image: it has to be that of the partition's epoch.
+    pub(super) fn has_all_on_disk(&self, us: NodeId, id: PartitionId, members: &[NodeId]) -> bool {
+        let (Some(term), Some(partition)) = (self.terms.get(&id), self.view.partition(id)) else {
+            return false;
+        };
+        let flushed = |node: &NodeId| match term.positions.get(node) {
+            _ if *node == us => self.logs[&id].flushed,
+            Some((_, position)) => position.flushed,
+            None => 0,
+        };
+        let may_lead = members.iter().chain(&term.committed).chain(&*partition.electable);
+        let needed = term.watermark.max(term.start);
+        term.partition_epoch == partition.partition_epoch
+            && may_lead.map(flushed).all(|flushed| flushed >= needed)
     }
 }

@@ -55,6 +55,7 @@ struct Seen {
     recovered: u64,
     unclean: u64,
     refused: u64,
+    reached: u64,
 }
 
 impl Model {
@@ -124,7 +125,8 @@ impl Model {
     fn send(&mut self, command: Command) {
         let copies = if command.is_idempotent() { self.rng.usize(1..=2) } else { 1 };
         // What a leader asks for on what it knew is the most dangerous when it comes late.
-        let at_once = if matches!(command, Command::AlterInSync(_)) { 3 } else { 5 };
+        let at_once =
+            if matches!(command, Command::AlterInSync(_) | Command::AlterInSyncOnDisk(_)) { 3 } else { 5 };
         match self.rng.u8(..10) {
             now if now < at_once => self.deliver(&command),
             0..9 => self.in_flight.extend(std::iter::repeat_n(command, copies)),
@@ -163,6 +165,10 @@ impl Model {
     fn answer(&mut self, command: &Command, outcome: Result<CommandAnswer, Refusal>) {
         match (command, outcome) {
             (Command::AlterInSync(change), outcome) => self.on_in_sync(change, outcome),
+            (Command::AlterInSyncOnDisk(change), outcome) => {
+                self.seen.reached += u64::from(outcome.is_ok());
+                self.on_in_sync(change, outcome);
+            }
             (Command::RegisterBroker(start), Ok(CommandAnswer::Registered { epoch, .. })) => {
                 let broker = self.brokers.get_mut(&start.node).unwrap();
                 if broker.up && broker.start.as_ref().is_some_and(|own| own.boot == start.boot) {
@@ -314,7 +320,7 @@ impl Model {
         if !in_memory || flushes {
             log.flushed = log.records.len();
         }
-        let position = (follower.epoch, log.records.len());
+        let position = (follower.epoch, log.position());
         let term = self.brokers.get_mut(&leader).unwrap().terms.get_mut(&id).unwrap();
         term.positions.insert(by, position);
         self.advance(leader, id);
@@ -322,16 +328,17 @@ impl Model {
 
     /// S1, S2 and S10: all that count have it, those that are proposed too, and enough are known to.
     fn advance(&mut self, by: NodeId, id: PartitionId) {
-        let min = self.policy(&self.brokers[&by].view, id).min_in_sync;
+        let Policy { min_in_sync: min, in_memory, .. } = self.policy(&self.brokers[&by].view, id);
         let broker = self.brokers.get_mut(&by).unwrap();
         let Some(term) = broker.terms.get_mut(&id).filter(|term| term.committed.len() >= min) else { return };
         if self.given_up_by.get(&id).is_some_and(|epoch| term.epoch < *epoch) {
             return;
         }
+        let own = broker.logs[&id].position();
         let log = &broker.logs[&id].records;
         let position = |node: &NodeId| match term.positions.get(node) {
-            _ if *node == by => log.len(),
-            Some((_, position)) => *position,
+            _ if *node == by => own.counted(in_memory),
+            Some((_, position)) => position.counted(in_memory).min(log.len()),
             None => 0,
         };
         let all_have = term.committed.iter().chain(&term.proposed).map(position).min().unwrap_or(0);
@@ -349,6 +356,7 @@ impl Model {
     /// S3: in comes who has all that was acknowledged and all of the epochs before. Out goes anybody.
     fn propose(&mut self, by: NodeId, id: PartitionId) {
         let other = self.any_broker();
+        let in_memory = self.policy(&self.brokers[&by].view, id).in_memory;
         let broker = self.brokers.get_mut(&by).unwrap();
         let known = broker.view.brokers();
         let Some(term) = broker.terms.get_mut(&id).filter(|term| term.proposed.is_empty()) else { return };
@@ -356,25 +364,25 @@ impl Model {
         if other != by && members.contains(&other) {
             members.retain(|member| *member != other);
         } else if let Some((epoch, position)) = term.positions.get(&other) {
-            if known[&other].epoch != *epoch || *position < term.watermark.max(term.start) {
+            if known[&other].epoch != *epoch || position.counted(in_memory) < term.watermark.max(term.start) {
                 return;
             }
             members.push(other);
         }
+        let is_on_disk =
+            !in_memory && !broker.view.is_on_disk(id) && broker.has_all_on_disk(by, id, &members);
+        let term = broker.terms.get_mut(&id).unwrap();
         let in_sync = members.iter().map(|member| (*member, known[member].epoch)).collect();
         term.proposed = members;
         let (leader_epoch, partition_epoch) = (term.epoch, term.partition_epoch);
         let change = InSyncChange { partition: id, leader: by, leader_epoch, partition_epoch, in_sync };
-        self.send(Command::AlterInSync(change));
+        self.send(if is_on_disk { Command::AlterInSyncOnDisk(change) } else { Command::AlterInSync(change) });
     }
 
     fn kill(&mut self, by: NodeId, with_disk: bool) {
-        let in_memory: Vec<bool> =
-            self.partitions.iter().map(|id| self.policy(&self.world.image, *id).in_memory).collect();
         let broker = self.brokers.get_mut(&by).unwrap();
         broker.end(false);
-        for (id, in_memory) in self.partitions.iter().zip(in_memory) {
-            let Some(log) = broker.logs.get_mut(id).filter(|_| in_memory) else { continue };
+        for log in broker.logs.values_mut() {
             log.records.truncate(self.rng.usize(log.flushed..=log.records.len()));
         }
         if with_disk {
@@ -483,7 +491,12 @@ impl Model {
             _ => {
                 let owner = ConfigOwner::Topic(self.world.image.topic(id.topic).unwrap().name.to_string());
                 let min = self.rng.u8(1..=2).to_string();
-                let changes = vec![ConfigChange::set("min.insync.replicas", &min)];
+                let change = match self.rng.u8(..4) {
+                    0 => ConfigChange::set("durability", "replicated"),
+                    1 => ConfigChange::set("durability", "disk"),
+                    _ => ConfigChange::set("min.insync.replicas", &min),
+                };
+                let changes = vec![change];
                 self.send(Command::AlterConfigs { owner, changes, validate_only: false });
             }
         }
@@ -574,7 +587,9 @@ fn s10_s11_s17_every_clean_leader_has_all_that_was_acknowledged_whatever_happens
         all.recovered += seen.recovered;
         all.unclean += seen.unclean;
         all.refused += seen.refused;
+        all.reached += seen.reached;
     }
     let counts = [all.acknowledged, all.begun, all.from_electable, all.recovered, all.unclean, all.refused];
     assert!(counts.iter().all(|count| *count > seeds / 50), "too little happens: {all:?}");
+    assert!(all.reached > seeds / 100, "topics that become `disk` come there too seldom: {all:?}");
 }
