@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::topic::{Durability, TopicConfig};
+use super::core::PartitionState;
 
 /// Heard by whoever can end the node. Clones share it.
 #[derive(Clone, Debug)]
@@ -24,8 +24,8 @@ impl Default for DiskAlarm {
 
 impl DiskAlarm {
     /// A write or a flush of this partition's log has failed.
-    pub(super) fn log_failed(&self, partition: &Arc<str>, config: &TopicConfig) {
-        if config.durability == Durability::Replicated {
+    pub(super) fn log_failed(&self, partition: &Arc<str>, state: &PartitionState) {
+        if !state.on_disk && state.replicas.len() > 1 {
             self.0.send_if_modified(|raised| {
                 let is_first = raised.is_none();
                 raised.get_or_insert_with(|| Arc::clone(partition));

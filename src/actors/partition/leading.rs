@@ -297,10 +297,8 @@ impl Leading {
 
     fn log_failed(&self) {
         self.args.metrics.poisoned_logs.inc();
-        if let Some(cluster) = &self.args.cluster
-            && cluster.state().replicas.len() > 1
-        {
-            cluster.alarm.log_failed(&self.args.label, &self.args.config());
+        if let Some(cluster) = &self.args.cluster {
+            cluster.alarm.log_failed(&self.args.label, &cluster.state());
         }
     }
 

@@ -322,7 +322,7 @@ impl Following {
 
     fn log_failed(&self) {
         self.args.metrics.poisoned_logs.inc();
-        self.args.alarm.log_failed(&self.args.label, &self.args.config());
+        self.args.alarm.log_failed(&self.args.label, &self.args.state());
     }
 
     fn on_hand_over(&mut self, reply: oneshot::Sender<HandedOver>) {

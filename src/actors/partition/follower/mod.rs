@@ -99,6 +99,10 @@ impl FollowerArgs {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn state(&self) -> PartitionState {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn led(&self) -> Led {
         *self.led.read().unwrap_or_else(PoisonError::into_inner)
     }

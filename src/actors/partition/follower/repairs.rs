@@ -37,7 +37,7 @@ impl Following {
         let is_busy = self.under_way.changes_files();
         let (next, has_ended) = match message {
             RepairMessage::Look => {
-                let state = self.args.state.read().unwrap_or_else(PoisonError::into_inner).clone();
+                let state = self.args.state();
                 self.repairs.look(log, &state, self.core.leader());
                 (Next::Nothing, false)
             }

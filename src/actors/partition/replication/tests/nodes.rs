@@ -35,7 +35,7 @@ use crate::{
     clock::SystemClock,
     config::{
         node::ConsumerGroupSettings,
-        topic::{TopicConfig, TopicDefaults},
+        topic::{Durability, TopicConfig, TopicDefaults},
     },
     metrics::Metrics,
     model::{
@@ -213,19 +213,23 @@ impl World {
         BackgroundFlush { bytes: 1 << 20, after: Duration::from_secs(1) }
     }
 
-    /// A replica that leads with this log; both nodes are in sync.
-    pub(super) async fn lead(&self, node: NodeId, index: i32, epoch: i32, log: HandedOver) -> Leads {
-        let state = PartitionState {
+    /// Both nodes are in sync.
+    fn state(&self, epoch: i32) -> Arc<RwLock<PartitionState>> {
+        Arc::new(RwLock::new(PartitionState {
             partition_epoch: epoch,
             leader_epoch: LeaderEpoch::new(epoch),
             replicas: vec![LEADER, FOLLOWER],
             in_sync: vec![LEADER, FOLLOWER],
             electable: Vec::new(),
-            on_disk: true,
-        };
+            on_disk: self.config.read().unwrap().durability == Durability::Disk,
+        }))
+    }
+
+    /// A replica that leads with this log.
+    pub(super) async fn lead(&self, node: NodeId, index: i32, epoch: i32, log: HandedOver) -> Leads {
         let cluster = InCluster {
             node,
-            state: Arc::new(RwLock::new(state)),
+            state: self.state(epoch),
             lag_time_max: Duration::from_mins(10),
             proposer: Arc::new(NoController),
             inheritance: Inheritance::to_lead(log, LeaderEpoch::new(epoch)),
@@ -293,7 +297,7 @@ impl World {
             broker_epoch: BrokerEpoch::new(1),
             incarnations: Arc::clone(&self.incarnations),
             led: Arc::new(RwLock::new(led)),
-            state: Arc::default(),
+            state: self.state(epoch),
             streams: streams.clone(),
             inheritance: log.map(Inheritance::of).unwrap_or_default(),
             alarm: self.alarm.clone(),
