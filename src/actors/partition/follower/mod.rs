@@ -30,7 +30,7 @@ use tokio::runtime::Handle;
 use self::following::Following;
 pub use self::message::FollowerMessage;
 use super::{
-    BackgroundFlush, Inheritance, PartitionHandle,
+    BackgroundFlush, Inheritance, PartitionHandle, Proposer,
     replication::{Arrivals, Streams},
 };
 use crate::{
@@ -84,6 +84,8 @@ pub struct FollowerArgs {
     pub led: Arc<RwLock<Led>>,
     /// The streams to leaders.
     pub streams: Streams,
+    /// Who asks the controller.
+    pub proposer: Arc<dyn Proposer>,
     /// The log, if another role has it open.
     pub inheritance: Inheritance,
 }

@@ -237,6 +237,7 @@ impl Replica {
             incarnations: Arc::clone(&self.incarnations),
             led: Arc::clone(&self.led),
             streams: replication.streams.clone(),
+            proposer: Arc::clone(&replication.proposer),
             inheritance,
         };
         let place = Placement::on(args.data.clone());

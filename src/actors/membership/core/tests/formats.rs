@@ -255,6 +255,7 @@ fn one_of_each_command() -> Vec<Command> {
         Command::ReportEnds { node, broker_epoch, ends: vec![(id, leader_epoch, Offset::new(1))] },
         Command::RaiseFeatureLevel(2),
         Command::CreateCluster(uuid::Uuid::from_u128(1)),
+        Command::GiveUp { partition: id, node, broker_epoch },
     ]
 }
 
