@@ -6,11 +6,18 @@
 
 mod any_node;
 mod cluster;
+mod cut;
 mod formation;
+mod full_disk;
 mod kills;
 mod load;
 mod majority;
 mod paused;
+mod proxies;
+mod replicas;
 mod restarts;
+mod slow_links;
 #[path = "../support/mod.rs"]
 mod support;
+mod wall_clock;
+mod wires;
