@@ -81,8 +81,9 @@ impl LocalNode {
 
     fn command(&self) -> Command {
         let options = &self.options;
-        let mut command = Command::new(&options.binary);
-        command.arg("serve").args(["--node-id", &options.id.to_string()]);
+        let mut words = options.through.iter().cloned().chain([options.binary.clone().into_os_string()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).arg("serve").args(["--node-id", &options.id.to_string()]);
         command.arg("--data-dir").arg(self.data_folder());
         command.args(["--kafka-listen", &options.kafka.to_string()]);
         command.args(["--admin-listen", &options.admin.to_string()]);

@@ -17,6 +17,7 @@ pub fn this_program() -> io::Result<PathBuf> {
 /// How a node is started. Its ports are chosen once and kept over restarts.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
+    pub(super) through: Vec<OsString>,
     pub(super) binary: PathBuf,
     pub(super) id: NodeId,
     pub(super) kafka: SocketAddr,
@@ -36,6 +37,7 @@ impl NodeOptions {
             Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         };
         Ok(Self {
+            through: Vec::new(),
             binary: binary.to_owned(),
             id,
             kafka: address()?,
@@ -57,6 +59,21 @@ impl NodeOptions {
     #[must_use]
     pub fn folder(mut self, folder: &Path) -> Self {
         self.folder = Some(folder.to_owned());
+        self
+    }
+
+    /// Runs the node as the last argument of this command, which has to become it (`exec`): what is signalled is the
+    /// process that was started.
+    #[must_use]
+    pub fn through(mut self, command: &[OsString]) -> Self {
+        self.through = command.to_vec();
+        self
+    }
+
+    /// Listens elsewhere than on loopback: for clients, for other nodes, and for whoever asks the admin port.
+    #[must_use]
+    pub fn addresses(mut self, kafka: SocketAddr, cluster: SocketAddr, admin: SocketAddr) -> Self {
+        (self.kafka, self.cluster, self.admin) = (kafka, cluster, admin);
         self
     }
 

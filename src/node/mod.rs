@@ -53,7 +53,7 @@ use crate::{
         },
     },
     admin::{self, cluster::ADMIN_LISTENER},
-    clock::{Clock, SystemClock},
+    clock::{Clock, GuardedClock},
     config::node::{HostPort, NodeConfig},
     kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, Others, RequestMeters},
     metrics::Metrics,
@@ -149,7 +149,7 @@ impl Node {
         stop: &mut Stop,
     ) -> Result<Self, NodeError> {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let clock = SystemClock::shared();
+        let clock = GuardedClock::shared();
         let started = clock.wall();
         let kafka_doors =
             config.kafka_listeners().into_iter().map(Door::bind).collect::<Result<Vec<_>, _>>()?;

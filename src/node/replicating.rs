@@ -1,8 +1,12 @@
 //! How partitions of several nodes come by each other: streams to leaders, and proposals to the controller.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::sleep};
 
 use crate::{
     actors::{
@@ -27,6 +31,8 @@ use crate::{
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// How long the controller may take to answer a proposal.
 const PROPOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a partition that others were asked to go on with is not asked about again.
+const GIVE_UP_EVERY: Duration = Duration::from_secs(1);
 
 /// What the replicas of a member need; followers run their streams on `data`.
 pub(super) fn replication(
@@ -39,7 +45,11 @@ pub(super) fn replication(
     let us = Arc::clone(member.registry.us());
     Replication {
         streams: Streams::new(Arc::new(dial), data.clone()),
-        proposer: Arc::new(ToController { registry: member.registry.clone(), runtime: Handle::current() }),
+        proposer: Arc::new(ToController {
+            registry: member.registry.clone(),
+            runtime: Handle::current(),
+            given_up: Arc::default(),
+        }),
         broker_epoch: Arc::new(move || us.broker_epoch()),
         lag_time_max,
         alarm,
@@ -89,10 +99,13 @@ impl Connector for Dial {
     }
 }
 
-/// Brings proposals of in-sync sets to the controller.
+/// Brings what replicas ask for to the controller.
+#[derive(Debug)]
 struct ToController {
     registry: RegistryHandle,
     runtime: Handle,
+    /// What was asked to go on without this node a moment ago: a replica says that it cannot write with each record.
+    given_up: Arc<Mutex<BTreeSet<PartitionId>>>,
 }
 
 impl Proposer for ToController {
@@ -100,6 +113,28 @@ impl Proposer for ToController {
         let registry = self.registry.clone();
         self.runtime.spawn(async move { answer(ask(&registry, partition, change).await) });
     }
+
+    fn give_up(&self, partition: PartitionId) {
+        let us = self.registry.us().node();
+        let counts = |known: &PartitionImage| known.in_sync.contains(&us);
+        let is_new = || lock(&self.given_up).insert(partition);
+        if !self.registry.image().partition(partition).is_some_and(counts) || !is_new() {
+            return;
+        }
+        let (registry, given_up) = (self.registry.clone(), Arc::clone(&self.given_up));
+        self.runtime.spawn(async move {
+            match registry.give_up(partition).await {
+                Ok(()) => tracing::warn!(%partition, "others were asked to go on without this replica"),
+                Err(error) => tracing::warn!(%partition, %error, "others cannot go on without this replica"),
+            }
+            sleep(GIVE_UP_EVERY).await;
+            lock(&given_up).remove(&partition);
+        });
+    }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn ask(registry: &RegistryHandle, partition: PartitionId, change: SetChange) -> SetAnswer {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::FlockOperation,
+    fs::{FallocateFlags, FlockOperation},
     io::{Errno, ReadWriteFlags},
 };
 
@@ -123,6 +123,11 @@ pub fn start_writeback(fd: BorrowedFd<'_>, position: u64, len: u64) -> io::Resul
         Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::ESPIPE | libc::EINVAL | libc::EINTR) => Ok(()),
         _ => Err(error),
     }
+}
+
+/// Takes space on the disk for a range of the file; its length stays as it is.
+pub fn allocate(fd: BorrowedFd<'_>, position: u64, len: u64) -> io::Result<()> {
+    uninterrupted(|| rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, position, len))
 }
 
 /// Takes the exclusive lock of an open file. It belongs to the open file, not to the process: a second

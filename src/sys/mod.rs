@@ -11,8 +11,8 @@ mod socket;
 
 pub use direct::read_direct;
 pub use file::{
-    FlockWait, fdatasync, flock, free_bytes, fsync_dir, pread, pread_cached, pwrite_all, pwrite_both,
-    start_writeback, total_bytes,
+    FlockWait, allocate, fdatasync, flock, free_bytes, fsync_dir, pread, pread_cached, pwrite_all,
+    pwrite_both, start_writeback, total_bytes,
 };
 pub use map::{Map, map_populated};
 pub use process::{open_files_limit, raise_open_files_limit, rss_bytes};

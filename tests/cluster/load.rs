@@ -1,10 +1,14 @@
 //! Records that are written while nodes fail, and the ledger of what was acknowledged.
 //!
 //! Each record carries its number among those that were sent to its partition, so that the logs alone show what is missing,
-//! twice or out of order; and each acknowledgement told an offset, at which exactly that record must be.
+//! twice or out of order; and each acknowledgement told an offset, at which exactly that record must be. Several loads may write
+//! to one partition: each has a name in its records.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,6 +28,8 @@ use tokio::{
 };
 
 use crate::cluster::{Cluster, SOON, client, name};
+
+static NAMES: AtomicU64 = AtomicU64::new(0);
 
 /// How often a record is sent to each partition.
 const EVERY: Duration = Duration::from_millis(1);
@@ -72,6 +78,7 @@ impl Ledger {
 
 /// Our own client, idempotent and with `acks=all`, writing until it is told to stop.
 pub(crate) struct Load {
+    name: u64,
     topic: &'static str,
     ledger: Arc<Ledger>,
     runtime: Runtime,
@@ -87,16 +94,17 @@ impl Load {
         let ledger = Arc::new(Ledger::default());
         ledger.lock().acked.resize(partitions as usize, Vec::new());
         let (stop, stopped) = watch::channel(false);
-        let writing = write(cluster.bootstrap(), topic, partitions, Arc::clone(&ledger), stopped);
+        let name = NAMES.fetch_add(1, Ordering::Relaxed);
+        let writing = write(cluster.bootstrap(), (name, topic), partitions, Arc::clone(&ledger), stopped);
         let task = runtime.spawn(writing);
-        let load = Self { topic, ledger, runtime, stop, task };
+        let load = Self { name, topic, ledger, runtime, stop, task };
         load.goes_on(SOON);
         load
     }
 
-    /// Waits until every partition has acknowledged a record that was sent after this call.
+    /// Waits until every partition has acknowledged a record that was sent after this call, and tells how long that took.
     #[track_caller]
-    pub(crate) fn goes_on(&self, within: Duration) {
+    pub(crate) fn goes_on(&self, within: Duration) -> Duration {
         let since = self.ledger.clock.monotonic();
         let is_after = |acked: &Vec<Acked>| acked.last().is_some_and(|last| last.sent > since);
         let told = self.ledger.lock();
@@ -109,6 +117,18 @@ impl Load {
             "not every partition went on within {within:?} of {since:?}; the last that was acknowledged was sent at \
              {last:?}"
         );
+        self.ledger.clock.monotonic() - since
+    }
+
+    /// A moment by the clock of the ledger.
+    pub(crate) fn now(&self) -> Duration {
+        self.ledger.clock.monotonic()
+    }
+
+    /// How many records have been acknowledged that were sent after this moment.
+    pub(crate) fn acknowledged_since(&self, since: Duration) -> usize {
+        let told = self.ledger.lock();
+        told.acked.iter().flatten().filter(|acked| acked.sent > since).count()
     }
 
     /// Stops, waits until all replicas are in sync, and holds what was told against what is there.
@@ -128,7 +148,7 @@ impl Load {
             let end = acked.iter().filter_map(|acked| acked.offset).max().unwrap();
             let partition = PartitionIndex::new(partition as i32);
             let reading = read(cluster.bootstrap(), self.topic, partition, end);
-            check(partition, acked, &self.runtime.block_on(reading));
+            check((self.name, partition), acked, &self.runtime.block_on(reading));
         }
     }
 }
@@ -137,7 +157,7 @@ type Sent = (u64, Duration, Delivery);
 
 async fn write(
     bootstrap: String,
-    topic: &'static str,
+    (load, topic): (u64, &'static str),
     partitions: i32,
     ledger: Arc<Ledger>,
     mut stopped: watch::Receiver<bool>,
@@ -158,7 +178,7 @@ async fn write(
         }
         for (partition, results, _) in &settling {
             let sent = ledger.clock.monotonic();
-            let value = number.to_be_bytes();
+            let value = value_of((load, number));
             let partition = Some(PartitionIndex::new(*partition));
             let record = ProducerRecord { partition, value: Some(&value), ..ProducerRecord::default() };
             let delivery = producer.send(&topic, record).await.unwrap();
@@ -178,8 +198,20 @@ async fn settle(partition: usize, mut results: mpsc::UnboundedReceiver<Sent>, le
     }
 }
 
-/// A record that was found: where, and its number; none in one of [`try_once`].
-type Found = (Offset, Option<u64>);
+/// What a record says: its load and its number.
+type Name = (u64, u64);
+
+fn value_of((load, number): Name) -> [u8; 16] {
+    ((u128::from(load) << 64) | u128::from(number)).to_be_bytes()
+}
+
+fn name_in(value: &[u8]) -> Option<Name> {
+    let both = u128::from_be_bytes(value.try_into().ok()?);
+    Some(((both >> 64) as u64, both as u64))
+}
+
+/// A record that was found: where, and what it says; nothing in one of [`try_once`].
+type Found = (Offset, Option<Name>);
 
 /// All of a partition, at least up to the record at `last`.
 async fn read(bootstrap: String, topic: &str, partition: PartitionIndex, last: Offset) -> Vec<Found> {
@@ -191,8 +223,7 @@ async fn read(bootstrap: String, topic: &str, partition: PartitionIndex, last: O
             match consumer.poll(SOON).await.unwrap() {
                 Some(Polled::Batch(batch)) => {
                     let records = batch.iter().map(|record| record.unwrap());
-                    let number = |value: &[u8]| value.try_into().ok().map(u64::from_be_bytes);
-                    found.extend(records.map(|record| (record.offset, record.value.and_then(number))));
+                    found.extend(records.map(|record| (record.offset, record.value.and_then(name_in))));
                 }
                 Some(Polled::EndOfPartition { offset, .. }) if offset > last => break,
                 Some(Polled::EndOfPartition { .. }) | None => {}
@@ -205,18 +236,19 @@ async fn read(bootstrap: String, topic: &str, partition: PartitionIndex, last: O
 }
 
 #[track_caller]
-fn check(partition: PartitionIndex, acked: &[Acked], found: &[Found]) {
+fn check((load, partition): (u64, PartitionIndex), acked: &[Acked], found: &[Found]) {
     for (place, (offset, _)) in found.iter().enumerate() {
         assert_eq!(offset.get(), place as i64, "partition {partition}: offsets have no gaps");
     }
-    let numbers: Vec<_> = found.iter().filter_map(|(_, number)| *number).collect();
+    let ours = found.iter().filter_map(|(_, name)| *name).filter(|(of, _)| *of == load);
+    let numbers: Vec<_> = ours.map(|(_, number)| number).collect();
     let wrong = numbers.windows(2).find(|pair| pair[0] >= pair[1]);
     assert!(wrong.is_none(), "partition {partition}: record {wrong:?} is there twice or out of order");
     assert!(!acked.is_empty(), "partition {partition}: nothing was acknowledged");
     for Acked { number, offset, .. } in acked {
-        let place = offset.map(|offset| found.get(offset.get() as usize).and_then(|(_, number)| *number));
-        let is_there =
-            place.map_or_else(|| numbers.binary_search(number).is_ok(), |place| place == Some(*number));
+        let place = offset.map(|offset| found.get(offset.get() as usize).and_then(|(_, name)| *name));
+        let is_there = place
+            .map_or_else(|| numbers.binary_search(number).is_ok(), |place| place == Some((load, *number)));
         assert!(is_there, "partition {partition}: record {number}, acknowledged at {offset:?}, is lost");
     }
 }

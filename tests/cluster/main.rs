@@ -6,15 +6,22 @@
 
 mod any_node;
 mod cluster;
+mod cut;
 mod ends;
 mod formation;
+mod full_disk;
 mod kills;
 mod leases;
 mod load;
 mod majority;
 mod many;
 mod paused;
+mod proxies;
 mod repair;
+mod replicas;
 mod restarts;
+mod slow_links;
 #[path = "../support/mod.rs"]
 mod support;
+mod wall_clock;
+mod wires;

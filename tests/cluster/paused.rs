@@ -23,7 +23,7 @@ fn s06_a_paused_leader_is_fenced_and_follows_again_with_all_that_it_had_acknowle
 
     let clock = SystemClock::new();
     cluster.node(paused).unwrap().pause().unwrap();
-    load.goes_on(GOES_ON_WITHIN);
+    println!("went on {:?} after the leader stood still", load.goes_on(GOES_ON_WITHIN));
     let now = cluster.partitions(TOPIC).unwrap().remove(0);
     assert!(now.leader != Some(paused.get()) && now.leader_epoch > term, "{now:?} in term {term}");
     assert!(!now.in_sync.contains(&paused.get()), "{now:?}");

@@ -1,14 +1,9 @@
 //! A disk that is full: what comes in is refused, what is there is read, and space that comes back is
 //! enough to go on.
 //!
-//! The disk is a small `tmpfs`, which only root may mount; where that does not work the tests say so in
-//! one line and pass.
+//! The disk is a small `tmpfs`, which only root may mount; where that does not work the tests say so in one line.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::fs;
 
 use polylogue::{local_cluster::LocalNode, wire::ErrorCode};
 
@@ -16,46 +11,11 @@ use crate::{
     batches::batch,
     nodes::{metric, options, restart, start_again, wait_for_metric},
     peer::Peer,
-    support::{WITHIN, eventually},
+    support::{WITHIN, eventually, small_disk::SmallDisk},
 };
 
-const DISK: &str = "size=24m";
+const MEBIBYTES: usize = 24;
 const BALLAST: usize = 6 << 20;
-
-/// A small disk, unmounted on drop.
-#[derive(Debug)]
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// Mounts one at `path`; `None` after having said that it is skipped.
-    fn mount(path: &Path, test: &str) -> Option<Self> {
-        fs::create_dir_all(path).unwrap();
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "polylogue-test"]).arg(path).output();
-        match mount {
-            Ok(output) if output.status.success() => Some(Self(path.to_owned())),
-            Ok(output) => {
-                eprintln!("skipped {test}: {}", String::from_utf8_lossy(&output.stderr).trim());
-                None
-            }
-            Err(error) => {
-                eprintln!("skipped {test}: mount: {error}");
-                None
-            }
-        }
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Where it stays mounted its folder cannot be removed either, and that is seen.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 /// A node on a small disk of which a part is taken by something else.
 ///
@@ -68,7 +28,7 @@ struct Full {
 
 fn start(test: &str) -> Option<Full> {
     let folder = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::mount(&folder.path().join("data"), test)?;
+    let disk = SmallDisk::mount(&folder.path().join("data"), MEBIBYTES, test)?;
     fs::write(disk.ballast(), vec![1; BALLAST]).unwrap();
     let mut node = LocalNode::start(options(&[]).folder(folder.path())).unwrap();
     node.wait_until_ready(WITHIN).unwrap();
@@ -92,7 +52,7 @@ fn fill(peer: &mut Peer, topic: &str) -> Vec<(i64, Vec<u8>)> {
         }
         kept.push((answer.base_offset.get(), value(number)));
     }
-    panic!("a disk of {DISK} took 100 MB");
+    panic!("a disk of {MEBIBYTES} MiB took 100 MB");
 }
 
 #[track_caller]
@@ -139,7 +99,7 @@ fn a_node_killed_on_a_full_disk_starts_on_it_reads_and_goes_on_when_there_is_spa
     let mut kept = fill(&mut peer, "full");
     full.node.kill().unwrap();
     // Not a byte is left for the next start.
-    assert!(fs::write(full.disk.0.join("more"), vec![1; 24 << 20]).is_err());
+    assert!(fs::write(full.disk.path().join("more"), vec![1; MEBIBYTES << 20]).is_err());
     start_again(&mut full.node);
     let mut peer = Peer::connect(&full.node);
     wait_for_metric(&full.node, "polylogue_recoveries_total", |recovered| recovered >= 1);

@@ -9,6 +9,7 @@ pub(crate) mod kcat;
 pub(crate) mod program;
 pub(crate) mod rdkafka;
 pub(crate) mod skip;
+pub(crate) mod small_disk;
 
 use std::{
     ops::{Deref, DerefMut},

@@ -48,10 +48,15 @@ impl Inheritance {
     }
 }
 
-/// Asks the controller for another in-sync set; the answer comes back as [`ClusterMessage::Answered`].
-pub trait Proposer: Send + Sync + 'static {
-    /// Asks. `answer` is to be called once, whatever comes of it.
+/// Asks the controller what only it may do.
+pub trait Proposer: Send + Sync + fmt::Debug + 'static {
+    /// Asks for another in-sync set. `answer` is to be called once, whatever comes of it: it comes back as
+    /// [`ClusterMessage::Answered`].
     fn propose(&self, partition: PartitionId, change: SetChange, answer: Answer);
+
+    /// Asks that others go on without this node's replica, which cannot write. Said each time that this is so; how often it is
+    /// asked is not the replica's care.
+    fn give_up(&self, partition: PartitionId);
 }
 
 /// Takes the answer to a proposal.

@@ -311,6 +311,9 @@ impl Leading {
         if outcome.disk_full > 0 {
             metrics.disk_full_refusals.inc_by(outcome.disk_full);
             tracing::error!(partition = %self.args.label, "disk is full, appends are refused");
+            if let Some(cluster) = &self.args.cluster {
+                cluster.proposer.give_up(self.args.partition.id());
+            }
         }
     }
 
@@ -523,7 +526,7 @@ impl Leading {
     fn on_apply_retention(&mut self) {
         self.compaction_rests = false;
         let LogSlot::Here(log) = &mut self.log else { return };
-        let now = self.args.clock.wall();
+        let now = self.args.clock.settled_wall();
         let Some(job) = log.retention_pass(now, self.core.high_watermark()) else { return self.compact() };
         let to = self.me.clone();
         self.args.io.spawn_blocking(move || {

@@ -184,7 +184,7 @@ async fn begin_partition(
         timestamp_type: config.timestamp_type.into(),
         before_max_ms: millis(config.timestamp_before_max),
         after_max_ms: millis(config.timestamp_after_max),
-        ..ProduceRules::defaults(broker.clock.wall())
+        ..ProduceRules::defaults(broker.clock.latest_wall())
     };
     let header = validate_produced(&batch, &rules).map_err(Refusal::Batch)?;
     topic.meters.bytes_in.inc_by(batch.len() as u64);

@@ -99,6 +99,11 @@ pub trait File: Send + Sync + fmt::Debug {
     fn len(&self) -> io::Result<u64>;
     /// Cuts the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Takes space on the disk for a range, so that what is written there later finds some; the length stays as it is. Where
+    /// the file system knows no such thing it fails.
+    fn allocate(&self, _position: u64, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes the data, and the length that it needs to be read, durable (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
     /// Begins to write dirty pages of the range back without waiting; a hint (`sync_file_range`).

@@ -147,6 +147,10 @@ impl File for RealFile {
         self.0.set_len(len)
     }
 
+    fn allocate(&self, position: u64, len: u64) -> io::Result<()> {
+        sys::allocate(self.0.as_fd(), position, len)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         sys::fdatasync(self.0.as_fd())
     }

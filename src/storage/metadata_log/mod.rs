@@ -45,9 +45,13 @@ pub(crate) struct JournalKind {
     pub(crate) new_file: &'static str,
     /// The file's first bytes.
     pub(crate) magic: [u8; 8],
+    /// How much space is taken ahead of what is written, at least half of it at any time where the disk has it: others fill
+    /// the disk, and this file goes on.
+    pub(crate) ahead_bytes: u64,
 }
 
-const METADATA: JournalKind = JournalKind { file: FILE, new_file: "metadata.log.new", magic: format::MAGIC };
+const METADATA: JournalKind =
+    JournalKind { file: FILE, new_file: "metadata.log.new", magic: format::MAGIC, ahead_bytes: 0 };
 const FILE: &str = "metadata.log";
 const LOCK: &str = "lock";
 
@@ -59,6 +63,8 @@ pub struct MetadataLog {
     file: Arc<dyn File>,
     header: Header,
     end: u64,
+    /// Up to where the file has space on the disk for certain.
+    allocated: u64,
     last_index: u64,
     /// Which of [`MARKS`] is written next: never the one that counts.
     next_mark: usize,
@@ -149,19 +155,21 @@ impl MetadataLog {
             cut_bytes: content.cut_bytes,
             must_rewrite: !content.is_clean,
         };
-        let log = Self {
+        let mut log = Self {
             fs,
             path,
             kind,
             file,
             header: content.header,
             end: content.end,
+            allocated: 0,
             last_index: content.last_index,
             next_mark: content.next_mark,
             snapshot_end: content.snapshot_end,
             state: if content.is_clean { State::Ready } else { State::MustRewrite },
             _lock: lock,
         };
+        log.allocate_ahead();
         Ok((log, recovered))
     }
 
@@ -182,7 +190,22 @@ impl MetadataLog {
         self.end += block.len() as u64;
         self.last_index = last_index;
         self.write_mark()?;
+        self.allocate_ahead();
         Ok(last_index)
+    }
+
+    /// How many bytes more find space whatever happens to the disk's.
+    pub(crate) fn allocated_ahead(&self) -> u64 {
+        self.allocated.saturating_sub(self.end)
+    }
+
+    /// From the beginning on: the head may have a hole.
+    fn allocate_ahead(&mut self) {
+        let ahead = self.kind.ahead_bytes;
+        // Where it is refused the next append may have to be, and says so.
+        if self.allocated_ahead() < ahead / 2 && self.file.allocate(0, self.end + ahead).is_ok() {
+            self.allocated = self.end + ahead;
+        }
     }
 
     /// Whether the file has grown enough since its snapshot for a [`MetadataLog::rewrite`] to pay.
@@ -213,6 +236,8 @@ impl MetadataLog {
         self.snapshot_end = self.end;
         self.next_mark = 1;
         self.state = State::Ready;
+        self.allocated = 0;
+        self.allocate_ahead();
         Ok(())
     }
 
@@ -236,6 +261,8 @@ impl MetadataLog {
     /// A full disk is the one failure that leaves nothing in doubt, once what was begun is cut off.
     fn write_failed(&mut self, source: io::Error) -> AppendError {
         if is_full(&source) && self.file.set_len(self.end).is_ok() {
+            // What was beyond is free again.
+            self.allocated = 0;
             return AppendError::Full;
         }
         self.state = State::Poisoned;

@@ -29,8 +29,15 @@ use bytes::Bytes;
 use super::state::{Change, Entry, EntryId, Vote};
 use crate::storage::metadata_log::JournalKind;
 
-pub(super) const JOURNAL: JournalKind =
-    JournalKind { file: "quorum.log", new_file: "quorum.log.new", magic: *b"PLGQUOR\n" };
+pub(super) const JOURNAL: JournalKind = JournalKind {
+    file: "quorum.log",
+    new_file: "quorum.log.new",
+    magic: *b"PLGQUOR\n",
+    ahead_bytes: AHEAD_BYTES,
+};
+
+/// A member whose disk others have filled still votes, and hears of tens of thousands of changes.
+pub(super) const AHEAD_BYTES: u64 = 4 << 20;
 
 pub(super) fn encode(change: &Change) -> Vec<u8> {
     let mut out = Vec::new();

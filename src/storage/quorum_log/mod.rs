@@ -167,6 +167,11 @@ impl QuorumLog {
         self.waiting.push(change);
     }
 
+    /// How many bytes more find space on the disk even when it is full.
+    pub fn allocated_ahead(&self) -> u64 {
+        self.journal.allocated_ahead()
+    }
+
     /// Whether the file has grown enough for a [`QuorumLog::rewrite`] to pay.
     pub fn wants_rewrite(&self) -> bool {
         self.journal.wants_rewrite()

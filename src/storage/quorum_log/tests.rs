@@ -188,3 +188,26 @@ fn a_record_comes_back_and_one_that_is_cut_or_longer_is_refused() {
     assert_eq!(format::decode_all(&all).as_deref(), Some(changes.as_slice()));
     assert_eq!(format::decode_all(&all[..all.len() - 1]), None);
 }
+
+#[test]
+fn there_is_space_on_the_disk_for_more_than_is_written_also_in_a_rewritten_file() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let on_disk = || {
+        let file = fs::metadata(dir.path().join("quorum").join(format::JOURNAL.file)).unwrap();
+        (file.len(), file.blocks() * 512)
+    };
+    let Opened { mut log, .. } = open(dir.path()).unwrap();
+    let payload = "p".repeat(500_000);
+    for index in 0..10 {
+        let (len, allocated) = on_disk();
+        assert!(allocated >= len + format::AHEAD_BYTES / 2, "{allocated} bytes for {len}");
+        assert!(log.allocated_ahead() >= format::AHEAD_BYTES / 2);
+        log.write(vec![entry(1, index, &payload)]).unwrap();
+    }
+    log.write(vec![Change::Purge(id(1, 8))]).unwrap();
+    log.rewrite().unwrap();
+    let (len, allocated) = on_disk();
+    assert!(len < 1 << 20 && allocated >= len + format::AHEAD_BYTES / 2, "{allocated} bytes for {len}");
+}

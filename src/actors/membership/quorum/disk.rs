@@ -22,8 +22,9 @@ use crate::storage::{
     quorum_log::{Change, LogState, Opened, QuorumLog, SnapshotFile, Vote, WriteError},
 };
 
-/// Below this the disk counts as full: proposals are refused, so that what is under way can still be written.
-const RESERVE_BYTES: u64 = 4 << 20;
+/// With less than this, what was taken ahead for the log and what is free, the disk counts as full: proposals are
+/// refused, so that what is under way can still be written.
+const RESERVE_BYTES: u64 = 1 << 20;
 /// The most changes of one write.
 const CHANGES_MAX: usize = 4_096;
 
@@ -203,7 +204,8 @@ impl Writer {
     }
 
     fn measure(&self) {
-        let is_tight = self.fs.free_bytes(&self.dir).is_ok_and(|free| free < RESERVE_BYTES);
+        let free = self.fs.free_bytes(&self.dir);
+        let is_tight = free.is_ok_and(|free| free + self.log.allocated_ahead() < RESERVE_BYTES);
         self.is_tight.store(is_tight, Ordering::Relaxed);
     }
 }

@@ -55,6 +55,11 @@ impl Us {
         self.broker_epoch.store(epoch.get(), Ordering::Release);
     }
 
+    /// Who this is.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// The registration that it speaks for; -1 before there is one.
     pub fn broker_epoch(&self) -> BrokerEpoch {
         BrokerEpoch::new(self.broker_epoch.load(Ordering::Acquire))
@@ -270,6 +275,12 @@ impl RegistryHandle {
             return Err(MembershipError::OutcomeUnknown);
         };
         Ok((partition_epoch, in_sync))
+    }
+
+    /// This node's replica does not count any more where others are enough, and does not lead.
+    pub async fn give_up(&self, partition: PartitionId) -> Result<(), MembershipError> {
+        let (node, broker_epoch) = (self.us.node, self.us.broker_epoch());
+        self.ask(Command::GiveUp { partition, node, broker_epoch }).await.map(drop)
     }
 
     /// A producer id that no one has had, out of a block that is this node's.

@@ -23,7 +23,7 @@ use crate::{
         supervise::Address,
     },
     model::{BootId, LeaderEpoch, Offset},
-    storage::log::{FlushDone, Log, Truncated},
+    storage::log::{FlushDone, Log, ReplicateError, Truncated},
 };
 
 /// How long a follower waits before it asks again.
@@ -228,6 +228,9 @@ impl Following {
             }
             Err(error) => {
                 tracing::warn!(partition = %self.args.label, %error, "what the leader sent is not appended");
+                if matches!(error, ReplicateError::DiskFull) {
+                    self.args.proposer.give_up(self.args.partition.id());
+                }
                 Ok(Err(()))
             }
         }

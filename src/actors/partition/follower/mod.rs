@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use self::following::Following;
 pub use self::message::FollowerMessage;
 use super::{
-    BackgroundFlush, DiskAlarm, Inheritance, PartitionHandle,
+    BackgroundFlush, DiskAlarm, Inheritance, PartitionHandle, Proposer,
     core::PartitionState,
     replication::{Arrivals, Streams},
 };
@@ -88,6 +88,8 @@ pub struct FollowerArgs {
     pub state: Arc<RwLock<PartitionState>>,
     /// The streams to leaders.
     pub streams: Streams,
+    /// Who asks the controller.
+    pub proposer: Arc<dyn Proposer>,
     /// The log, if another role has it open.
     pub inheritance: Inheritance,
     /// Raised when the disk fails under what only memory was to keep.

@@ -1,6 +1,6 @@
 //! A follower has what is damaged in its log fetched from its leader, or from others that are in sync.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::{
     FollowerArgs, FollowerMessage,

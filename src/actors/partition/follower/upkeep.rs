@@ -203,7 +203,7 @@ impl Following {
         self.under_way.compaction_rests = false;
         let committed = self.core.carried().high_watermark;
         let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
-        let Some(job) = log.retention_pass(self.args.clock.wall(), committed) else {
+        let Some(job) = log.retention_pass(self.args.clock.settled_wall(), committed) else {
             self.compact();
             return Ok(());
         };

@@ -257,6 +257,7 @@ impl Replica {
             led: Arc::clone(&self.led),
             state: Arc::clone(&self.state),
             streams: replication.streams.clone(),
+            proposer: Arc::clone(&replication.proposer),
             inheritance,
             alarm: replication.alarm.clone(),
         };

@@ -161,6 +161,16 @@ pub enum Command {
     /// The same as [`Command::AlterInSync`], from a leader that knows everybody who may lead before and after it to have on disk
     /// what was acknowledged (S11). Answered with [`CommandAnswer::InSync`].
     AlterInSyncOnDisk(InSyncChange),
+    /// A replica that cannot write does not count any more where others are enough, and whoever of them can leads if it did.
+    /// Answered with [`CommandAnswer::Elected`].
+    GiveUp {
+        /// Which partition.
+        partition: PartitionId,
+        /// Who.
+        node: NodeId,
+        /// Its registration.
+        broker_epoch: BrokerEpoch,
+    },
 }
 
 /// Leaders that [`Command::ElectPreferred`] moves at a time: each takes its clients with it.
@@ -361,7 +371,8 @@ impl Command {
             | Self::ElectUnclean(_)
             | Self::ReportEnds { .. }
             | Self::RaiseFeatureLevel(_)
-            | Self::CreateCluster(_) => true,
+            | Self::CreateCluster(_)
+            | Self::GiveUp { .. } => true,
             Self::CreatePartitions { .. }
             | Self::DeleteTopic(_)
             | Self::AlterConfigs { .. }
@@ -421,6 +432,10 @@ pub fn decide(image: &MetadataImage, rules: &Rules, command: &Command) -> Result
         }
         Command::RaiseFeatureLevel(level) => brokers::raise_feature_level(image, *level),
         Command::CreateCluster(cluster_id) => Ok(create_cluster(image, *cluster_id)),
+        Command::GiveUp { partition, node, broker_epoch } => {
+            brokers::check(image, *node, *broker_epoch)?;
+            partitions::give_up(image, rules, *partition, *node)
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{CommandAnswer, Decided, Elections, InSyncChange, PREFERRED_MAX, Refusal, brokers};
 use crate::{
     actors::membership::core::{
-        election::{Brokers, Draft, Policies},
+        election::{Brokers, Draft, Policies, Standing},
         image::{MetadataImage, PartitionImage},
         record::{MetadataRecord, Uncertain},
         registry::Rules,
@@ -189,6 +189,25 @@ pub(super) fn report_ends(
         records.extend(draft.record());
     }
     (records, CommandAnswer::Elected(elections))
+}
+
+/// Nothing changes where too few others would be left to go on.
+pub(super) fn give_up(
+    image: &MetadataImage,
+    rules: &Rules,
+    id: PartitionId,
+    node: NodeId,
+) -> Result<Decided, Refusal> {
+    let (brokers, mut elections) = (Brokers::of(image), Elections::default());
+    let mut draft = draft(image, rules, id)?;
+    let others = draft.in_sync().iter().filter(|member| **member != node);
+    let going_on = others.filter(|member| brokers.standing(**member) == Standing::Live).count();
+    if going_on < draft.policy().min_in_sync {
+        return Ok((Vec::new(), CommandAnswer::Elected(elections)));
+    }
+    draft.leave(node);
+    draft.elect(&brokers, &mut elections);
+    Ok((draft.record().into_iter().collect(), CommandAnswer::Elected(elections)))
 }
 
 fn draft<'a>(image: &'a MetadataImage, rules: &Rules, id: PartitionId) -> Result<Draft<'a>, Refusal> {

@@ -465,3 +465,39 @@ fn what_only_some_brokers_understand_is_not_used() {
     assert_eq!(world.command(&Command::RaiseFeatureLevel(2)), Ok(CommandAnswer::Done));
     assert!(matches!(world.command(&Command::RaiseFeatureLevel(3)), Err(Refusal::InvalidRequest(_))));
 }
+
+#[test]
+fn s10_a_replica_that_cannot_write_gives_up_where_others_are_enough_and_stays_where_they_are_not() {
+    let mut world = World::new(3);
+    let id = world.topic(&[1, 2, 3], &[("min.insync.replicas", "2")]);
+    let give_up = |world: &World, by| Command::GiveUp {
+        partition: id,
+        node: node(by),
+        broker_epoch: world.epoch(node(by)),
+    };
+    let before = world.partition(id).clone();
+    assert_eq!(before.leader, node(1));
+
+    // The leader: another leads, in a later term, and does not wait for it.
+    let command = give_up(&world, 1);
+    assert_eq!(world.elections(&command).elected, 1);
+    let after = world.partition(id).clone();
+    assert_eq!((after.leader, &*after.in_sync), (node(2), &*nodes(&[2, 3])));
+    assert!(after.leader_epoch > before.leader_epoch && after.electable.is_empty());
+    // Again, as a replica does that follows by now and cannot write either.
+    assert_eq!(world.elections(&command), Elections::default());
+    assert_eq!(*world.partition(id), after);
+
+    // Two are the least that may be: neither the follower nor the leader goes.
+    for by in [3, 2] {
+        let command = give_up(&world, by);
+        assert_eq!(world.elections(&command), Elections::default());
+        assert_eq!(*world.partition(id), after);
+    }
+    // A follower, when all count again.
+    alter(&mut world, id, &[1, 2, 3]).unwrap();
+    let command = give_up(&world, 3);
+    assert_eq!(world.elections(&command), Elections::default());
+    let after = world.partition(id);
+    assert_eq!((after.leader, &*after.in_sync), (node(2), &*nodes(&[1, 2])));
+}

@@ -282,6 +282,7 @@ fn one_of_each_command() -> Vec<Command> {
             partition_epoch: 1,
             in_sync: vec![(node, broker_epoch)],
         }),
+        Command::GiveUp { partition: id, node, broker_epoch },
     ]
 }
 

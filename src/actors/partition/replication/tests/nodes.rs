@@ -127,12 +127,15 @@ impl AsyncWrite for Flipping {
 }
 
 /// A controller that never answers: the sets stay as they are.
+#[derive(Debug)]
 struct NoController;
 
 impl Proposer for NoController {
     fn propose(&self, _partition: PartitionId, _change: SetChange, answer: Answer) {
         answer(SetAnswer::Unknown);
     }
+
+    fn give_up(&self, _partition: PartitionId) {}
 }
 
 /// What all replicas of a test share.
@@ -299,6 +302,7 @@ impl World {
             led: Arc::new(RwLock::new(led)),
             state: self.state(epoch),
             streams: streams.clone(),
+            proposer: Arc::new(NoController),
             inheritance: log.map(Inheritance::of).unwrap_or_default(),
             alarm: self.alarm.clone(),
         };

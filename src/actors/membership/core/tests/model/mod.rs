@@ -468,7 +468,7 @@ impl Model {
     }
 
     fn disturb(&mut self, by: NodeId, id: PartitionId) {
-        match self.rng.u8(..26) {
+        match self.rng.u8(..28) {
             0..4 => {
                 let with_disk = self.rng.u8(..6) == 0;
                 self.kill(by, with_disk);
@@ -488,6 +488,10 @@ impl Model {
                 }
             }
             18..22 => self.administer(by),
+            22..24 => {
+                let epoch = self.world.epoch(by);
+                self.send(Command::GiveUp { partition: id, node: by, broker_epoch: epoch });
+            }
             _ => {
                 let owner = ConfigOwner::Topic(self.world.image.topic(id.topic).unwrap().name.to_string());
                 let min = self.rng.u8(1..=2).to_string();
