@@ -14,8 +14,10 @@ use self::{
 };
 use super::{
     broker::Kind,
-    measure::{Both, Effort, LATENCY_SIZE, QUIET, WORKED_COUNT, ack_text, end_to_end_text, rate_text},
-    measure::{first_acknowledgement, rate, rounds},
+    measure::{
+        Both, Effort, LATENCY_SIZE, QUIET, WORKED_COUNT, ack_text, end_to_end_text, first_acknowledgement,
+        rate, rate_text, rounds,
+    },
     rows::Target,
     table::Figure,
 };

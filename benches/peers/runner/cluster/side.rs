@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use polylogue::local_cluster::{LocalCluster, NodeOptions};
+use polylogue::local_cluster::{LocalCluster, LocalNode, NodeOptions};
 
 use crate::{
     driver::Report,
@@ -30,6 +30,8 @@ use crate::{
 pub(super) const NODES: usize = 3;
 /// Enough for a majority, as operators set it; the node that leads waits for all that are in sync, on either side.
 const MIN_IN_SYNC: &str = "2";
+/// Made and deleted again once the nodes answer.
+const READY_TOPIC: &str = "ready";
 
 /// Three nodes that have not been started: their folders are empty (formatted, as Kafka wants it), their ports chosen.
 pub(super) enum Prepared {
@@ -125,9 +127,7 @@ impl Side {
     fn pids(&self) -> Result<Vec<u32>> {
         match &self.nodes {
             Nodes::Ours(cluster) => {
-                let pid = |node: &polylogue::local_cluster::LocalNode| {
-                    Ok(u32::try_from(node.pid()?.as_raw_nonzero().get())?)
-                };
+                let pid = |node: &LocalNode| Ok(u32::try_from(node.pid()?.as_raw_nonzero().get())?);
                 cluster.nodes.iter().map(pid).collect()
             }
             Nodes::Kafka(brokers) => Ok(brokers.iter().map(Broker::pid).collect()),
@@ -196,5 +196,3 @@ impl Side {
         Ok(())
     }
 }
-
-const READY_TOPIC: &str = "ready";
