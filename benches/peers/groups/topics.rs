@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use polylogue::wire::{
     ErrorCode,
     api::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
@@ -23,7 +23,6 @@ pub(crate) fn topic_made(
     let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
         name: (*name).into(),
         value: Some((*value).into()),
-        ..CreatableTopicConfig::default()
     };
     let topic = CreatableTopic {
         name: name.into(),
@@ -35,9 +34,8 @@ pub(crate) fn topic_made(
     let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
     block_on(until_true(async || {
         let answer = Connection::open(broker).await?.call(CREATE, &request).await?;
-        match answer.topics.first().context("an answer without the topic")?.error_code {
-            ErrorCode::None | ErrorCode::TopicAlreadyExists => Ok(()),
-            refused => bail!("{}", refused.message()),
-        }
+        let error = answer.topics.first().context("an answer without the topic")?.error_code;
+        ensure!(error.is_none() || error == ErrorCode::TopicAlreadyExists, "{}", error.message());
+        Ok(())
     }))
 }

@@ -90,7 +90,9 @@ struct Findings<'a> {
 /// Measures the rows that were asked for; prints the table even when one of them fails half way.
 pub(crate) fn main(options: &Options) -> Result<()> {
     if options.list {
-        names_of(options).iter().for_each(|name| println!("{name}"));
+        for name in names_of(options) {
+            println!("{name}");
+        }
         return Ok(());
     }
     ensure!(!cfg!(debug_assertions), "figures of a debug build say nothing: run `cargo bench --bench peers`");
