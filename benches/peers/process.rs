@@ -30,19 +30,27 @@ pub(crate) fn resident_mib(pid: u32) -> Result<f64> {
     Ok(kib.with_context(|| format!("{path}: no VmRSS"))?.parse::<f64>()? / 1024.0)
 }
 
-/// Processor time that a process uses between two moments.
+/// Processor time that processes use together between two moments.
 pub(crate) struct CpuMeter {
-    pid: u32,
+    pids: Vec<u32>,
     at_start: f64,
 }
 
 impl CpuMeter {
     pub(crate) fn start(pid: u32) -> Result<Self> {
-        Ok(Self { pid, at_start: cpu_seconds(pid)? })
+        Self::start_all(&[pid])
+    }
+
+    pub(crate) fn start_all(pids: &[u32]) -> Result<Self> {
+        Ok(Self { pids: pids.to_owned(), at_start: all_seconds(pids)? })
     }
 
     /// Seconds used since the start.
     pub(crate) fn seconds(&self) -> Result<f64> {
-        Ok(cpu_seconds(self.pid)? - self.at_start)
+        Ok(all_seconds(&self.pids)? - self.at_start)
     }
+}
+
+fn all_seconds(pids: &[u32]) -> Result<f64> {
+    pids.iter().map(|pid| cpu_seconds(*pid)).sum()
 }

@@ -31,7 +31,7 @@ pub(crate) struct Options {
 /// The broker and the topic, and what librdkafka is told beside the defaults.
 #[derive(Args, Clone, Debug)]
 struct Target {
-    /// A broker's address.
+    /// A broker's address, or several, parted by commas.
     #[arg(long, global = true, default_value = "127.0.0.1:9092")]
     brokers: String,
     /// The topic; it must exist, or the broker must create it.
@@ -40,9 +40,10 @@ struct Target {
     /// Partitions 0 to this one less, in turns of a batch's worth of messages.
     #[arg(long, global = true, default_value_t = 1)]
     partitions: i32,
-    /// The broker's process, to measure the processor time that the load costs it.
-    #[arg(long, global = true)]
-    broker_pid: Option<u32>,
+    /// The broker's process, or those of all brokers, parted by commas, to measure the processor time that the load costs
+    /// them.
+    #[arg(long, global = true, value_delimiter = ',')]
+    broker_pid: Vec<u32>,
     /// librdkafka's own settings, `name=value`; `p.name` for the producer only, `c.name` for the
     /// consumer only.
     #[arg(short = 'X', long = "set", global = true, value_name = "NAME=VALUE")]
@@ -153,7 +154,7 @@ impl Target {
     }
 
     fn broker_cpu(&self) -> Result<Option<CpuMeter>> {
-        self.broker_pid.map(CpuMeter::start).transpose()
+        (!self.broker_pid.is_empty()).then(|| CpuMeter::start_all(&self.broker_pid)).transpose()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{latency::Latency, process::CpuMeter};
 pub(super) fn run(target: &Target, size: usize, count: u64) -> Result<Report> {
     let producer = Producer::new(&target.topic, &target.producer_settings())?;
     let value = letters(size);
-    produce::connect(&producer, &value)?;
+    produce::connect(&producer, &value, 1)?;
     producer.measure_latencies(now_nanos, count as usize);
     let broker = target.broker_cpu()?;
     let own = CpuMeter::start(process::id())?;

@@ -17,7 +17,7 @@ const SECONDS_MAX: f64 = 300.0;
 pub(super) fn run(target: &Target, size: usize, count: u64) -> Result<Report> {
     let producer = Producer::new(&target.topic, &target.producer_settings())?;
     let value = letters(size);
-    let warmed_up = connect(&producer, &value)?;
+    let warmed_up = connect(&producer, &value, target.partitions)?;
     let broker = target.broker_cpu()?;
     let own = CpuMeter::start(process::id())?;
     let start = now_nanos();
@@ -44,10 +44,14 @@ pub(super) fn run(target: &Target, size: usize, count: u64) -> Result<Report> {
     Ok(report)
 }
 
-/// Sends one message and waits for it, so that connecting is not measured; returns how many it sent.
-pub(super) fn connect(producer: &Producer, value: &[u8]) -> Result<u64> {
-    ensure!(producer.send(0, value, 0)?.is_ok(), "the queue holds not even one message");
+/// Sends one message to each partition and waits for all, so that connecting to their leaders is not measured; returns how
+/// many it sent.
+pub(super) fn connect(producer: &Producer, value: &[u8], partitions: i32) -> Result<u64> {
+    for partition in 0..partitions {
+        ensure!(producer.send(partition, value, 0)?.is_ok(), "the queue holds not even these messages");
+    }
     producer.flush(Duration::from_secs(10));
-    ensure!(producer.delivered() == 1, "no acknowledgement within 10 s: {:?}", producer.first_error());
-    Ok(1)
+    let sent = u64::try_from(partitions)?;
+    ensure!(producer.delivered() == sent, "not acknowledged within 10 s: {:?}", producer.first_error());
+    Ok(sent)
 }

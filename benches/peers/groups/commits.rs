@@ -112,7 +112,7 @@ async fn until_accepted(broker: SocketAddr, request: &OffsetCommitRequest) -> Re
 }
 
 /// Tries again and again, also to connect.
-async fn until_true(mut come_true: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+pub(super) async fn until_true(mut come_true: impl AsyncFnMut() -> Result<()>) -> Result<()> {
     let mut last = None;
     let trying = async {
         while let Err(error) = come_true().await {

@@ -8,6 +8,7 @@ mod connection;
 mod consumer;
 mod group;
 mod owners;
+mod topics;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,6 +17,7 @@ use polylogue::wire::Str;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use commits::{all_listed, commit_to_all, first_commit};
+pub(crate) use topics::topic_made;
 
 use crate::process::CpuMeter;
 use group::{Group, Seat};

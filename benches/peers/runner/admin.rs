@@ -1,6 +1,6 @@
 //! Topics, created and deleted as any Kafka client would.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use rdkafka::{
@@ -12,32 +12,39 @@ use rdkafka::{
 
 const WITHIN: Duration = Duration::from_secs(20);
 
+/// `bootstrap` is the address of one broker, or those of several, parted by commas.
 pub(super) fn create_topic(
-    broker: SocketAddr,
+    bootstrap: &str,
     name: &str,
-    partitions: i32,
+    (partitions, replicas): (i32, i32),
     configs: &[(&str, &str)],
 ) -> Result<()> {
-    let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let new = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
     let new = configs.iter().fold(new, |new, (key, value)| new.set(key, value));
-    run(broker, async |client, options| one(client.create_topics([&new], options).await?))
+    run(bootstrap, async |client, options| one(client.create_topics([&new], options).await?))
 }
 
 /// Waits until the broker has said who is in its cluster.
-pub(super) fn wait_until_answered(broker: SocketAddr, within: Duration) -> Result<()> {
-    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", broker.to_string()).create()?;
+pub(super) fn wait_until_answered(broker: &str, within: Duration) -> Result<()> {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", broker).create()?;
     client.fetch_metadata(None, within).context("the broker answers nothing").map(drop)
 }
 
-pub(super) fn delete_topic(broker: SocketAddr, name: &str) -> Result<()> {
-    run(broker, async |client, options| one(client.delete_topics(&[name], options).await?))
+pub(super) fn delete_topic(bootstrap: &str, name: &str) -> Result<()> {
+    run(bootstrap, async |client, options| one(client.delete_topics(&[name], options).await?))
 }
 
 fn run(
-    broker: SocketAddr,
+    bootstrap: &str,
     work: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> Result<()>,
 ) -> Result<()> {
-    let client = ClientConfig::new().set("bootstrap.servers", broker.to_string()).create()?;
+    // Who waits for a broker that is just starting asks again soon.
+    let client = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("reconnect.backoff.ms", "2")
+        .set("reconnect.backoff.max.ms", "4")
+        .set("log_level", "0")
+        .create()?;
     let options = AdminOptions::new().operation_timeout(Some(WITHIN)).request_timeout(Some(WITHIN));
     block_on(work(&client, &options))
 }

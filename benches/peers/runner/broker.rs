@@ -17,12 +17,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{admin, disk, kafka::Kafka, rows::Topic};
 use crate::driver::now_nanos;
 
-const READY_WITHIN: Duration = Duration::from_mins(1);
-const ENDED_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const READY_WITHIN: Duration = Duration::from_mins(1);
+pub(super) const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// A deleted topic's files must be gone by then, or the next run shares the disk with the deleting.
-const FREED_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const FREED_WITHIN: Duration = Duration::from_secs(30);
 /// What a broker may keep on disk once its topics are deleted.
-const LEFT_OVER_BYTES: u64 = 64 << 20;
+pub(super) const LEFT_OVER_BYTES: u64 = 64 << 20;
 const POLL: Duration = Duration::from_millis(1);
 /// Of a node of ours in the rows about groups; Kafka's are beside its other properties.
 const GROUP_SETTINGS: [&str; 4] = [
@@ -81,7 +81,7 @@ impl Kind {
     }
 
     /// The topic's configs for what the row asks; each broker has names of its own.
-    fn configs(&self, topic: Topic) -> Vec<(&'static str, &'static str)> {
+    pub(super) fn configs(&self, topic: Topic) -> Vec<(&'static str, &'static str)> {
         match self {
             Self::Polylogue { .. } => {
                 vec![("durability", topic.durability), ("verify.on.read", topic.verify_on_read)]
@@ -146,15 +146,24 @@ impl Broker {
 
     /// Starts on the folder as it is and returns at once.
     pub(super) fn launch(kind: &Kind, folder: &Path, address: SocketAddr, hints: Hints) -> Result<Self> {
+        Self::spawn(kind, folder, address, kind.command(folder, address, hints)?)
+    }
+
+    /// Starts what serves on the folder and the address.
+    pub(super) fn spawn(
+        kind: &Kind,
+        folder: &Path,
+        address: SocketAddr,
+        mut command: Command,
+    ) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let log = File::options().create(true).append(true).open(log_path(folder))?;
-        let mut command = kind.command(folder, address, hints)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("start {command:?}"))?;
         Ok(Self { kind: kind.clone(), child, folder: folder.to_owned(), address })
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
+    pub(super) fn wait_until_ready(&mut self) -> Result<()> {
         let (mut connected, mut ended) = (false, None);
         let address = self.address;
         wait_until(READY_WITHIN, || {
@@ -167,7 +176,11 @@ impl Broker {
         }
         ensure!(connected, "{} took no connection within {READY_WITHIN:?}", self.kind.label());
         // Kafka takes connections long before it answers.
-        if self.kind.has_topics() { admin::wait_until_answered(address, READY_WITHIN) } else { Ok(()) }
+        if self.kind.has_topics() {
+            admin::wait_until_answered(&address.to_string(), READY_WITHIN)
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -183,13 +196,14 @@ impl Broker {
         if !self.kind.has_topics() {
             return Ok(());
         }
-        admin::create_topic(self.address, name, partitions, &self.kind.configs(topic))
+        admin::create_topic(&self.address.to_string(), name, (partitions, 1), &self.kind.configs(topic))
             .with_context(|| format!("create topic {name}; the broker's last words: {}", self.last_words()))
     }
 
     /// Deletes the topics and waits until their files are gone.
     pub(super) fn delete_topics(&self, names: &[String]) -> Result<()> {
-        names.iter().try_for_each(|name| admin::delete_topic(self.address, name))?;
+        let address = self.address.to_string();
+        names.iter().try_for_each(|name| admin::delete_topic(&address, name))?;
         if !wait_until(FREED_WITHIN, || disk::bytes_below(&self.folder) < LEFT_OVER_BYTES) {
             let names = names.join(", ");
             eprintln!("  {names}: deleted, but the files are still there after {FREED_WITHIN:?}");

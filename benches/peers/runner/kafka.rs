@@ -19,10 +19,11 @@ mod support {
     pub(super) mod skip;
 }
 
-/// What `kafka-run-class.sh` and `kafka-server-start.sh` of Kafka 4.1.1 give the JVM, heap included.
-const JVM: [&str; 9] = [
-    "-Xmx1G",
-    "-Xms1G",
+/// The heap that `kafka-server-start.sh` gives a node; three on one machine have half of it each.
+const HEAP: &str = "1G";
+const HEAP_OF_THREE: &str = "512m";
+/// What `kafka-run-class.sh` and `kafka-server-start.sh` of Kafka 4.1.1 give the JVM beside its heap.
+const JVM: [&str; 7] = [
     "-server",
     "-XX:+UseG1GC",
     "-XX:MaxGCPauseMillis=20",
@@ -36,7 +37,6 @@ const JVM: [&str; 9] = [
 /// controller, and files of deleted topics gone after a second rather than a minute, so that the next run has the
 /// disk to itself.
 const PROPERTIES: &str = "process.roles=broker,controller
-node.id=1
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 num.network.threads=3
@@ -44,10 +44,14 @@ num.io.threads=8
 socket.send.buffer.bytes=102400
 socket.receive.buffer.bytes=102400
 num.recovery.threads.per.data.dir=1
+log.segment.delete.delay.ms=1000
+";
+
+/// Of a node that is alone.
+const ALONE: &str = "node.id=1
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
-log.segment.delete.delay.ms=1000
 ";
 
 /// For the rows about consumer groups; what a node of ours is told stands in `broker`.
@@ -85,38 +89,64 @@ impl Kafka {
         fs::write(
             &properties,
             format!(
-                "{PROPERTIES}{more}listeners={listeners}\nadvertised.listeners={listeners}\n\
+                "{PROPERTIES}{ALONE}{more}listeners={listeners}\nadvertised.listeners={listeners}\n\
                  controller.quorum.bootstrap.servers={controller}\nlog.dirs={}\n",
                 folder.display()
             ),
         )?;
         if is_new {
-            self.format(&properties)?;
+            self.format(&properties, &["--standalone"])?;
         }
-        let mut command = self.java();
+        let mut command = self.java(HEAP);
         command.arg("kafka.Kafka").arg(properties);
         Ok(command)
     }
 
-    fn format(&self, properties: &Path) -> Result<()> {
-        let mut format = self.java();
-        format.args([
-            "kafka.tools.StorageTool",
-            "format",
-            "--standalone",
-            "-t",
-            "MkU3OEVBNTcwNTJENDM2Qk",
-            "-c",
-        ]);
-        let output = format.arg(properties).output()?;
+    /// About to start node `id` of several, on a folder that is new or was formatted for it. `voters` are the addresses of
+    /// all their controllers, by node id from 1.
+    pub(super) fn node_command(
+        &self,
+        folder: &Path,
+        id: usize,
+        address: SocketAddr,
+        voters: &[SocketAddr],
+    ) -> Result<Command> {
+        let properties = beside(folder, "properties");
+        let controller = voters.get(id - 1).context("a node without a controller")?;
+        let each = voters.iter().enumerate().map(|(index, address)| format!("{}@{address}", index + 1));
+        let voters = each.collect::<Vec<_>>().join(",");
+        let listeners = format!("PLAINTEXT://{address},CONTROLLER://{controller}");
+        fs::write(
+            &properties,
+            format!(
+                "{PROPERTIES}node.id={id}\nlisteners={listeners}\nadvertised.listeners={listeners}\n\
+                 controller.quorum.voters={voters}\nlog.dirs={}\n",
+                folder.display()
+            ),
+        )?;
+        if !folder.join("meta.properties").exists() {
+            self.format(&properties, &[])?;
+        }
+        let mut command = self.java(HEAP_OF_THREE);
+        command.arg("kafka.Kafka").arg(properties);
+        Ok(command)
+    }
+
+    fn format(&self, properties: &Path, more: &[&str]) -> Result<()> {
+        let mut format = self.java(HEAP);
+        format.args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk"]).args(more);
+        let output = format.arg("-c").arg(properties).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "Kafka's storage tool ended with {}: {said}", output.status);
         Ok(())
     }
 
-    fn java(&self) -> Command {
+    fn java(&self, heap: &str) -> Command {
         let mut java = Command::new("java");
-        java.args(JVM).arg("-cp").arg(self.0.class_path());
+        java.args([format!("-Xmx{heap}"), format!("-Xms{heap}")])
+            .args(JVM)
+            .arg("-cp")
+            .arg(self.0.class_path());
         java
     }
 }

@@ -6,7 +6,7 @@ use std::{path::Path, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    broker::{Broker, Hints, Kind},
+    broker::{Hints, Kind},
     disk,
     rows::{Beside, Load, RateTargets, Row, Target},
     stage::{Background, Stage},
@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// Bytes of each message whose latency is measured, and of those that another producer sends beside.
-const LATENCY_SIZE: &str = "100";
+pub(super) const LATENCY_SIZE: &str = "100";
 const BULK_SIZE: usize = 1024;
 /// Messages that a node has taken and served before its memory is looked at.
-const WORKED_COUNT: u64 = 5_000_000;
+pub(super) const WORKED_COUNT: u64 = 5_000_000;
 /// Long enough for a node to have become quiet.
-const QUIET: Duration = Duration::from_secs(2);
+pub(super) const QUIET: Duration = Duration::from_secs(2);
 const FIRST_RECORD_WITHIN: Duration = Duration::from_secs(20);
 
 /// How much of each row is run.
@@ -56,6 +56,18 @@ pub(super) struct Both<T> {
 }
 
 impl<T> Both<T> {
+    pub(super) const fn none() -> Self {
+        Self { ours: Vec::new(), theirs: Vec::new() }
+    }
+
+    /// What one turn gave; a warm-up is thrown away.
+    pub(super) fn push(&mut self, round: Round, ours: T, theirs: T) {
+        if round.counts() {
+            self.ours.push(ours);
+            self.theirs.push(theirs);
+        }
+    }
+
     pub(super) fn figure(
         &self,
         names: (&'static str, &'static str, &'static str),
@@ -192,7 +204,7 @@ impl Bench<'_> {
     fn ack_on_disk(&self, row: &Row, count: u64) -> Result<Vec<Figure>> {
         let [mut ours, _] = self.stages(row, Hints::default());
         let (mut acknowledged, mut synced) = (Vec::new(), Vec::new());
-        for round in self.rounds() {
+        for round in rounds(self.effort) {
             let disk = disk::fdatasync(self.folder, (count / self.effort.divisor) as usize)?;
             let report = self.one_in_flight(&mut ours, count)?;
             eprintln!("  {round}: {}; fdatasync p50 {:.0} us", ack_text(&report), disk.p50_us);
@@ -256,7 +268,7 @@ impl Bench<'_> {
             stage.end_keeping_data()?;
             let start = now_nanos();
             let broker = stage.launch()?;
-            first_acknowledgement(&broker, &topic)?;
+            first_acknowledgement(&broker.address().to_string(), &topic)?;
             let ms = (now_nanos() - start) as f64 / 1e6;
             broker.stop()?;
             stage.close()?;
@@ -271,12 +283,6 @@ impl Bench<'_> {
         [stage(self.ours, "ours"), stage(self.theirs, "theirs")]
     }
 
-    fn rounds(&self) -> impl Iterator<Item = Round> {
-        let (runs, warm_up) = (self.effort.runs, self.effort.warm_up);
-        let first = usize::from(!warm_up);
-        (first..=runs).map(move |number| Round { number, runs })
-    }
-
     /// Ours, theirs, ours, theirs ...; closes both.
     pub(super) fn in_turns<T>(
         &self,
@@ -284,8 +290,8 @@ impl Bench<'_> {
         text: impl Fn(&T) -> String,
         mut run: impl FnMut(&mut Stage) -> Result<T>,
     ) -> Result<Both<T>> {
-        let mut both = Both { ours: Vec::new(), theirs: Vec::new() };
-        for round in self.rounds() {
+        let mut both = Both::none();
+        for round in rounds(self.effort) {
             let [first, second] = &mut *stages;
             for (role, stage, results) in
                 [("ours", first, &mut both.ours), (self.theirs.label(), second, &mut both.theirs)]
@@ -302,9 +308,15 @@ impl Bench<'_> {
     }
 }
 
+/// Warm-up and runs, in order.
+pub(super) fn rounds(Effort { runs, warm_up, .. }: Effort) -> impl Iterator<Item = Round> {
+    let first = usize::from(!warm_up);
+    (first..=runs).map(move |number| Round { number, runs })
+}
+
 /// One turn of both sides; number 0 is the warm-up.
 #[derive(Clone, Copy)]
-struct Round {
+pub(super) struct Round {
     number: usize,
     runs: usize,
 }
@@ -335,33 +347,35 @@ fn rate_figures(row: &Row, reports: &Both<Report>, targets: RateTargets) -> Vec<
 
 /// A consumer's rate is taken once messages flow: before, librdkafka asks for metadata and offsets at
 /// intervals of its own.
-fn rate(report: &Report) -> f64 {
+pub(super) fn rate(report: &Report) -> f64 {
     report.messages_per_second_once_flowing.unwrap_or(report.messages_per_second)
 }
 
-fn rate_text(report: &Report) -> String {
+pub(super) fn rate_text(report: &Report) -> String {
     let cpu = report.broker_cpu_seconds_per_million.unwrap_or(0.0);
     format!("{} msg/s, {cpu:.3} s of broker CPU per million", number(rate(report)))
 }
 
-fn end_to_end_text(report: &Report) -> String {
+pub(super) fn end_to_end_text(report: &Report) -> String {
     let latency = report.end_to_end.unwrap_or_default();
     format!("p50 {:.0}, p99 {:.0}, p99.9 {:.0} us", latency.p50_us, latency.p99_us, latency.p999_us)
 }
 
-fn ack_text(report: &Report) -> String {
+pub(super) fn ack_text(report: &Report) -> String {
     let latency = report.acknowledged.unwrap_or_default();
     format!("acknowledged p50 {:.0}, p99 {:.0} us", latency.p50_us, latency.p99_us)
 }
 
 /// Tries to connect every few milliseconds, as a client does whose node is just coming back.
-fn first_acknowledgement(broker: &Broker, topic: &str) -> Result<()> {
+pub(super) fn first_acknowledgement(brokers: &str, topic: &str) -> Result<()> {
     let settings = [
-        setting("bootstrap.servers", &broker.address().to_string()),
+        setting("bootstrap.servers", brokers),
         setting("acks", "all"),
         setting("linger.ms", "0"),
         setting("reconnect.backoff.ms", "2"),
         setting("reconnect.backoff.max.ms", "4"),
+        setting("retry.backoff.ms", "5"),
+        setting("topic.metadata.refresh.fast.interval.ms", "5"),
         setting("log_level", "0"),
     ];
     let producer = Producer::new(topic, &settings)?;

@@ -2,6 +2,7 @@
 
 mod admin;
 mod broker;
+mod cluster;
 mod disk;
 mod groups;
 mod kafka;
@@ -25,6 +26,7 @@ use polylogue::clock::{Clock, SystemClock};
 use serde::Serialize;
 
 use broker::Kind;
+use cluster::Clusters;
 use kafka::Kafka;
 use machine::Machine;
 use measure::{Bench, Effort};
@@ -60,6 +62,9 @@ pub(crate) struct Options {
     /// and collector, memory against memory and disk against disk. Maven fetches it.
     #[arg(long, conflicts_with_all = ["command", "ideal_twice"])]
     beside_kafka: bool,
+    /// Measure three nodes beside three of Apache Kafka 4.1.1, each partition on all of them, `acks=all`.
+    #[arg(long, conflicts_with_all = ["command", "ideal_twice", "beside_kafka", "full"])]
+    cluster: bool,
     /// End with an error when a target is not met.
     #[arg(long)]
     strict: bool,
@@ -85,15 +90,16 @@ struct Findings<'a> {
 /// Measures the rows that were asked for; prints the table even when one of them fails half way.
 pub(crate) fn main(options: &Options) -> Result<()> {
     if options.list {
-        for row in rows_of(options) {
-            println!("{}", row.name);
+        for name in names_of(options) {
+            println!("{name}");
         }
         return Ok(());
     }
     ensure!(!cfg!(debug_assertions), "figures of a debug build say nothing: run `cargo bench --bench peers`");
     let ours = contender(options)?;
-    let theirs = if options.beside_kafka { Kind::Kafka(Kafka::fetch()?) } else { Kind::Ideal };
-    let rows = wanted(options)?;
+    let beside_kafka = options.beside_kafka || options.cluster;
+    let theirs = if beside_kafka { Kind::Kafka(Kafka::fetch()?) } else { Kind::Ideal };
+    let names = wanted(options)?;
     let folder = Folder::claim(&options.dir)?;
     let machine = Machine::here(folder.path());
     let started_unix_ms = SystemClock::new().wall().get();
@@ -101,15 +107,13 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     eprintln!("{}", machine.line());
     let mut figures = Vec::new();
     let mut failure = None;
-    for (index, row) in rows.iter().enumerate() {
-        eprintln!("[{} of {}] {}", index + 1, rows.len(), row.name);
-        let bench =
-            Bench { ours: &ours, theirs: &theirs, folder: folder.path(), effort: effort(options, row) };
-        match bench.measure(row) {
+    for (index, name) in names.iter().enumerate() {
+        eprintln!("[{} of {}] {name}", index + 1, names.len());
+        match measure(options, name, (&ours, &theirs), folder.path()) {
             Ok(measured) => figures.extend(measured),
             Err(error) => {
-                eprintln!("  {} failed: {error:#}", row.name);
-                failure.get_or_insert(row.name);
+                eprintln!("  {name} failed: {error:#}");
+                failure.get_or_insert(*name);
             }
         }
         let quick = options.quick;
@@ -147,18 +151,43 @@ fn contender(options: &Options) -> Result<Kind> {
     Ok(Kind::Polylogue { program })
 }
 
+/// Measures the row of this name.
+fn measure(
+    options: &Options,
+    name: &str,
+    (ours, theirs): (&Kind, &Kind),
+    folder: &Path,
+) -> Result<Vec<Figure>> {
+    if options.cluster {
+        let row = cluster::rows::ROWS.iter().find(|row| row.name == name).context("no such row")?;
+        let effort = usual_effort(options, false);
+        return Clusters { ours, kafka: theirs, folder, effort }.measure(row);
+    }
+    let row = rows_of(options).iter().find(|row| row.name == name).context("no such row")?;
+    Bench { ours, theirs, folder, effort: effort(options, row) }.measure(row)
+}
+
 fn rows_of(options: &Options) -> &'static [Row] {
     if options.beside_kafka { &kafka_rows::ROWS } else { &ROWS }
 }
 
-fn wanted(options: &Options) -> Result<Vec<Row>> {
-    let all = rows_of(options);
+fn names_of(options: &Options) -> Vec<&'static str> {
+    if options.cluster {
+        return cluster::rows::ROWS.iter().map(|row| row.name).collect();
+    }
+    rows_of(options).iter().map(|row| row.name).collect()
+}
+
+fn wanted(options: &Options) -> Result<Vec<&'static str>> {
+    let all = names_of(options);
     if options.rows.is_empty() {
-        return Ok(all.iter().copied().filter(|row| !(options.quick && writes_much(row))).collect());
+        let much: Vec<_> =
+            rows_of(options).iter().filter(|row| writes_much(row)).map(|row| row.name).collect();
+        return Ok(all.into_iter().filter(|name| !(options.quick && much.contains(name))).collect());
     }
     let named = |name: &String| {
-        let row = all.iter().copied().find(|row| row.name == name);
-        row.with_context(|| format!("no row {name}; --list names them"))
+        let found = all.iter().copied().find(|row| row == name);
+        found.with_context(|| format!("no row {name}; --list names them"))
     };
     options.rows.iter().map(named).collect()
 }
@@ -170,7 +199,10 @@ fn writes_much(row: &Row) -> bool {
 
 fn effort(options: &Options, row: &Row) -> Effort {
     // Beside another broker every row is a median of five.
-    let once = writes_much(row) && !options.full && !options.beside_kafka;
+    usual_effort(options, writes_much(row) && !options.full && !options.beside_kafka)
+}
+
+fn usual_effort(options: &Options, once: bool) -> Effort {
     let usual = if options.quick { 2 } else { 5 };
     Effort {
         runs: options.runs.unwrap_or(if once { 1 } else { usual }),

@@ -99,19 +99,7 @@ impl Stage {
 
     /// Runs the driver to its end.
     pub(super) fn drive(&self, topic: &str, load: &[&str]) -> Result<Report> {
-        let mut command = self.driver(topic, load)?;
-        let output = command.stderr(Stdio::inherit()).output()?;
-        let report: Report = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("the driver ended with {} and no report: {command:?}", output.status))?;
-        ensure!(
-            report.failed == 0,
-            "{} of {} messages failed on {}, the first: {:?}",
-            report.failed,
-            report.failed + report.messages,
-            self.label(),
-            report.first_error
-        );
-        Ok(report)
+        report_of(self.driver(topic, load)?, self.label())
     }
 
     /// Starts the driver and leaves it running.
@@ -121,13 +109,52 @@ impl Stage {
 
     fn driver(&self, topic: &str, load: &[&str]) -> Result<Command> {
         let broker = self.broker()?;
+        let aim = Aim {
+            brokers: &broker.address().to_string(),
+            pids: &[broker.pid()],
+            topic,
+            partitions: self.hints.partitions.max(1),
+            acks: self.topic.acks(),
+        };
+        aim.driver(load)
+    }
+}
+
+/// What the driver is let loose on.
+pub(super) struct Aim<'a> {
+    /// Addresses, parted by commas.
+    pub(super) brokers: &'a str,
+    pub(super) pids: &'a [u32],
+    pub(super) topic: &'a str,
+    pub(super) partitions: i32,
+    pub(super) acks: &'a str,
+}
+
+impl Aim<'_> {
+    pub(super) fn driver(&self, load: &[&str]) -> Result<Command> {
+        let pids = self.pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let mut command = Command::new(env::current_exe()?);
-        command.arg("driver").args(load).args(["--brokers", &broker.address().to_string()]);
-        command.args(["--topic", topic, "--partitions", &self.hints.partitions.max(1).to_string()]);
-        command.args(["--broker-pid", &broker.pid().to_string()]);
-        command.args(["--set", &format!("p.acks={}", self.topic.acks())]);
+        command.arg("driver").args(load).args(["--brokers", self.brokers]);
+        command.args(["--topic", self.topic, "--partitions", &self.partitions.to_string()]);
+        command.args(["--broker-pid", &pids]);
+        command.args(["--set", &format!("p.acks={}", self.acks)]);
         Ok(command)
     }
+}
+
+/// Runs a driver to its end; an error where one message failed.
+pub(super) fn report_of(mut driver: Command, label: &str) -> Result<Report> {
+    let output = driver.stderr(Stdio::inherit()).output()?;
+    let report: Report = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("the driver ended with {} and no report: {driver:?}", output.status))?;
+    ensure!(
+        report.failed == 0,
+        "{} of {} messages failed on {label}, the first: {:?}",
+        report.failed,
+        report.failed + report.messages,
+        report.first_error
+    );
+    Ok(report)
 }
 
 impl Drop for Background {

@@ -35,6 +35,11 @@ impl ReadBuffer {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
 
+    /// What has been read, to put something in the place of a part of it.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.filled).unwrap_or_default()
+    }
+
     /// How many bytes have been read.
     pub const fn len(&self) -> usize {
         self.filled
@@ -48,6 +53,11 @@ impl ReadBuffer {
     /// Forgets what has been read and keeps the memory.
     pub const fn clear(&mut self) {
         self.filled = 0;
+    }
+
+    /// Forgets what has been read behind the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.filled = self.filled.min(len);
     }
 
     /// Bytes of memory that it holds.
@@ -79,9 +89,14 @@ impl ReadSpace for ReadBuffer {
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        self.bytes.truncate(self.filled);
-        self.bytes.extend_from_slice(bytes);
-        self.filled = self.bytes.len();
+        let end = self.filled + bytes.len();
+        if let Some(place) = self.bytes.get_mut(self.filled..end) {
+            place.copy_from_slice(bytes);
+        } else {
+            self.bytes.truncate(self.filled);
+            self.bytes.extend_from_slice(bytes);
+        }
+        self.filled = end;
     }
 }
 
@@ -101,5 +116,30 @@ impl ReadSpace for BytesMut {
 
     fn append(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ReadBuffer, ReadSpace};
+
+    /// Memory that was written to before must not come to light again.
+    #[test]
+    fn a_buffer_holds_what_was_added_behind_a_truncation_and_nothing_of_what_was_cut_off() {
+        let mut buffer = ReadBuffer::new();
+        buffer.append(b"head");
+        let filled = buffer.append_with(10, |space| {
+            space[..6].copy_from_slice(b"behind");
+            Ok(6)
+        });
+        assert_eq!((filled.unwrap(), buffer.as_slice()), (6, &b"headbehind"[..]));
+        buffer.truncate(4);
+        assert_eq!(buffer.as_slice(), b"head");
+        buffer.append(b"+");
+        buffer.append(b" and more than there was memory for");
+        assert_eq!(buffer.as_slice(), b"head+ and more than there was memory for");
+        buffer.as_mut_slice()[..4].copy_from_slice(b"HEAD");
+        buffer.truncate(100);
+        assert_eq!(buffer.as_slice(), b"HEAD+ and more than there was memory for");
     }
 }

@@ -1,4 +1,5 @@
-//! Reading frames from a stream: memory grows with what has come, never with what a length claims.
+//! Reading frames from a stream: memory grows with what has come, and by no more than a step beyond it, whatever a length
+//! claims.
 
 use std::io;
 
@@ -7,8 +8,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::frame::{self, FrameError, PREAMBLE};
 
-/// Room that is made at once at most.
-const STEP: usize = 256 * 1024;
+/// Room that is made at once at most: a frame of all that may be on its way to a partition lies where it was received, and
+/// is not copied as its buffer grows. A single batch that is larger grows step by step.
+const STEP: usize = super::WINDOW + 64 * 1024;
 
 /// Why no frame comes any more.
 #[derive(Debug, thiserror::Error)]

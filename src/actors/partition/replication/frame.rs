@@ -391,6 +391,9 @@ impl ToFollower {
     }
 }
 
+/// Bytes of the head of a frame of data.
+pub(super) const DATA_HEAD: usize = 4 + 1 + 44;
+
 /// The head of a frame of data; so many bytes of batches are to follow it.
 pub(super) fn put_data_head(out: &mut BytesMut, head: &Watermark, from: Offset, end: Offset, batches: usize) {
     frame(out, 17, 44 + batches);

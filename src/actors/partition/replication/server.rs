@@ -27,7 +27,7 @@ use super::{
     bells::{Bell, Hung, Rung},
     connection::{Frames, StreamError},
     copy::copy_of,
-    frame::{Channel, Copy, PREAMBLE, Position, ToFollower, ToLeader, Watermark, put_data_head},
+    frame::{Channel, Copy, DATA_HEAD, PREAMBLE, Position, ToFollower, ToLeader, Watermark, put_data_head},
     reports::Report,
 };
 use crate::{
@@ -37,6 +37,7 @@ use crate::{
         core::{Session, Subscription, SubscriptionRefusal, Verdict, in_sync::FollowerMoved},
     },
     model::{NodeId, Offset, PartitionId},
+    storage::log::ReadSpace,
 };
 
 /// How long a watermark that has moved waits for others, or for data to go with.
@@ -45,6 +46,8 @@ const WATERMARK_WAITS: Duration = Duration::from_millis(5);
 const VERDICT_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes that are collected before they are written.
 const WRITE: usize = 64 * 1024;
+/// What is kept of the memory that they are collected in; a batch may have been larger.
+const KEPT: usize = WINDOW + 2 * WRITE;
 
 /// Where the partitions of this node are found.
 pub trait Leaders: Send + Sync + 'static {
@@ -334,15 +337,15 @@ impl Feeding {
             due: BTreeSet::new(),
             due_at: None,
             cold: JoinSet::new(),
-            buffer: ReadBuffer::new(),
-            out: BytesMut::new(),
+            out: ReadBuffer::new(),
+            head: BytesMut::new(),
         };
         loop {
             let goes_on = sender.turn();
             if !sender.out.is_empty() {
-                to.write_all(&sender.out).await?;
+                to.write_all(sender.out.as_slice()).await?;
                 to.flush().await?;
-                sender.out.clear();
+                sender.emptied();
             }
             if goes_on {
                 tokio::task::yield_now().await;
@@ -363,8 +366,10 @@ struct Sender<'a> {
     due: BTreeSet<Channel>,
     due_at: Option<Instant>,
     cold: JoinSet<Cold>,
-    buffer: ReadBuffer,
-    out: BytesMut,
+    /// What is written next. Batches are read into it, behind the place of their frame's head.
+    out: ReadBuffer,
+    /// For one frame without batches, or the head of one with them.
+    head: BytesMut,
 }
 
 impl Sender<'_> {
@@ -372,7 +377,7 @@ impl Sender<'_> {
     fn turn(&mut self) -> bool {
         self.hear();
         for answer in lock(&self.feeding.answers).drain(..) {
-            answer.encode(&mut self.out);
+            put_frame(&answer, &mut self.head, &mut self.out);
         }
         while self.out.len() < WRITE {
             let Some(channel) = self.ready.pop_front() else { return false };
@@ -419,7 +424,7 @@ impl Sender<'_> {
         let mut all = lock(&self.feeding.fed);
         let Some(fed) = all.get_mut(&channel) else { return Turn::Rests };
         if !fed.is_led() {
-            resign(&mut all, channel, &mut self.out);
+            resign(&mut all, channel, &mut self.head, &mut self.out);
             return Turn::Rests;
         }
         let is_at_end = fed.next >= fed.leader.reader.log_end_offset();
@@ -436,8 +441,18 @@ impl Sender<'_> {
             return Turn::NoCredit;
         }
         let request = request(fed, usize::try_from(credit).unwrap_or(WINDOW), Wait::OnlyCached);
-        self.buffer.clear();
-        match fed.leader.reader.read(&request, &mut self.buffer) {
+        let at = self.out.len();
+        self.out.append(&[0; DATA_HEAD]);
+        let outcome = fed.leader.reader.read(&request, &mut self.out);
+        if let Ok(ReadOutcome::Read { next, .. }) = outcome
+            && next > fed.next
+        {
+            self.due.remove(&channel);
+            put(fed, channel, next, at, &self.feeding.credit, (&mut self.head, &mut self.out));
+            return Turn::Sent;
+        }
+        self.out.truncate(at);
+        match outcome {
             Ok(ReadOutcome::NeedsDisk) => {
                 let (session, from, reader) = (fed.session, fed.next, fed.leader.reader.clone());
                 let request = ReadRequest { wait: Wait::MayBlock, ..request };
@@ -452,11 +467,6 @@ impl Sender<'_> {
                 );
                 Turn::Reads
             }
-            Ok(ReadOutcome::Read { next, .. }) if next > fed.next => {
-                put(fed, channel, next, self.buffer.as_slice(), &self.feeding.credit, &mut self.out);
-                self.due.remove(&channel);
-                Turn::Sent
-            }
             // What was read is on its way out of the log; or the log is closed: its end is told soon.
             Ok(ReadOutcome::Read { .. }) => {
                 fed.queued = false;
@@ -464,7 +474,7 @@ impl Sender<'_> {
             }
             Err(error) => {
                 tracing::debug!(partition = %fed.partition.id(), %error, "follower is to ask again");
-                resign(&mut all, channel, &mut self.out);
+                resign(&mut all, channel, &mut self.head, &mut self.out);
                 Turn::Rests
             }
         }
@@ -478,13 +488,16 @@ impl Sender<'_> {
         };
         match outcome {
             Ok(ReadOutcome::Read { next, .. }) if next > from => {
-                put(fed, channel, next, buffer.as_slice(), &self.feeding.credit, &mut self.out);
+                let at = self.out.len();
+                self.out.append(&[0; DATA_HEAD]);
+                self.out.append(buffer.as_slice());
+                put(fed, channel, next, at, &self.feeding.credit, (&mut self.head, &mut self.out));
                 self.ready.push_back(channel);
             }
             Ok(_) => fed.queued = false,
             Err(error) => {
                 tracing::debug!(partition = %fed.partition.id(), %error, "follower is to ask again");
-                resign(&mut all, channel, &mut self.out);
+                resign(&mut all, channel, &mut self.head, &mut self.out);
             }
         }
     }
@@ -503,7 +516,15 @@ impl Sender<'_> {
             }
         }
         if !moved.is_empty() {
-            ToFollower::Watermarks(moved).encode(&mut self.out);
+            put_frame(&ToFollower::Watermarks(moved), &mut self.head, &mut self.out);
+        }
+    }
+
+    /// All of it was written.
+    fn emptied(&mut self) {
+        self.out.clear();
+        if self.out.capacity() > KEPT {
+            self.out.shrink(KEPT);
         }
     }
 }
@@ -521,21 +542,39 @@ fn request(fed: &Fed, credit: usize, wait: Wait) -> ReadRequest {
     }
 }
 
-fn put(fed: &mut Fed, channel: Channel, next: Offset, bytes: &[u8], credit: &AtomicI64, out: &mut BytesMut) {
+/// Makes a frame of what stands in `out` from `at` on: the place of its head, and batches.
+fn put(
+    fed: &mut Fed,
+    channel: Channel,
+    next: Offset,
+    at: usize,
+    credit: &AtomicI64,
+    (head, out): (&mut BytesMut, &mut ReadBuffer),
+) {
+    let bytes = out.len().saturating_sub(at + DATA_HEAD);
     let (high_watermark, log_start) = fed.ends();
-    let head = Watermark { channel, session: fed.session, high_watermark, log_start };
-    put_data_head(out, &head, fed.next, next, bytes.len());
-    out.extend_from_slice(bytes);
-    credit.fetch_sub(bytes.len() as i64, Ordering::AcqRel);
-    fed.on_the_way.push_back((next, bytes.len()));
-    fed.bytes_on_the_way += bytes.len();
+    let ends = Watermark { channel, session: fed.session, high_watermark, log_start };
+    head.clear();
+    put_data_head(head, &ends, fed.next, next, bytes);
+    if let Some(place) = out.as_mut_slice().get_mut(at..at + DATA_HEAD) {
+        place.copy_from_slice(head);
+    }
+    credit.fetch_sub(bytes as i64, Ordering::AcqRel);
+    fed.on_the_way.push_back((next, bytes));
+    fed.bytes_on_the_way += bytes;
     fed.is_first = false;
     (fed.next, fed.told) = (next, (high_watermark, log_start));
 }
 
-fn resign(all: &mut BTreeMap<Channel, Fed>, channel: Channel, out: &mut BytesMut) {
+fn put_frame(frame: &ToFollower, head: &mut BytesMut, out: &mut ReadBuffer) {
+    head.clear();
+    frame.encode(head);
+    out.append(head);
+}
+
+fn resign(all: &mut BTreeMap<Channel, Fed>, channel: Channel, head: &mut BytesMut, out: &mut ReadBuffer) {
     if let Some(fed) = all.remove(&channel) {
-        ToFollower::Resigned { channel, session: fed.session }.encode(out);
+        put_frame(&ToFollower::Resigned { channel, session: fed.session }, head, out);
     }
 }
 
