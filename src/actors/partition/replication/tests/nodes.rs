@@ -209,6 +209,18 @@ impl World {
 
     /// A replica that leads with this log; both nodes are in sync.
     pub(super) async fn lead(&self, node: NodeId, index: i32, epoch: i32, log: HandedOver) -> Leads {
+        self.lead_as(PartitionHandle::new(partition(index)), node, epoch, log).await
+    }
+
+    /// The same under a handle that others have already.
+    pub(super) async fn lead_as(
+        &self,
+        partition: PartitionHandle,
+        node: NodeId,
+        epoch: i32,
+        log: HandedOver,
+    ) -> Leads {
+        let index = partition.id().index.get();
         let state = PartitionState {
             partition_epoch: epoch,
             leader_epoch: LeaderEpoch::new(epoch),
@@ -224,7 +236,6 @@ impl World {
             proposer: Arc::new(NoController),
             inheritance: Inheritance::to_lead(log, LeaderEpoch::new(epoch)),
         };
-        let partition = PartitionHandle::new(partition(index));
         let args = LeaderArgs {
             partition: partition.clone(),
             label: format!("t-{index}").into(),
