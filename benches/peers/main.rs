@@ -1,11 +1,12 @@
 //! How fast a node is, beside an ideal server on the same machine in the same run.
 //!
-//! One program with three parts, so that one command builds and runs everything: the neutral driver
+//! One program with several parts, so that one command builds and runs everything: the neutral driver
 //! (`driver`), the ideal server (`ideal-server`) and the runner (no subcommand), which starts the other
 //! two as processes of their own beside `polylogue serve`. `README.md` in this folder says what each
 //! measures and why it may be trusted.
 
 mod driver;
+mod failover;
 mod groups;
 mod ideal;
 mod latency;
@@ -36,6 +37,10 @@ enum Part {
     IdealServer(ideal::Options),
     /// What partitions cost: memory, open files and idle processor time of three nodes, and how long they take.
     Partitions(partitions::Options),
+    /// How long clients wait when nodes die, are paused or restarted.
+    FailOver(failover::Options),
+    /// Writes with librdkafka while nodes fail; started by `polylogue chaos failover`.
+    FailOverProducer(failover::ProducerOptions),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +65,8 @@ fn run() -> Result<()> {
         Some(Part::Driver(options)) => driver::main(&options),
         Some(Part::IdealServer(options)) => ideal::main(&options),
         Some(Part::Partitions(options)) => partitions::main(&options),
+        Some(Part::FailOver(options)) => failover::main(&options),
+        Some(Part::FailOverProducer(options)) => failover::produce(&options),
         None => runner::main(&arguments.run),
     }
 }

@@ -5,7 +5,7 @@
 //! sent somewhere to be refused. Nothing here waits, and nothing but the image and what this node itself leads is
 //! looked at.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     actors::{
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-use super::{Broker, connection::Session};
+use super::{Broker, Departed, connection::Session};
 pub(crate) use crate::actors::membership::NOBODY;
 
 /// Who is where, for clients of one listener.
@@ -101,6 +101,15 @@ impl ClusterView {
             all.insert(self.this, self.this_broker());
         }
         all.into_values().filter(|broker| also_fenced || !broker.fenced).collect()
+    }
+
+    /// Everybody that `Metadata` tells of: those that can be reached, and those that could be until a moment ago.
+    pub(crate) fn brokers_of_late(&self, departed: &Departed, now: Duration) -> Vec<Reachable> {
+        let registered = self.image.brokers().iter();
+        let fenced = registered.filter(|(_, broker)| broker.fenced).map(|(node, _)| *node);
+        let told = departed.still_told(now, fenced);
+        let all = self.brokers(true).into_iter();
+        all.filter(|broker| !broker.fenced || told.contains(&broker.node)).collect()
     }
 
     /// A broker, if it is registered with a listener of the client's name.
@@ -271,11 +280,11 @@ fn rack(broker: &BrokerImage) -> Option<Str> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
     use uuid::Uuid;
 
-    use super::{ClusterView, Led, NOBODY};
+    use super::{ClusterView, Departed, Led, NOBODY};
     use crate::{
         actors::membership::{Assignment, Endpoint, MetadataImage, MetadataRecord, Uncertain},
         config::node::HostPort,
@@ -410,6 +419,22 @@ pub(super) mod tests {
         assert_eq!(view(image.clone(), 1, "out").controller(), NodeId::new(1), "4 is out of reach");
         fence(&mut image, 4);
         assert_eq!(view(image, 1, "in").controller(), NodeId::new(1));
+    }
+
+    #[test]
+    fn a_broker_that_died_a_moment_ago_is_listed_beside_the_new_leaders_and_leads_nothing() {
+        let mut image = image();
+        let departed = Departed::default();
+        let listed = |image: &MetadataImage, at: u64| {
+            let brokers = view(image.clone(), 1, "out").brokers_of_late(&departed, Duration::from_secs(at));
+            brokers.iter().map(|broker| broker.node.get()).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(&image, 10), [1, 2, 3]);
+        fence(&mut image, 2);
+        lead(&mut image, 1, 3, 8);
+        assert_eq!(listed(&image, 11), [1, 2, 3]);
+        assert_eq!(told(&view(image.clone(), 1, "out").partition(partition_id(1), None)), (0, 3, 8));
+        assert_eq!(listed(&image, 20), [1, 3]);
     }
 
     #[test]

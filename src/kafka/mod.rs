@@ -5,6 +5,7 @@
 
 mod cluster_view;
 mod connection;
+mod departed;
 mod dispatch;
 mod errors;
 mod handlers;
@@ -16,7 +17,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use self::connection::Budget;
 use self::connection::FramePool;
-pub use self::{log_limit::LogLimit, meters::RequestMeters, others::Others};
+pub use self::{departed::Departed, log_limit::LogLimit, meters::RequestMeters, others::Others};
 use crate::{
     actors::{
         group_coordinator::Groups,
@@ -80,6 +81,8 @@ pub struct Broker {
     pub auto_create: AutoCreate,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Brokers that died a moment ago.
+    pub departed: Departed,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Requests, counted by API.

@@ -55,7 +55,7 @@ use crate::{
     admin::{self, cluster::ADMIN_LISTENER},
     clock::{Clock, GuardedClock},
     config::node::{HostPort, NodeConfig},
-    kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, Others, RequestMeters},
+    kafka::{AutoCreate, Broker, Budget, ConnectionLimits, Departed, LogLimit, Others, RequestMeters},
     metrics::Metrics,
     model::BootId,
     storage::fs::{Fs, Lock, real::RealFs},
@@ -486,6 +486,7 @@ impl Parts<'_> {
                 partitions: self.config.default_partitions,
             },
             clock: Arc::clone(&self.clock),
+            departed: Departed::default(),
             metrics: Arc::clone(&self.metrics),
             meters: RequestMeters::new(&self.metrics),
             limits: ConnectionLimits {

@@ -20,14 +20,14 @@ const WITHIN: Duration = Duration::from_mins(2);
 
 /// Kafka and the folder of the compiled program; `None` after having said what is skipped.
 #[track_caller]
-fn find(test: &str) -> Option<(Kafka, PathBuf)> {
+pub(crate) fn find(test: &str) -> Option<(Kafka, PathBuf)> {
     let kafka = java::find(test)?;
     let compile = |folder: &Path| {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/java");
         let mut javac = Command::new("javac");
         javac.arg("-J-Xmx256m").arg("-cp").arg(kafka.class_path()).arg("-d").arg(folder);
         javac.args(["Checks.java", "Records.java", "Producing.java", "Consuming.java", "Administering.java"]);
-        javac.args(["Grouping.java", "Group.java", "Member.java", "GroupAdmin.java"]);
+        javac.args(["Grouping.java", "Group.java", "Member.java", "GroupAdmin.java", "FailOver.java"]);
         javac.current_dir(sources);
         vec![javac]
     };
@@ -44,6 +44,7 @@ fn find(test: &str) -> Option<(Kafka, PathBuf)> {
             include_str!("java/Group.java"),
             include_str!("java/Member.java"),
             include_str!("java/GroupAdmin.java"),
+            include_str!("java/FailOver.java"),
         ],
         steps: &compile,
     };

@@ -7,6 +7,10 @@
 //! of their own, each in a folder, which say what held and what did not.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "tests/cluster uses all of it")]
+#[path = "../cluster/cluster.rs"]
+mod cluster;
+mod failover;
 mod franz_go;
 mod java_client;
 mod kafka_files;

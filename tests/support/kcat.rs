@@ -8,7 +8,7 @@ use std::{
     env, fs,
     io::Write,
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Mutex, PoisonError},
 };
 
@@ -83,13 +83,19 @@ impl Kcat {
         command
     }
 
-    /// Runs it with `input` and gives what it printed; fails where it does.
+    /// Starts it with pipes to all that it reads and prints.
     #[track_caller]
-    pub(crate) fn run(&self, bootstrap: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    pub(crate) fn start(&self, bootstrap: &str, arguments: &[&str]) -> Child {
         let mut command = self.command();
         command.args(["-b", bootstrap]).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.spawn().unwrap()
+    }
+
+    /// Runs it with `input` and gives what it printed; fails where it does.
+    #[track_caller]
+    pub(crate) fn run(&self, bootstrap: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut child = self.start(bootstrap, arguments);
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
         // From a thread: it may print before it has read everything.

@@ -1,6 +1,7 @@
 //! Apache Kafka as a peer: fetched with Maven, formatted, and started as its own scripts start it.
 
 use std::{
+    ffi::OsString,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -65,14 +66,19 @@ group.consumer.min.session.timeout.ms=6000
 
 /// Where the jars are.
 #[derive(Clone, Debug)]
-pub(super) struct Kafka(support::java::Kafka);
+pub(crate) struct Kafka(support::java::Kafka);
 
 impl Kafka {
     /// Fetches what is not there yet.
-    pub(super) fn fetch() -> Result<Self> {
+    pub(crate) fn fetch() -> Result<Self> {
         support::java::find("--beside-kafka").map(Self).context(
             "Apache Kafka cannot be had: the line above says why (Java 17, Maven and a network are needed)",
         )
+    }
+
+    /// For other programs than the broker's, written with Kafka's client.
+    pub(crate) fn class_path(&self) -> OsString {
+        self.0.class_path()
     }
 
     /// About to start a broker on a folder, which is formatted if it is new.

@@ -5,7 +5,7 @@ mod broker;
 mod cluster;
 mod disk;
 mod groups;
-mod kafka;
+pub(crate) mod kafka;
 mod kafka_rows;
 mod machine;
 mod measure;
@@ -53,7 +53,7 @@ pub(crate) struct Options {
     #[arg(long)]
     runs: Option<usize>,
     /// Where brokers keep their data; the disk that is measured.
-    #[arg(long, default_value = default_folder())]
+    #[arg(long, default_value_os_t = default_folder().to_owned())]
     dir: PathBuf,
     /// Where the figures of all runs go; `peers.json` beside the data otherwise.
     #[arg(long)]
@@ -144,11 +144,16 @@ fn contender(options: &Options) -> Result<Kind> {
     if !options.command.is_empty() {
         return Ok(Kind::Command { words: options.command.clone() });
     }
+    Ok(Kind::Polylogue { program: polylogue()? })
+}
+
+/// The node's program.
+pub(crate) fn polylogue() -> Result<PathBuf> {
     let given = env::var_os("POLYLOGUE_BIN").map(PathBuf::from);
     let program = given.or_else(|| option_env!("CARGO_BIN_EXE_polylogue").map(PathBuf::from));
     let program = program.context("no polylogue: build with the feature `server` or set POLYLOGUE_BIN")?;
     ensure!(program.is_file(), "{} is not there", program.display());
-    Ok(Kind::Polylogue { program })
+    Ok(program)
 }
 
 /// Measures the row of this name.
@@ -213,8 +218,8 @@ fn usual_effort(options: &Options, once: bool) -> Effort {
 }
 
 /// A folder on the disk of the build, which Cargo gives to benches.
-fn default_folder() -> &'static str {
-    option_env!("CARGO_TARGET_TMPDIR").unwrap_or("target/tmp")
+pub(crate) fn default_folder() -> &'static Path {
+    Path::new(option_env!("CARGO_TARGET_TMPDIR").unwrap_or("target/tmp"))
 }
 
 /// The folder that brokers write to. Empty when it is claimed, also after a run that was cut off, and

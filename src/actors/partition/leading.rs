@@ -140,6 +140,7 @@ impl Leading {
             report_recovery(args, &report, took);
         }
         let core = followers::begin_core(args, &config, (epoch, high_watermark), &log);
+        tracing::debug!(partition = %args.label, %epoch, end = %log.log_end_offset(), "leads");
         let leader = Leader::new(epoch, log.reader(), me.clone(), core.high_watermark());
         let published = args.partition.slot.publish(Arc::new(leader));
         me.vitals().set_epoch(epoch);

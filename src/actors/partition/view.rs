@@ -150,6 +150,11 @@ impl Slot {
         self.waiters.sign_in(waiter)
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiters.count()
+    }
+
     pub(super) fn wake(&self) {
         self.waiters.wake();
         self.bells.ring();

@@ -4,10 +4,10 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{
-    faults::{Fault, NODE_TIME, Struck},
+    faults::{FIRST, Fault, NODE_TIME, Struck, Target},
     load::{Acks, Load, verify},
     report::{Report, Runs},
     stock::Stock,
@@ -19,9 +19,13 @@ use crate::{
     },
     client::{Admin, Client, ClientConfig, admin::NewTopic},
     local_cluster::{LocalCluster, this_program},
-    model::{PartitionIndex, TopicName},
+    model::TopicName,
 };
 
+/// How long the cluster is left alone between two faults.
+const REST: Duration = Duration::from_millis(500);
+/// The same where clients remember longer what they met with.
+const REST_OF_OTHERS: Duration = Duration::from_secs(11);
 /// The most replicas that the topic gets.
 const MOST_REPLICAS: i16 = 3;
 
@@ -31,12 +35,15 @@ pub(in crate::cli) struct Flags {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
     /// How often each fault is made; a rolling restart a tenth as often.
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, alias = "rounds", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// What is done, may be given several times [default: all]
+    /// What is done, may be given several times [default: kill, pause, rolling]
     #[arg(long, value_enum, value_name = "FAULT")]
     fault: Vec<Fault>,
-    /// How many partitions are written to; the leader of the first is struck.
+    /// To whom it is done.
+    #[arg(long, value_enum, value_name = "TARGET", default_value_t)]
+    target: Target,
+    /// How many partitions are written to; at least one for each node, where the controller is the target.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100))]
     partitions: i32,
     /// How long a client waits for a connection or an answer before it gives them up, with a unit.
@@ -46,6 +53,11 @@ pub(in crate::cli) struct Flags {
     /// and the number of partitions; docs/OPERATIONS.md says what it is to do.
     #[arg(long, value_name = "COMMAND")]
     stock_client: Option<String>,
+    /// How long the cluster is left alone between two faults, each restart being one [default: 500ms; 11s for another
+    /// client]. Librdkafka doubles its wait each time that it connects to a node again, and forgets that only after
+    /// 10 s: without a rest each fault would be charged with those before it.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    rest: Option<Duration>,
     /// A folder that the nodes' data and logs are kept in [default: a temporary one, which is removed]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -81,14 +93,27 @@ impl Flags {
         let all = [Fault::Kill, Fault::Pause, Fault::Rolling];
         let faults = if self.fault.is_empty() { &all[..] } else { &self.fault };
         let runs = |fault: &Fault| match fault {
-            Fault::Kill | Fault::Pause => (*fault, self.runs),
+            Fault::Kill | Fault::Pause | Fault::Term => (*fault, self.runs),
             Fault::Rolling => (*fault, self.runs.div_ceil(10)),
         };
         faults.iter().map(runs).collect()
     }
 
+    /// The controller has to lead one.
+    fn partitions(&self) -> i32 {
+        match self.target {
+            Target::Leader => self.partitions,
+            Target::Controller => self.partitions.max(self.nodes.into()),
+        }
+    }
+
     fn replicas(&self) -> i16 {
         i16::try_from(self.nodes).unwrap_or(MOST_REPLICAS).min(MOST_REPLICAS)
+    }
+
+    fn rest(&self) -> Duration {
+        let usual = if self.stock_client.is_some() { REST_OF_OTHERS } else { REST };
+        self.rest.unwrap_or(usual)
     }
 
     fn client(&self, cluster: &LocalCluster) -> Client {
@@ -131,31 +156,35 @@ async fn measure(flags: &Flags, cluster: &mut LocalCluster, began: Instant) -> a
     let topic = create_topic(flags, &client).await?;
     let writer = match &flags.stock_client {
         Some(command) => {
-            Writer::Stock(Stock::start(command, &cluster.bootstrap(), &topic, flags.partitions)?)
+            Writer::Stock(Stock::start(command, &cluster.bootstrap(), &topic, flags.partitions())?)
         }
-        None => Writer::Ours(Load::start(&client, &topic, flags.partitions)),
+        None => Writer::Ours(Load::start(&client, &topic, flags.partitions())),
     };
     let acks = writer.acks();
-    let began_after = acks.gap_after(PartitionIndex::new(0), began, NODE_TIME).await?;
+    let began_after = acks.gap_after(FIRST, began, NODE_TIME).await?;
     cluster.until_in_sync(topic.as_str(), NODE_TIME)?;
     let mut runs = Vec::new();
     for (fault, times) in flags.faults() {
         let mut gaps = Vec::new();
         for run in 1..=times {
-            let mut struck = Struck { cluster, topic: &topic, acks: &acks };
+            let mut struck =
+                Struck { cluster, topic: &topic, acks: &acks, target: flags.target, rest: flags.rest() };
             let gap = struck.run(fault).await?;
-            eprintln!("{} {run} of {times}: {:.0} ms", fault.name(), gap.as_secs_f64() * 1e3);
+            sleep(flags.rest()).await;
+            let whose = if gap.of_controller { ", the controller's node" } else { "" };
+            eprintln!("{} {run} of {times}: {:.0} ms{whose}", fault.name(), gap.time.as_secs_f64() * 1e3);
             gaps.push(gap);
         }
-        runs.push(Runs { fault, gaps });
+        runs.extend(Runs::of(fault, &gaps));
     }
     let acks = writer.stop().await?;
     eprintln!("reading {} records back ...", acks.count());
-    let verdict = verify(&client, &topic, flags.partitions, &acks).await?;
+    let verdict = verify(&client, &topic, flags.partitions(), &acks).await?;
     let state = acks.lock();
     Ok(Report {
         client: flags.stock_client.clone().unwrap_or_else(|| "our client".to_owned()),
         timeouts: flags.socket_timeout,
+        rest: flags.rest(),
         nodes: cluster.nodes.len(),
         replicas: flags.replicas(),
         began_after,
@@ -171,7 +200,7 @@ async fn create_topic(flags: &Flags, client: &Client) -> anyhow::Result<TopicNam
     let name = TopicName::new(&format!("failover-{:08x}", fastrand::u32(..)))?;
     let topic = NewTopic {
         name: name.clone(),
-        partitions: Some(flags.partitions),
+        partitions: Some(flags.partitions()),
         replication_factor: Some(flags.replicas()),
         configs: Vec::new(),
     };

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use super::load::Acks;
 use crate::{
-    local_cluster::LocalCluster,
+    clock::{Clock, SystemClock},
+    local_cluster::{LocalCluster, LocalNode},
     model::{NodeId, PartitionIndex, TopicName},
 };
 
@@ -16,20 +17,34 @@ use crate::{
 pub(super) const NODE_TIME: Duration = Duration::from_mins(1);
 /// How long no record may be acknowledged before it is called a failure.
 const LONGEST_GAP: Duration = Duration::from_mins(1);
-/// How long the cluster is left alone between two faults.
-const REST: Duration = Duration::from_millis(500);
-/// The partition whose leader is struck.
-const STRUCK: PartitionIndex = PartitionIndex::new(0);
+/// How long a node that is alone is paused.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often is looked whether the node that is to be struck leads something.
+const POLL: Duration = Duration::from_millis(20);
+/// The partition whose leader is struck, where it is not said that the controller is.
+pub(super) const FIRST: PartitionIndex = PartitionIndex::new(0);
 
-/// What is done to the node that leads.
+/// What is done to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Fault {
     /// SIGKILL.
     Kill,
     /// SIGSTOP: it answers nothing and refuses nothing.
     Pause,
+    /// SIGTERM: it gives away what it leads, and ends.
+    Term,
     /// Every node in turn: SIGTERM, and start again.
     Rolling,
+}
+
+/// To whom it is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Target {
+    /// The node that leads the first partition.
+    #[default]
+    Leader,
+    /// The cluster's controller, which leads a partition as well.
+    Controller,
 }
 
 impl Fault {
@@ -37,9 +52,26 @@ impl Fault {
         match self {
             Self::Kill => "kill -9 of the leader",
             Self::Pause => "SIGSTOP of the leader",
+            Self::Term => "SIGTERM to the leader",
             Self::Rolling => "rolling restart",
         }
     }
+}
+
+/// What one fault cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    pub(super) time: Duration,
+    /// The node that was struck was the controller: its successor had to be elected first.
+    pub(super) of_controller: bool,
+}
+
+/// Who is struck, and where that is felt.
+#[derive(Clone, Copy, Debug)]
+struct Victim {
+    node: NodeId,
+    leads: PartitionIndex,
+    is_controller: bool,
 }
 
 /// A cluster under load.
@@ -47,86 +79,133 @@ pub(super) struct Struck<'a> {
     pub(super) cluster: &'a mut LocalCluster,
     pub(super) topic: &'a TopicName,
     pub(super) acks: &'a Acks,
+    pub(super) target: Target,
+    /// Between two nodes that are restarted.
+    pub(super) rest: Duration,
 }
 
 impl Struck<'_> {
     /// One fault from beginning to end: how long no record was acknowledged. All is well again afterwards.
-    pub(super) async fn run(&mut self, fault: Fault) -> anyhow::Result<Duration> {
+    pub(super) async fn run(&mut self, fault: Fault) -> anyhow::Result<Gap> {
         let gap = match fault {
             Fault::Kill => self.kill().await,
             Fault::Pause => self.pause().await,
+            Fault::Term => self.terminate().await,
             Fault::Rolling => self.roll().await,
         };
-        let gap = gap.with_context(|| format!("{}: {}", fault.name(), self.log_tails()))?;
-        sleep(REST).await;
-        Ok(gap)
+        gap.with_context(|| format!("{}: {}", fault.name(), self.log_tails()))
     }
 
-    async fn kill(&mut self) -> anyhow::Result<Duration> {
-        let leader = self.leader()?;
+    async fn kill(&mut self) -> anyhow::Result<Gap> {
+        let victim = self.victim().await?;
         let is_alone = self.cluster.nodes.len() == 1;
-        let node = self.cluster.node(leader).context("the leader is none of our nodes")?;
+        let node = self.node(victim.node)?;
         let fault = Instant::now();
         node.kill()?;
         if is_alone {
             node.start_again()?;
         }
-        let gap = self.acks.gap_after(STRUCK, fault, LONGEST_GAP).await?;
+        let time = self.acks.gap_after(victim.leads, fault, LONGEST_GAP).await?;
         if !is_alone {
-            self.cluster.node(leader).context("the leader is none of our nodes")?.start_again()?;
+            self.node(victim.node)?.start_again()?;
         }
-        self.until_well(leader)?;
-        Ok(gap)
+        self.until_well(victim.node)?;
+        Ok(Gap { time, of_controller: victim.is_controller })
     }
 
-    async fn pause(&mut self) -> anyhow::Result<Duration> {
-        let leader = self.leader()?;
+    async fn pause(&mut self) -> anyhow::Result<Gap> {
+        let victim = self.victim().await?;
         let is_alone = self.cluster.nodes.len() == 1;
-        let node = self.cluster.node(leader).context("the leader is none of our nodes")?;
+        let node = self.node(victim.node)?;
         let fault = Instant::now();
         node.pause()?;
         if is_alone {
             // Nobody can take over: it is as long as the pause.
-            sleep(REST).await;
+            sleep(PAUSE).await;
             node.resume()?;
         }
-        let gap = self.acks.gap_after(STRUCK, fault, LONGEST_GAP).await;
+        let time = self.acks.gap_after(victim.leads, fault, LONGEST_GAP).await;
         if !is_alone {
-            self.cluster.node(leader).context("the leader is none of our nodes")?.resume()?;
+            self.node(victim.node)?.resume()?;
         }
-        self.until_well(leader)?;
-        gap
+        self.until_well(victim.node)?;
+        Ok(Gap { time: time?, of_controller: victim.is_controller })
     }
 
-    async fn roll(&mut self) -> anyhow::Result<Duration> {
+    async fn terminate(&mut self) -> anyhow::Result<Gap> {
+        let victim = self.victim().await?;
         let began = Instant::now();
-        let ids: Vec<_> = self.cluster.nodes.iter().map(crate::local_cluster::LocalNode::id).collect();
-        for id in ids {
-            let node = self.cluster.node(id).context("a node has gone")?;
-            node.stop(NODE_TIME)?;
-            node.start_again()?;
-            let back = Instant::now();
-            self.until_well(id)?;
-            self.acks.gap_after(STRUCK, back, LONGEST_GAP).await?;
+        self.restart(victim.node).await?;
+        Ok(Gap { time: self.acks.worst_gap_since(began), of_controller: victim.is_controller })
+    }
+
+    async fn roll(&mut self) -> anyhow::Result<Gap> {
+        let began = Instant::now();
+        let ids: Vec<_> = self.cluster.nodes.iter().map(LocalNode::id).collect();
+        for (place, id) in ids.into_iter().enumerate() {
+            if place > 0 {
+                sleep(self.rest).await;
+            }
+            self.restart(id).await?;
         }
-        Ok(self.acks.worst_gap_since(began))
+        // The controller's node is among them, so there is nothing to be told apart.
+        Ok(Gap { time: self.acks.worst_gap_since(began), of_controller: false })
+    }
+
+    async fn restart(&mut self, id: NodeId) -> anyhow::Result<()> {
+        let node = self.node(id)?;
+        node.stop(NODE_TIME)?;
+        node.start_again()?;
+        let back = Instant::now();
+        self.until_well(id)?;
+        self.acks.gap_after(FIRST, back, LONGEST_GAP).await?;
+        Ok(())
     }
 
     /// Waits until a node serves again, and all replicas are in sync.
     fn until_well(&mut self, id: NodeId) -> anyhow::Result<()> {
-        self.cluster.node(id).context("a node has gone")?.wait_until_ready(NODE_TIME)?;
+        self.node(id)?.wait_until_ready(NODE_TIME)?;
         Ok(self.cluster.until_in_sync(self.topic.as_str(), NODE_TIME)?)
     }
 
-    fn leader(&self) -> anyhow::Result<NodeId> {
-        let leader = self.cluster.leader_of(self.topic.as_str(), STRUCK.get())?;
-        leader.context("nobody leads the partition to be struck")
+    fn node(&mut self, id: NodeId) -> anyhow::Result<&mut LocalNode> {
+        self.cluster.node(id).context("the node is none of ours")
+    }
+
+    /// Waits until somebody is what the target says, and leads something.
+    async fn victim(&self) -> anyhow::Result<Victim> {
+        let clock = SystemClock::new();
+        let deadline = clock.monotonic() + NODE_TIME;
+        loop {
+            if let Some(victim) = self.victim_now()? {
+                return Ok(victim);
+            }
+            anyhow::ensure!(
+                clock.monotonic() < deadline,
+                "nobody is there to be struck who leads a partition"
+            );
+            sleep(POLL).await;
+        }
+    }
+
+    fn victim_now(&self) -> anyhow::Result<Option<Victim>> {
+        let controller = self.cluster.report()?.controller.map(NodeId::new);
+        let partitions = self.cluster.partitions(self.topic.as_str())?;
+        let mut led = partitions.iter().filter_map(|partition| {
+            let node = NodeId::new(partition.leader?);
+            let leads = PartitionIndex::new(partition.index);
+            Some(Victim { node, leads, is_controller: Some(node) == controller })
+        });
+        let is_meant = |victim: &Victim| match self.target {
+            Target::Leader => victim.leads == FIRST,
+            Target::Controller => victim.is_controller,
+        };
+        Ok(led.find(is_meant))
     }
 
     fn log_tails(&self) -> String {
-        let tail = |node: &crate::local_cluster::LocalNode| {
-            format!("the log of node {} ends with:\n{}", node.id(), node.log_tail())
-        };
+        let tail =
+            |node: &LocalNode| format!("the log of node {} ends with:\n{}", node.id(), node.log_tail());
         self.cluster.nodes.iter().map(tail).collect::<Vec<_>>().join("\n")
     }
 }

@@ -4,14 +4,19 @@ use std::{io, io::Write, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{faults::Fault, load::Verdict};
+use super::{
+    faults::{Fault, Gap},
+    load::Verdict,
+};
 use crate::cli::table;
 
-/// All runs of one fault.
+/// All runs of one fault on one kind of node.
 #[derive(Clone, Debug)]
 pub(super) struct Runs {
-    pub(super) fault: Fault,
-    pub(super) gaps: Vec<Duration>,
+    fault: Fault,
+    /// The node that was struck was the controller.
+    of_controller: bool,
+    gaps: Vec<Duration>,
 }
 
 /// What a measurement came to.
@@ -19,6 +24,8 @@ pub(super) struct Runs {
 pub(super) struct Report {
     pub(super) client: String,
     pub(super) timeouts: Duration,
+    /// Between two faults.
+    pub(super) rest: Duration,
     pub(super) nodes: usize,
     pub(super) replicas: i16,
     /// From nothing to the first acknowledged record.
@@ -30,10 +37,30 @@ pub(super) struct Report {
 }
 
 impl Runs {
+    /// Those that struck the controller's node apart from the others; of either, only if there are any.
+    pub(super) fn of(fault: Fault, gaps: &[Gap]) -> Vec<Self> {
+        let runs = [false, true].map(|of_controller| {
+            let gaps = gaps.iter().filter(|gap| gap.of_controller == of_controller);
+            Self { fault, of_controller, gaps: gaps.map(|gap| gap.time).collect() }
+        });
+        runs.into_iter().filter(|runs| !runs.gaps.is_empty()).collect()
+    }
+
+    fn name(&self) -> String {
+        let whose = if self.of_controller { ", who was the controller" } else { "" };
+        format!("{}{whose}", self.fault.name())
+    }
+
     fn median(&self) -> Duration {
+        self.quantile(50)
+    }
+
+    /// The shortest that is no shorter than so many of a hundred.
+    fn quantile(&self, percent: usize) -> Duration {
         let mut sorted = self.gaps.clone();
         sorted.sort_unstable();
-        sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+        let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        sorted.get(at).copied().unwrap_or_default()
     }
 
     fn worst(&self) -> Duration {
@@ -52,14 +79,14 @@ impl Report {
             if self.replicas == 1 { "1 replica".to_owned() } else { format!("{} replicas", self.replicas) };
         writeln!(
             out,
-            "{nodes}, {replicas}, acks=all, {}, socket time-outs of {:?}",
-            self.client, self.timeouts
+            "{nodes}, {replicas}, acks=all, {}, socket time-outs of {:?}, {:?} between faults",
+            self.client, self.timeouts, self.rest
         )?;
         writeln!(out, "first acknowledged record {} after the start\n", millis(self.began_after))?;
-        let head = ["fault", "runs", "median", "worst"];
+        let head = ["fault", "runs", "median", "p99", "worst"];
         let row = |runs: &Runs| {
-            let (median, worst) = (millis(runs.median()), millis(runs.worst()));
-            vec![runs.fault.name().to_owned(), runs.gaps.len().to_string(), median, worst]
+            let times = [runs.median(), runs.quantile(99), runs.worst()].map(millis);
+            [runs.name(), runs.gaps.len().to_string()].into_iter().chain(times).collect()
         };
         table::print(out, &head, &self.runs.iter().map(row).collect::<Vec<_>>())?;
         let verdict = self.verdict;
@@ -81,8 +108,10 @@ impl Report {
         let runs = self.runs.iter().map(|runs| {
             json!({
                 "fault": runs.fault.name(),
+                "controllers_node": runs.of_controller,
                 "gaps_ms": runs.gaps.iter().copied().map(ms).collect::<Vec<_>>(),
                 "median_ms": ms(runs.median()),
+                "p99_ms": ms(runs.quantile(99)),
                 "worst_ms": ms(runs.worst()),
             })
         });
@@ -90,6 +119,7 @@ impl Report {
         json!({
             "client": self.client,
             "socket_timeout_ms": ms(self.timeouts),
+            "rest_ms": ms(self.rest),
             "nodes": self.nodes,
             "replicas": self.replicas,
             "began_after_ms": ms(self.began_after),
@@ -113,17 +143,34 @@ fn millis(time: Duration) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{Fault, Runs};
+    use super::{Fault, Gap, Runs};
+
+    fn runs(gaps: &[u64]) -> Runs {
+        let gaps = gaps.iter().copied().map(Duration::from_millis).collect();
+        Runs { fault: Fault::Kill, of_controller: false, gaps }
+    }
 
     #[test]
     fn the_median_is_one_of_the_runs_and_the_worst_the_longest() {
-        let runs = |gaps: &[u64]| Runs {
-            fault: Fault::Kill,
-            gaps: gaps.iter().copied().map(Duration::from_millis).collect(),
-        };
         let odd = runs(&[30, 10, 20]);
         assert_eq!((odd.median().as_millis(), odd.worst().as_millis()), (20, 30));
         assert_eq!(runs(&[4, 1, 3, 2]).median().as_millis(), 2);
         assert_eq!(runs(&[]).worst(), Duration::ZERO);
+    }
+
+    #[test]
+    fn of_thirty_runs_the_worst_is_the_99th_percentile_and_of_two_hundred_it_is_not() {
+        let many = |count| runs(&(1..=count).collect::<Vec<u64>>()).quantile(99).as_millis();
+        assert_eq!((many(30), many(200)), (30, 198));
+        assert_eq!(runs(&[]).quantile(99), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_controllers_node_is_told_apart_and_a_kind_without_a_run_left_out() {
+        let gap = |millis, of_controller| Gap { time: Duration::from_millis(millis), of_controller };
+        let apart = Runs::of(Fault::Kill, &[gap(10, false), gap(300, true), gap(20, false)]);
+        let seen: Vec<_> = apart.iter().map(|runs| (runs.of_controller, runs.gaps.len())).collect();
+        assert_eq!(seen, [(false, 2), (true, 1)]);
+        assert_eq!(Runs::of(Fault::Pause, &[gap(10, true)]).len(), 1);
     }
 }

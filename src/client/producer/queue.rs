@@ -2,7 +2,8 @@
 //!
 //! **Order.** Batches are sent in the order they were filled, up to a few at once. When one fails and
 //! is to be tried again, nothing more is sent until all that is on its way has come back, and then all of
-//! it goes again in order from the first.
+//! it goes again in order from the first: after a while, which grows with each such failure of all together, or at once where
+//! another leads the partition by now.
 //!
 //! **Sequences.** A batch gets its sequence when it is first sent, and keeps it, byte for byte, over
 //! retries: the log recognises it. A batch that fails for good leaves a hole in the sequences that the
@@ -25,7 +26,7 @@ use super::{
     delivery::{Delivery, Promise, Written},
 };
 use crate::{
-    client::ConnectionError,
+    client::{ConnectionError, metadata::Leader},
     model::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TimestampMs, TopicName},
     record::{NewRecord, Producer},
     wire::ErrorCode,
@@ -92,6 +93,8 @@ pub(super) struct State {
     draining: bool,
     retry_at: Option<Instant>,
     failures: u32,
+    /// Whom the last batch was sent to: what is waited for after a failure.
+    sent_to: Option<Leader>,
     identity: Option<Identity>,
     /// The identity whose sequences have a hole.
     retired: Option<Identity>,
@@ -146,9 +149,9 @@ impl PartitionQueue {
         self.lock().batches.iter().map(|batch| batch.promise.delivery(0)).collect()
     }
 
-    /// Looks what is to be done; with `hurry` batches do not wait for more records.
-    pub(super) fn next(&self, now: Instant, hurry: bool, config: &ProducerConfig) -> Next {
-        self.lock().next(now, hurry, config)
+    /// Looks what is to be sent to this leader; with `hurry` batches do not wait for more records.
+    pub(super) fn next(&self, leader: Leader, now: Instant, hurry: bool, config: &ProducerConfig) -> Next {
+        self.lock().next(leader, now, hurry, config)
     }
 
     /// Ends what has taken too long. The results are to be told once the lock is released.
@@ -289,7 +292,7 @@ impl State {
         self.batches.remove(at)
     }
 
-    fn next(&mut self, now: Instant, hurry: bool, config: &ProducerConfig) -> Next {
+    fn next(&mut self, leader: Leader, now: Instant, hurry: bool, config: &ProducerConfig) -> Next {
         if self.draining && self.in_flight == 0 {
             self.draining = false;
         }
@@ -299,7 +302,8 @@ impl State {
         if self.draining || self.in_flight >= config.in_flight_limit() {
             return Next::WaitForAnswer;
         }
-        if let Some(retry_at) = self.retry_at.filter(|retry_at| *retry_at > now) {
+        let is_asked_again = self.sent_to == Some(leader);
+        if let Some(retry_at) = self.retry_at.filter(|retry_at| *retry_at > now && is_asked_again) {
             return Next::WaitUntil(retry_at);
         }
         self.retry_at = None;
@@ -313,6 +317,7 @@ impl State {
         let Some(mark) = self.mark(at, config.is_idempotent()) else {
             return Next::NeedsIdentity(self.retired);
         };
+        self.sent_to = Some(leader);
         self.send(at, mark)
     }
 
@@ -351,10 +356,13 @@ impl State {
         Next::Send(Outgoing { batch: batch.id, contents, mark })
     }
 
+    /// Batches that were on their way together and fail together are one failure.
     fn try_again(&mut self, backoff: &impl Fn(u32) -> Duration) {
+        let others = self.retry_at.filter(|_| self.draining);
+        self.failures += u32::from(others.is_none());
         self.draining = true;
-        self.failures += 1;
-        self.retry_at = Some(Instant::now() + backoff(self.failures));
+        let retry_at = Instant::now() + backoff(self.failures);
+        self.retry_at = Some(others.map_or(retry_at, |others| others.min(retry_at)));
     }
 
     /// A batch is gone without being written: its sequence is given back if it was the last one given,
@@ -443,4 +451,80 @@ fn judge_refusal(batch: &mut Batch, code: ErrorCode, message: Option<String>, is
         return Verdict::Failed(Failure::Unknown(batch.last.clone()));
     }
     Verdict::Failed(Failure::Refused { code, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, sync::Arc, time::Duration};
+
+    use tokio::time::Instant;
+
+    use super::{Attempt, Identity, Next, PartitionQueue};
+    use crate::{
+        client::{ConnectionError, ProducerConfig, metadata::Leader},
+        model::{LeaderEpoch, NodeId, PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicName},
+        record::NewRecord,
+    };
+
+    fn leader(node: i32, epoch: i32) -> Leader {
+        Leader { node: NodeId::new(node), epoch: LeaderEpoch::new(epoch), topic_id: TopicId::default() }
+    }
+
+    /// A queue of which so many batches are on their way to the leader.
+    fn on_their_way(batches: usize, to: Leader) -> (Arc<PartitionQueue>, Vec<u64>) {
+        let queue = PartitionQueue::new(TopicName::new("t").unwrap(), PartitionIndex::new(0));
+        queue.identify(Identity { id: ProducerId::new(7), epoch: ProducerEpoch::new(0) });
+        let sent = (0..batches).map(|_| {
+            queue.append(&NewRecord::default(), 1, 1).unwrap();
+            match send(&queue, to) {
+                Next::Send(outgoing) => outgoing.batch,
+                other => panic!("{other:?}"),
+            }
+        });
+        let sent = sent.collect();
+        (queue, sent)
+    }
+
+    fn send(queue: &PartitionQueue, to: Leader) -> Next {
+        queue.next(to, Instant::now(), true, &ProducerConfig::default())
+    }
+
+    fn closed() -> Attempt {
+        Attempt::Failed(ConnectionError::Closed { address: "a:1".to_owned() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_that_fail_together_are_one_failure() {
+        let (queue, sent) = on_their_way(5, leader(1, 1));
+        let failures = RefCell::new(Vec::new());
+        for batch in sent {
+            let wait = |count| {
+                failures.borrow_mut().push(count);
+                Duration::from_millis(100) * count
+            };
+            assert!(queue.on_attempt(batch, closed(), wait).is_none());
+        }
+        assert_eq!(*failures.borrow(), [1; 5]);
+        let Next::WaitUntil(at) = send(&queue, leader(1, 1)) else { panic!("not waited") };
+        assert_eq!(at - Instant::now(), Duration::from_millis(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_failure_the_same_leader_is_left_alone_and_another_is_asked_at_once() {
+        let (queue, sent) = on_their_way(1, leader(1, 1));
+        queue.on_attempt(sent[0], closed(), |_| Duration::from_secs(1));
+        assert!(matches!(send(&queue, leader(1, 1)), Next::WaitUntil(_)));
+        let Next::Send(again) = send(&queue, leader(2, 2)) else { panic!("the new leader is not asked") };
+        assert_eq!(again.batch, sent[0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_on_its_way_is_waited_for_before_another_leader_is_asked() {
+        let (queue, sent) = on_their_way(2, leader(1, 1));
+        queue.on_attempt(sent[0], closed(), |_| Duration::from_secs(1));
+        assert!(matches!(send(&queue, leader(2, 2)), Next::WaitForAnswer));
+        queue.on_attempt(sent[1], closed(), |_| Duration::from_secs(1));
+        let Next::Send(again) = send(&queue, leader(2, 2)) else { panic!("the new leader is not asked") };
+        assert_eq!(again.batch, sent[0], "in order, from the first");
+    }
 }

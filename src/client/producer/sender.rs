@@ -191,7 +191,7 @@ impl Sender {
             if !self.can_send(leader.node, begun) {
                 return;
             }
-            match queue.next(now, hurry, &self.shared.config) {
+            match queue.next(leader, now, hurry, &self.shared.config) {
                 Next::Send(outgoing) => self.add(queue, leader, outgoing, requests),
                 Next::WaitUntil(then) => {
                     *wake_at = then.min(*wake_at);

@@ -100,7 +100,11 @@ pub(crate) async fn handle(
     let describe = |answer| describe(broker, &view, answer, operations, version);
     let topics = answers.into_iter().map(describe).collect();
     MetadataResponse {
-        brokers: view.brokers(false).into_iter().map(Into::into).collect(),
+        brokers: view
+            .brokers_of_late(&broker.departed, broker.clock.monotonic())
+            .into_iter()
+            .map(Into::into)
+            .collect(),
         cluster_id: view.cluster_id(),
         controller_id: view.controller(),
         topics,

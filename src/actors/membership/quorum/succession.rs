@@ -16,10 +16,12 @@ use crate::model::NodeId;
 
 /// What the highest id leaves the others, so that they know of the death too when it asks them.
 const HEAD_START: Duration = Duration::from_millis(10);
-/// How long an election may take before another is begun: at least this, and at most twice as long.
-const ONE_ELECTION: Duration = Duration::from_millis(60);
+/// How long the first election may take before another is begun: at least this, and at most twice as long. It takes four
+/// syncs, one after the other, so each further one may take twice as long as the one before: a disk that is slow would
+/// never get to the end of one.
+const FIRST_ELECTION: Duration = Duration::from_millis(60);
 /// From then on the usual time-outs have to do.
-const ELECTIONS_MAX: u32 = 5;
+const ELECTIONS_MAX: u32 = 4;
 
 impl Quorum {
     /// Asks for votes if `gone` leads, as far as this member knows; ends when somebody else does, or after some attempts. To be
@@ -31,12 +33,12 @@ impl Quorum {
             return;
         };
         sleep(head_start).await;
-        for _ in 0..ELECTIONS_MAX {
+        for attempt in 0..ELECTIONS_MAX {
             if !is_without_leader(&metrics.borrow_and_update(), gone) || raft.trigger().elect().await.is_err()
             {
                 return;
             }
-            let patience = ONE_ELECTION.mul_f64(1.0 + fastrand::f64());
+            let patience = (FIRST_ELECTION * 2_u32.pow(attempt)).mul_f64(1.0 + fastrand::f64());
             let elected = metrics.wait_for(|metrics| !is_without_leader(metrics, gone));
             let _or_another = timeout(patience, elected).await;
         }

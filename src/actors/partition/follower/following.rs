@@ -170,6 +170,7 @@ impl Following {
         for (session, arrival) in self.arrivals.take() {
             match arrival {
                 Arrival::Verdict(verdict) => {
+                    tracing::debug!(partition = %self.args.label, ?verdict, "is answered");
                     let ours = self.own_end_of(&verdict);
                     self.step(FollowerInput::Verdict { session, verdict, ours })?;
                 }
@@ -251,6 +252,7 @@ impl Following {
         let (streams, id) = (&self.args.streams, self.args.partition.id());
         match effect {
             FollowerEffect::Subscribe { leader, subscription } => {
+                tracing::debug!(partition = %self.args.label, %leader, ?subscription, "asks its leader");
                 streams.subscribe(leader, id, subscription, &self.arrivals);
                 self.show();
             }

@@ -33,15 +33,18 @@ use super::{
 use crate::{
     actors::partition::{
         ClusterMessage, Leader, LeaderMessage, PartitionHandle, ReadBuffer, ReadError, ReadOutcome,
-        ReadRequest, Verify, Wait,
+        ReadRequest, Verify, Wait, Waiter,
         core::{Session, Subscription, SubscriptionRefusal, Verdict, in_sync::FollowerMoved},
     },
-    model::{NodeId, Offset, PartitionId},
+    model::{LeaderEpoch, NodeId, Offset, PartitionId},
     storage::log::ReadSpace,
 };
 
 /// How long a watermark that has moved waits for others, or for data to go with.
 const WATERMARK_WAITS: Duration = Duration::from_millis(5);
+/// How long a subscription waits for this node to lead. A follower whose metadata is ahead of ours asks before we do, and one
+/// that is refused asks again only after a while, for which nothing is acknowledged.
+const LEADS_WITHIN: Duration = Duration::from_millis(500);
 /// How long a leader may take to answer a subscription.
 const VERDICT_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes that are collected before they are written.
@@ -218,7 +221,7 @@ impl Feeding {
     ) -> (Verdict, Option<(PartitionHandle, Arc<Leader>)>) {
         let nobody = (Verdict::Refused(SubscriptionRefusal::UnknownLeaderEpoch), None);
         let Some(partition) = self.leaders.partition(id) else { return nobody };
-        let Some(leader) = partition.leader() else { return nobody };
+        let Some(leader) = leader_of(&partition, subscription.leader_epoch).await else { return nobody };
         let reader = leader.reader.clone();
         let kept_from = self.io.spawn_blocking(move || reader.batch_base(reader.log_start_offset())).await;
         let Ok(Ok(kept_from)) = kept_from else { return nobody };
@@ -354,6 +357,21 @@ impl Feeding {
             }
         }
     }
+}
+
+/// Who leads in this term or a later one, waited for a moment; else whoever leads, who refuses.
+async fn leader_of(partition: &PartitionHandle, epoch: LeaderEpoch) -> Option<Arc<Leader>> {
+    let waiter = Waiter::default();
+    let _signed_in = partition.sign_in(&waiter);
+    let leads = async {
+        loop {
+            if let Some(leader) = partition.leader().filter(|leader| leader.epoch >= epoch) {
+                return leader;
+            }
+            waiter.notified().await;
+        }
+    };
+    timeout(LEADS_WITHIN, leads).await.ok().or_else(|| partition.leader())
 }
 
 /// What is sent next, and what is waited for.

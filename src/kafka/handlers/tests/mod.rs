@@ -36,7 +36,7 @@ use crate::{
         node::{ConsumerGroupSettings, HostPort, NodeConfig, NodeFlags, Surroundings},
         topic::TopicDefaults,
     },
-    kafka::{AutoCreate, Broker, Budget, ConnectionLimits, LogLimit, RequestMeters},
+    kafka::{AutoCreate, Broker, Budget, ConnectionLimits, Departed, LogLimit, RequestMeters},
     metrics::Metrics,
     model::{BootId, NodeId, PartitionIndex, TimestampMs},
     record::{BatchBuilder, Compression, NewRecord, Producer},
@@ -205,6 +205,7 @@ async fn broker(
         levels: LogLevels::starting_with("warn,polylogue=info", |_| ()).unwrap(),
         auto_create: AutoCreate { enabled: auto_create, partitions: DEFAULT_PARTITIONS },
         clock,
+        departed: Departed::default(),
         meters: RequestMeters::new(&metrics),
         metrics,
         limits: ConnectionLimits {

@@ -230,6 +230,18 @@ impl World {
 
     /// A replica that leads with this log.
     pub(super) async fn lead(&self, node: NodeId, index: i32, epoch: i32, log: HandedOver) -> Leads {
+        self.lead_as(PartitionHandle::new(partition(index)), node, epoch, log).await
+    }
+
+    /// The same under a handle that others have already.
+    pub(super) async fn lead_as(
+        &self,
+        partition: PartitionHandle,
+        node: NodeId,
+        epoch: i32,
+        log: HandedOver,
+    ) -> Leads {
+        let index = partition.id().index.get();
         let cluster = InCluster {
             node,
             state: self.state(epoch),
@@ -239,7 +251,6 @@ impl World {
             alarm: self.alarm.clone(),
             streams: self.streams(node),
         };
-        let partition = PartitionHandle::new(partition(index));
         let args = LeaderArgs {
             partition: partition.clone(),
             label: format!("t-{index}").into(),

@@ -4,9 +4,9 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::timeout;
 
-use super::nodes::{DEADLINE, FOLLOWER, LEADER, World, blank, bytes_of, records, until};
+use super::nodes::{DEADLINE, FOLLOWER, LEADER, World, blank, bytes_of, partition, records, until};
 use crate::{
-    actors::partition::{Acks, CommandRefusal},
+    actors::partition::{Acks, CommandRefusal, PartitionHandle},
     model::{Offset, TimestampMs},
     storage::fs::faulty::{AfterFailedSync, Fault, SimulatedDisk},
 };
@@ -60,6 +60,21 @@ async fn s06_a_follower_takes_over_with_its_open_log_and_the_former_leader_cuts_
     assert_eq!(handed.log.log_end_offset(), Offset::new(100));
     assert_eq!(bytes_of(&handed.log.reader()), bytes_of(&second.reader()));
     assert_eq!(handed.log.generation(), 1, "it was cut once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_asks_before_its_leader_leads_is_waited_with_and_not_refused() {
+    let world = World::new("replicated");
+    let handle = PartitionHandle::new(partition(0));
+    world.show(LEADER, vec![handle.clone()]);
+    let follower = world.follow((FOLLOWER, 0), (LEADER, 1), &world.streams(FOLLOWER), None).await;
+    // Refused it would rest, and nobody be signed in.
+    until("the subscription to wait", || handle.slot.waiting() == 1).await;
+    assert!(follower.doing().contains("asking"), "{}", follower.doing());
+    let leader = world.lead_as(handle, LEADER, 1, blank(world.open(LEADER, 0, 0))).await;
+    leader.acknowledged(records(3, 100), Acks::All).await;
+    let handed = follower.hand_over().await;
+    assert_eq!(bytes_of(&handed.log.reader()), bytes_of(&leader.reader()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
