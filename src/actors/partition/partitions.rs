@@ -287,8 +287,8 @@ impl Look {
         while let Ok(Some(changed)) = timeout_at(deadline, self.done.changing.next()).await {
             self.take_back(changed);
         }
-        while let Ok(Some(failed)) = timeout_at(deadline, self.done.purging.next()).await {
-            self.done.failed.extend(failed);
+        while let Ok(Some(purged)) = timeout_at(deadline, self.done.purging.next()).await {
+            self.done.failed.extend(purged.err());
         }
         self.done.index = image.index();
         self.done
@@ -298,8 +298,8 @@ impl Look {
         while let Some(changed) = self.done.changing.ended() {
             self.take_back(changed);
         }
-        while let Some(failed) = self.done.purging.ended() {
-            self.done.failed.extend(failed);
+        while let Some(purged) = self.done.purging.ended() {
+            self.done.failed.extend(purged.err());
         }
     }
 

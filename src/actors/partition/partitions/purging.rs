@@ -25,10 +25,13 @@ enum PurgeError {
     Membership(#[from] MembershipError),
 }
 
+/// What has come of one; what went wrong, for the log.
+pub(super) type Purged = Result<(), String>;
+
 /// Topics that are being deleted.
 #[derive(Debug, Default)]
 pub(super) struct Purging {
-    tasks: JoinSet<Option<String>>,
+    tasks: JoinSet<Purged>,
     by_task: HashMap<task::Id, TopicId>,
     /// Those that could not be deleted when that was last tried.
     failed: HashSet<TopicId>,
@@ -43,7 +46,7 @@ impl Purging {
         let (args, name) = (args.clone(), deleted.name.clone());
         let task = self.tasks.spawn(async move {
             let outcome = purge(&args, topic, deleted).await;
-            outcome.err().map(|error| format!("deleted topic {name} is still on disk: {error}"))
+            outcome.map_err(|error| format!("deleted topic {name} is still on disk: {error}"))
         });
         self.by_task.insert(task.id(), topic);
     }
@@ -58,30 +61,30 @@ impl Purging {
         self.by_task.is_empty()
     }
 
-    /// What went wrong with one that has ended, if anything; the outer none where none has.
-    pub(super) fn ended(&mut self) -> Option<Option<String>> {
+    /// One that has ended, if there is one.
+    pub(super) fn ended(&mut self) -> Option<Purged> {
         let ended = self.tasks.try_join_next_with_id()?;
         Some(self.settle(ended))
     }
 
-    /// The same of the next one that ends; the outer none where nothing is under way.
-    pub(super) async fn next(&mut self) -> Option<Option<String>> {
+    /// The next one that ends; none where nothing is under way.
+    pub(super) async fn next(&mut self) -> Option<Purged> {
         let ended = self.tasks.join_next_with_id().await?;
         Some(self.settle(ended))
     }
 
-    fn settle(&mut self, ended: Result<(task::Id, Option<String>), JoinError>) -> Option<String> {
-        let (task, failed) = match ended {
-            Ok((task, failed)) => (task, failed),
-            Err(error) => (error.id(), Some(format!("deletion of a topic ended: {error}"))),
+    fn settle(&mut self, ended: Result<(task::Id, Purged), JoinError>) -> Purged {
+        let (task, purged) = match ended {
+            Ok((task, purged)) => (task, purged),
+            Err(error) => (error.id(), Err(format!("deletion of a topic ended: {error}"))),
         };
         if let Some(topic) = self.by_task.remove(&task) {
-            match failed {
-                Some(_) => self.failed.insert(topic),
-                None => self.failed.remove(&topic),
+            match purged {
+                Ok(()) => self.failed.remove(&topic),
+                Err(_) => self.failed.insert(topic),
             };
         }
-        failed
+        purged
     }
 }
 
