@@ -12,7 +12,7 @@ use super::{
     core::{Acks, Effect, Input, LeaderCore, TooFewInSync},
     error::{AppendRefusal, CommandRefusal},
     message::LeaderMessage,
-    opening::{Opened, OpeningError},
+    opening::{Opened, OpeningError, report_recovery},
     options::log_options,
     queue::AppendRequest,
     view::{Leader, Published},
@@ -24,7 +24,6 @@ use crate::{
     storage::{
         log::{Compacted, FlushDone, Log},
         producer_state::ActiveProducer,
-        recovery::RecoveryReport,
     },
 };
 
@@ -129,7 +128,7 @@ impl Leading {
         let (log, report) = result?;
         let config = args.config();
         if high_watermark.is_none() {
-            report_recovery(args, &report, took);
+            report_recovery(&args.metrics, &args.label, &report, took);
         }
         let core = followers::begin_core(args, &config, (epoch, high_watermark), &log);
         let leader = Leader::new(epoch, log.reader(), me.clone(), core.high_watermark());
@@ -561,18 +560,5 @@ impl Leading {
             Ok(()) => drop(reply.send(())),
             Err(error) => tracing::error!(partition = %label, "clean shutdown failed: {error}"),
         });
-    }
-}
-
-fn report_recovery(args: &LeaderArgs, report: &RecoveryReport, took: Duration) {
-    args.metrics.recovery_bytes.inc_by(report.bytes_read);
-    args.metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
-    if report.clean.is_none() && report.log_end > Offset::ZERO {
-        args.metrics.recoveries.inc();
-        args.metrics.recovery_seconds.inc_by(took.as_secs_f64());
-        tracing::info!(partition = %args.label, "recovered: {report}");
-    }
-    for batch in &report.corrupt {
-        tracing::error!(partition = %args.label, "corrupt batch is skipped: {batch}");
     }
 }

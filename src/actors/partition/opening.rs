@@ -6,6 +6,7 @@ use super::{HandedOver, LeaderArgs};
 use crate::{
     actors::membership::MembershipError,
     config::topic::TopicConfig,
+    metrics::Metrics,
     model::{LeaderEpoch, Offset},
     storage::{
         log::{EpochRefused, Log, OpenError},
@@ -99,4 +100,18 @@ fn open_log(
     }
     let options = super::options::log_options(config);
     Ok(Log::open(fs, &args.folder, id, epoch, options, Arc::clone(&args.clock))?)
+}
+
+/// What recovery has found, whichever role the log was opened for.
+pub(super) fn report_recovery(metrics: &Metrics, label: &str, report: &RecoveryReport, took: Duration) {
+    metrics.recovery_bytes.inc_by(report.bytes_read);
+    metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
+    if report.clean.is_none() && report.log_end > Offset::ZERO {
+        metrics.recoveries.inc();
+        metrics.recovery_seconds.inc_by(took.as_secs_f64());
+        tracing::info!(partition = %label, "recovered: {report}");
+    }
+    for batch in &report.corrupt {
+        tracing::error!(partition = %label, "corrupt batch is skipped: {batch}");
+    }
 }
