@@ -11,7 +11,7 @@ use crate::{
             CLUSTER_LISTENER, InSyncChange, MembershipError, member::Member, registry::RegistryHandle,
         },
         partition::{
-            Answer, PartitionHandle, Proposer,
+            Answer, Proposer,
             core::{PartitionState, SetAnswer, SetChange},
             partitions::Replication,
             replication::{ByteStream, ConnectError, Connecting, Connector, Leaders, Streams, serve},
@@ -43,7 +43,7 @@ pub(super) fn replication(member: &Member, data: &Handle) -> Replication {
 
 /// Feeds the followers of other nodes, on `data`.
 pub(super) fn feed(topics: TopicTable, data: Handle, io: Handle) -> StreamHandler {
-    let leaders: Arc<dyn Leaders> = Arc::new(move |id| partition(&topics, id));
+    let leaders: Arc<dyn Leaders> = Arc::new(move |id| topics.replica(id));
     Arc::new(move |peer, stream| {
         let (leaders, data, io) = (Arc::clone(&leaders), data.clone(), io.clone());
         Box::pin(async move {
@@ -53,10 +53,6 @@ pub(super) fn feed(topics: TopicTable, data: Handle, io: Handle) -> StreamHandle
             }
         })
     })
-}
-
-fn partition(topics: &TopicTable, id: PartitionId) -> Option<PartitionHandle> {
-    topics.by_id(id.topic).and_then(|topic| topic.partition(id.index).cloned())
 }
 
 /// Opens streams where the metadata says that leaders are.

@@ -219,6 +219,19 @@ fn s11_a_clean_mark_counts_only_for_the_start_that_was_registered_last() {
 }
 
 #[test]
+fn s11_what_the_only_replica_has_after_a_kill_is_all_there_is_and_it_leads_with_that() {
+    let mut world = World::new(1);
+    let id = world.topic(&[1], &[IN_MEMORY]);
+    let led = world.partition(id).leader_epoch;
+    world.start(node(1), 1, false).unwrap();
+    let (node_id, broker_epoch) = (node(1), world.broker(node(1)).epoch);
+    world.command(&Command::BrokerReady { node: node_id, broker_epoch }).unwrap();
+    let partition = world.partition(id);
+    assert_eq!((partition.leader, &*partition.in_sync), (node(1), &[node(1)][..]));
+    assert!(partition.uncertain.is_empty() && partition.leader_epoch > led);
+}
+
+#[test]
 fn s11_when_all_were_killed_the_one_with_most_leads_after_all_have_looked() {
     let mut world = World::new(3);
     let id = world.topic(&[1, 2, 3], &[IN_MEMORY]);
