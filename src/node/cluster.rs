@@ -1,6 +1,6 @@
-//! A node with seeds: its part in a cluster, from its ports to its place in the metadata.
+//! A node's part in its cluster, from its port for other nodes to its place in the metadata.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, io::ErrorKind, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -11,10 +11,9 @@ use crate::{
         group_coordinator::tenure::NodeLeases,
         listener::BoundPort,
         membership::{
-            Endpoint, METADATA_DIR, MetadataImage, NOBODY, Rules,
+            Endpoint, MetadataImage, NOBODY, Rules,
             joining::JoinStatus,
             member::{self, FormationStatus, Member, MemberArgs, clean},
-            quorum::QUORUM_DIR,
         },
         partition::{
             ends::{self, EndsArgs},
@@ -24,8 +23,7 @@ use crate::{
     },
     admin::cluster::Standing,
     config::node::{HostPort, NodeConfig},
-    model::{BootId, NodeId, PartitionId, RaftId},
-    storage::fs::Fs,
+    model::{BootId, NodeId, RaftId},
 };
 
 /// The cluster's port, and what others are told of it.
@@ -34,29 +32,26 @@ pub(super) struct ClusterDoor {
     advertised: HostPort,
 }
 
-/// Whether the node is part of a cluster, or is to become one: by its seeds, or by what is in its data folder.
-pub(super) fn is_member(config: &NodeConfig, fs: &dyn Fs) -> Result<bool, NodeError> {
-    let failed = |path: PathBuf| move |source| NodeError::DataDir { path, source };
-    let has = |folder: &str| {
-        let path = config.data_dir.join(folder);
-        fs.exists(&path).map_err(failed(path))
-    };
-    let was_member = has(QUORUM_DIR)?;
-    if config.seeds.is_empty() && !was_member {
-        return Ok(false);
-    }
-    if !was_member && has(METADATA_DIR)? {
-        return Err(NodeError::WasAlone { path: config.data_dir.clone() });
-    }
-    Ok(true)
-}
-
 impl ClusterDoor {
     /// Binds the port. Port 0 stands for the one that was bound, as for clients.
     pub(super) fn bind(config: &NodeConfig) -> Result<Self, NodeError> {
-        let port = super::doors::bind("cluster-listen", &config.cluster_listen)?;
+        let bind = |address: &HostPort| super::doors::bind("cluster-listen", address);
+        let port = match bind(&config.cluster_listen) {
+            Ok(port) => port,
+            // Whoever names no port and no other node gets along beside others of that kind.
+            Err(NodeError::Listen { address, source, .. })
+                if config.cluster_port_may_move && source.kind() == ErrorKind::AddrInUse =>
+            {
+                let port = bind(&HostPort::new(address.host.clone(), 0))?;
+                let at = port.address();
+                tracing::info!("{address} is taken: other nodes reach this one at {at} (cluster-listen)");
+                port
+            }
+            Err(error) => return Err(error),
+        };
         let advertise = &config.cluster_advertise;
-        let told = if advertise.port == 0 { port.address().port() } else { advertise.port };
+        let is_told = advertise.port != 0 && *advertise != config.cluster_listen;
+        let told = if is_told { advertise.port } else { port.address().port() };
         Ok(Self { port: Arc::new(port), advertised: HostPort::new(advertise.host.clone(), told) })
     }
 }
@@ -169,7 +164,7 @@ pub(super) async fn failure(member: Member) -> NodeError {
     }
 }
 
-/// Why a node of a cluster is not ready, beside what it has in common with one that is alone.
+/// Why a node is not ready, as far as its cluster goes.
 pub(super) fn reasons(member: &Member, topics: &TopicTable, us: NodeId) -> Vec<String> {
     let status = member.registrar.status();
     let mut reasons = Vec::new();
@@ -180,16 +175,12 @@ pub(super) fn reasons(member: &Member, topics: &TopicTable, us: NodeId) -> Vec<S
     }
     let image = member.registry.image();
     let ours = image.partitions().filter(|(_, _, partition)| partition.leader == us && us != NOBODY);
-    let without = ours.filter(|(id, _, _)| !has_leader(topics, *id)).count();
+    let has_leader = |id| topics.replica(id).is_some_and(|ours| ours.leader().is_some());
+    let without = ours.filter(|(id, _, _)| !has_leader(*id)).count();
     if without > 0 {
         reasons.push(format!("{without} partitions that this node is to lead have no leader"));
     }
     reasons
-}
-
-fn has_leader(topics: &TopicTable, id: PartitionId) -> bool {
-    let topic = topics.by_id(id.topic);
-    topic.and_then(|topic| topic.partition(id.index).map(|ours| ours.leader().is_some())).unwrap_or(false)
 }
 
 /// Who decides, and who votes, as far as this node knows.
@@ -211,5 +202,40 @@ pub(super) fn standing(member: &Member) -> Standing {
 pub(super) fn speak_for_registration(member: &Member, image: &MetadataImage, us: NodeId) {
     if let Some(broker) = image.brokers().get(&us) {
         member.registry.us().registered(broker.epoch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::{ClusterDoor, HostPort, NodeConfig, NodeError};
+    use crate::config::node::{NodeFlags, Surroundings};
+
+    fn config(flags: &NodeFlags) -> NodeConfig {
+        NodeConfig::load(flags, None, &Surroundings::default()).unwrap()
+    }
+
+    #[test]
+    fn a_node_that_was_told_nothing_of_others_gets_along_where_the_port_is_taken() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = HostPort::new("127.0.0.1", taken.local_addr().unwrap().port());
+        let config = config(&NodeFlags::default());
+        assert!(config.cluster_port_may_move);
+        let there = NodeConfig { cluster_listen: at.clone(), cluster_advertise: at.clone(), ..config };
+        let door = ClusterDoor::bind(&there).unwrap();
+        assert_ne!(door.port.address().port(), at.port);
+        let bound = door.port.address();
+        assert_eq!(door.advertised, HostPort::new(bound.ip().to_string(), bound.port()));
+        let fixed = NodeConfig { cluster_port_may_move: false, ..there };
+        assert!(matches!(ClusterDoor::bind(&fixed), Err(NodeError::Listen { address, .. }) if address == at));
+    }
+
+    #[test]
+    fn a_port_that_was_given_or_that_seeds_may_name_is_not_exchanged() {
+        let seeds = vec!["127.0.0.1:7091".to_owned()];
+        assert!(!config(&NodeFlags { seeds, ..NodeFlags::default() }).cluster_port_may_move);
+        let listen = Some("127.0.0.1:7092".to_owned());
+        assert!(!config(&NodeFlags { cluster_listen: listen, ..NodeFlags::default() }).cluster_port_may_move);
     }
 }

@@ -6,7 +6,9 @@ use tokio::task::JoinError;
 
 use crate::{
     actors::{
-        membership::{formation::GiveUp, joining::LeaveError, member::MemberError},
+        membership::{
+            formation::GiveUp, joining::LeaveError, member::MemberError, offline::OfflineMetadataError,
+        },
         supervise::{Exit, StartError, SupervisorError},
     },
     config::node::HostPort,
@@ -66,16 +68,9 @@ pub enum NodeError {
     /// The cluster does not take this node.
     #[error(transparent)]
     Leave(#[from] LeaveError),
-    /// The data folder is that of a node that was alone.
-    #[error(
-        "data folder {} belongs to a node that was started without seeds and cannot become part of a cluster: \
-         leave --seed out, or name another folder (--data-dir)",
-        path.display()
-    )]
-    WasAlone {
-        /// The folder.
-        path: PathBuf,
-    },
+    /// The metadata in the data folder cannot be gone on with.
+    #[error(transparent)]
+    Metadata(#[from] OfflineMetadataError),
     /// The root of the tree ended by itself: what it supervises failed more often than it may.
     #[error("supervision tree ended: {0}")]
     Root(Exit),

@@ -11,10 +11,8 @@ use super::{NodeError, OPENING_TIME, Parts, cluster};
 use crate::{
     actors::{
         cluster_link::{ClusterLink, Service, ServiceHandler, To},
-        group_coordinator::{
-            GroupPeers, GroupRouter, Leaders, LeadersArgs, OFFSETS_TOPIC, RouterArgs, tenure::NodeLeases,
-        },
-        membership::{MembershipHandle, MetadataImage, member::Member},
+        group_coordinator::{GroupPeers, GroupRouter, Leaders, LeadersArgs, OFFSETS_TOPIC, RouterArgs},
+        membership::{MetadataImage, member::Member},
         supervise::{BoxFuture, ChildSpec, Placement, Slot, SupervisorHandle, SupervisorOptions},
     },
     model::NodeId,
@@ -61,8 +59,7 @@ impl Parts<'_> {
     /// Starts who keeps the coordinators of groups at work.
     pub(super) async fn start_groups(
         &self,
-        membership: MembershipHandle,
-        member: Option<&Member>,
+        member: &Member,
         leaders: Leaders,
         image: &MetadataImage,
     ) -> Result<(), NodeError> {
@@ -76,13 +73,13 @@ impl Parts<'_> {
             groups: self.groups.clone(),
             topics: self.topics.clone(),
             leaders,
-            membership,
+            membership: member.registry.clone(),
             data: self.runtimes.data().clone(),
             io: self.runtimes.io().clone(),
             clock: Arc::clone(&self.clock),
             settings: self.config.groups.clone(),
             metrics: Arc::clone(&self.metrics),
-            leases: member.map_or_else(NodeLeases::alone, |member| cluster::leases(member, node)),
+            leases: cluster::leases(member, node),
         };
         let make = move |_| (GroupRouter, args.clone());
         self.root.add(ChildSpec::actor("group-router", control(), Slot::new(), make)).await?;
@@ -95,14 +92,14 @@ impl Parts<'_> {
     }
 
     /// Leaders as they are reached from here; those of this node can be asked by others from now on.
-    pub(super) fn open_desk(&self, membership: &MembershipHandle, member: Option<&Member>) -> Leaders {
+    pub(super) fn open_desk(&self, member: &Member) -> Leaders {
         let leaders = Leaders::new(LeadersArgs {
             node: self.config.node_id,
             topics: self.topics.clone(),
-            membership: membership.clone(),
+            membership: member.registry.clone(),
             io: self.runtimes.io().clone(),
             clock: Arc::clone(&self.clock),
-            peers: member.map(|member| Arc::new(OverLink(member.link.clone())) as Arc<dyn GroupPeers>),
+            peers: Some(Arc::new(OverLink(member.link.clone()))),
         });
         self.desk.open(leaders.clone());
         leaders

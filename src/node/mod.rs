@@ -38,9 +38,8 @@ use crate::{
         group_coordinator::Groups,
         listener::{self, BoundPort, ConnectionBounds, CurrentBounds, ListenerOptions, Serve},
         membership::{
-            Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, MetadataImage, Registration,
+            self, Endpoint, LOGS_DIR, MembershipHandle, MetadataImage,
             member::{Member, clean},
-            membership,
         },
         partition::{
             BackgroundFlush, DiskAlarm, Waiter,
@@ -55,7 +54,7 @@ use crate::{
     admin::{self, cluster::ADMIN_LISTENER},
     clock::{Clock, GuardedClock},
     config::node::{HostPort, NodeConfig},
-    kafka::{AutoCreate, Broker, Budget, ConnectionLimits, Departed, LogLimit, Others, RequestMeters},
+    kafka::{AutoCreate, Broker, Budget, ConnectionLimits, Departed, LogLimit, RequestMeters},
     metrics::Metrics,
     model::BootId,
     storage::fs::{Fs, Lock, real::RealFs},
@@ -116,8 +115,7 @@ struct Node {
     names: Vec<String>,
     topics: TopicTable,
     ready: watch::Sender<bool>,
-    /// Of a node in a cluster.
-    member: Option<Member>,
+    member: Member,
     reconciler: Slot<ReconcilerMessage>,
     alarm: DiskAlarm,
     fs: Arc<dyn Fs>,
@@ -154,10 +152,10 @@ impl Node {
         let kafka_doors =
             config.kafka_listeners().into_iter().map(Door::bind).collect::<Result<Vec<_>, _>>()?;
         let admin_port = bind("admin-listen", &config.admin_listen)?;
+        let cluster_door = ClusterDoor::bind(config)?;
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let data_folder = lock_data_folder(fs.as_ref(), &config.data_dir)?;
-        let is_member = cluster::is_member(config, fs.as_ref())?;
-        let cluster_door = if is_member { Some(ClusterDoor::bind(config)?) } else { None };
+        membership::offline::prepare(&fs, &config.data_dir)?;
         let metrics = Metrics::new(started);
         let restarts = Arc::clone(&metrics);
         let tree = Tree::observed(Arc::clone(&clock), move |kind| {
@@ -190,7 +188,7 @@ impl Node {
         tokio::select! {
             which = stop.asked_for() => tracing::info!("{which}: stopping"),
             exit = &mut self.root_ended => return Err(NodeError::Root(exit)),
-            error = no_place(self.member.clone()) => return Err(error),
+            error = cluster::failure(self.member.clone()) => return Err(error),
             partition = self.alarm.raised() => return Err(NodeError::DiskFailed { partition }),
         }
         self.stop().await
@@ -200,9 +198,7 @@ impl Node {
     async fn stop(self) -> Result<(), NodeError> {
         self.ready.send_replace(false);
         let deadline = Instant::now() + self.config.shutdown_grace;
-        if let Some(member) = &self.member
-            && !member.registrar.leave(self.config.shutdown_grace / 2).await
-        {
+        if !self.member.registrar.leave(self.config.shutdown_grace / 2).await {
             tracing::warn!("the node stops although it leads partitions: nobody else could, or not in time");
         }
         let removals = self.names.iter().map(|name| {
@@ -217,7 +213,7 @@ impl Node {
             tracing::warn!("connections were still open when the grace period ended");
         }
         let unclean = self.close_logs(deadline).await;
-        if self.member.is_some() && unclean == 0 {
+        if unclean == 0 {
             let path = self.config.data_dir.clone();
             let left = clean::leave(self.fs.as_ref(), &path, self.boot);
             left.map_err(|source| NodeError::DataDir { path, source })?;
@@ -253,7 +249,7 @@ impl Parts<'_> {
         self,
         doors: Vec<Door>,
         admin_port: BoundPort,
-        cluster_door: Option<ClusterDoor>,
+        cluster_door: ClusterDoor,
         (root_ended, data_folder): (Ended, Box<dyn Lock>),
         stop: &mut Stop,
     ) -> Result<Node, NodeError> {
@@ -263,25 +259,23 @@ impl Parts<'_> {
         let listeners = SupervisorHandle::new(SupervisorOptions::default());
         let control = || Placement::on(self.runtimes.control().clone());
         let admin_endpoint = self.admin_endpoint(&admin_port);
-        let (membership, member) =
-            self.start_membership(&doors, admin_endpoint, cluster_door, are_opened).await?;
-        let leaders = self.open_desk(&membership, member.as_ref());
+        let member = self.start_membership(&doors, admin_endpoint, cluster_door, are_opened).await?;
+        let membership = member.registry.clone();
+        let leaders = self.open_desk(&member);
         self.root.add(listeners.child_spec("listeners", control())).await?;
         let admin_address = admin_port.address();
-        let admin = self.admin_source(is_ready, membership.clone(), member.clone(), &leaders);
+        let admin = self.admin_source(is_ready, member.clone(), &leaders);
         let admin = self.listener("admin", control(), admin_port, admin::serve(admin), self.bounds().into());
         listeners.add(admin).await?;
-        if let Some(member) = &member {
-            cluster::wait_until(member, stop, |status| status.reconcile).await?;
-        }
+        cluster::wait_until(&member, stop, |status| status.reconcile).await?;
         let image = membership.image();
         limits::check(&image, self.config.node_id);
         self.sweep(&image).await?;
-        let reconciler = self.open_replicas(&membership, member.as_ref(), &opened, stop).await?;
-        self.start_groups(membership.clone(), member.as_ref(), leaders, &image).await?;
+        let reconciler = self.open_replicas(&member, &opened, stop).await?;
+        self.start_groups(&member, leaders, &image).await?;
         let told: Vec<_> = doors.iter().map(Door::to_string).collect();
         let names: Vec<_> = doors.iter().map(|door| door.settings.name.clone()).collect();
-        let broker = Arc::new(self.broker(&doors, membership.clone(), member.as_ref()));
+        let broker = Arc::new(self.broker(&doors, &member));
         for door in doors {
             let data = Placement::on(self.runtimes.data().clone());
             let serve = Arc::clone(&broker).serve(door.advertised());
@@ -316,56 +310,37 @@ impl Parts<'_> {
         })
     }
 
-    /// Starts the replicas, and waits until the node may serve.
+    /// Starts the replicas, and waits until the node may serve and has what it leads.
     async fn open_replicas(
         &self,
-        membership: &MembershipHandle,
-        member: Option<&Member>,
+        member: &Member,
         opened: &watch::Sender<bool>,
         stop: &mut Stop,
     ) -> Result<Slot<ReconcilerMessage>, NodeError> {
-        let image = membership.image();
-        if let Some(member) = member {
-            cluster::speak_for_registration(member, &image, self.config.node_id);
-        }
-        let (agreed, reconciler) = self.start_partitions(membership, member).await?;
-        match member {
-            Some(member) => {
-                self.wait_until_started(&image, agreed).await;
-                opened.send_replace(true);
-                cluster::wait_until(member, stop, |status| status.serves).await?;
-            }
-            None => self.wait_for_leaders(&image, agreed).await,
-        }
+        let image = member.registry.image();
+        cluster::speak_for_registration(member, &image, self.config.node_id);
+        let (agreed, reconciler) = self.start_partitions(member).await?;
+        self.wait_until_agreed(&image, agreed.clone()).await;
+        opened.send_replace(true);
+        cluster::wait_until(member, stop, |status| status.serves).await?;
+        let image = member.registry.image();
+        self.wait_until_agreed(&image, agreed).await;
+        self.wait_for_leaders(&image).await;
         Ok(reconciler)
     }
 
-    /// The metadata: of a cluster, or of this node alone.
+    /// What the cluster knows, and this node's part in that.
     async fn start_membership(
         &self,
         doors: &[Door],
         admin: Endpoint,
-        cluster_door: Option<ClusterDoor>,
+        cluster_door: ClusterDoor,
         opened: watch::Receiver<bool>,
-    ) -> Result<(MembershipHandle, Option<Member>), NodeError> {
-        let control = || Placement::on(self.runtimes.control().clone());
+    ) -> Result<Member, NodeError> {
         let supervisor = SupervisorHandle::new(SupervisorOptions::default());
-        self.root.add(supervisor.child_spec("membership", control())).await?;
-        if let Some(door) = cluster_door {
-            let member = self.start_member(&supervisor, doors, admin, door, opened).await?;
-            return Ok((MembershipHandle::of_cluster(&member.registry), Some(member)));
-        }
-        let endpoints = endpoints(doors, admin);
-        let registration = Registration { node: self.config.node_id, boot: self.boot, endpoints };
-        let args = MembershipArgs {
-            fs: Arc::clone(&self.fs),
-            data_dir: self.config.data_dir.clone(),
-            registration,
-            rules: self.rules(),
-        };
-        let (handle, spec) = membership("registry", control(), args);
-        supervisor.add(spec).await?;
-        Ok((handle, None))
+        let control = Placement::on(self.runtimes.control().clone());
+        self.root.add(supervisor.child_spec("membership", control)).await?;
+        self.start_member(&supervisor, doors, admin, cluster_door, opened).await
     }
 
     /// Where tools that look at all nodes find this one's admin port. One that is bound to every address is told by
@@ -389,8 +364,7 @@ impl Parts<'_> {
     /// Starts the reconciler; what it has agreed with last is told by the watch.
     async fn start_partitions(
         &self,
-        membership: &MembershipHandle,
-        member: Option<&Member>,
+        member: &Member,
     ) -> Result<(watch::Receiver<u64>, Slot<ReconcilerMessage>), NodeError> {
         let control = || Placement::on(self.runtimes.control().clone());
         let supervisor = SupervisorHandle::new(SupervisorOptions::default());
@@ -405,7 +379,7 @@ impl Parts<'_> {
             clock: Arc::clone(&self.clock),
             data: self.runtimes.data().clone(),
             io: self.runtimes.io().clone(),
-            membership: membership.clone(),
+            membership: member.registry.clone(),
             node: self.config.node_id,
             defaults: self.config.topic_defaults.clone(),
             background_flush: BackgroundFlush {
@@ -416,39 +390,37 @@ impl Parts<'_> {
             scrub: ScrubPace::new(storage.scrub_bytes_per_second, storage.scrub_interval)
                 .after_crash(storage.scrub_after_crash_bytes_per_second),
             metrics: Arc::clone(&self.metrics),
-            replication: member.map(|member| {
-                let lag_time_max = self.config.cluster.replica_lag_time_max;
-                replicating::replication(member, self.runtimes.data(), lag_time_max, self.alarm.clone())
-            }),
+            replication: Some(replicating::replication(
+                member,
+                self.runtimes.data(),
+                self.config.cluster.replica_lag_time_max,
+                self.alarm.clone(),
+            )),
             agreed: Arc::new(agreed),
         };
-        if let Some(member) = member {
-            let (topics, data, io) = (self.topics.clone(), self.runtimes.data(), self.runtimes.io());
-            member.link.on_replication(replicating::feed(topics, data.clone(), io.clone()));
-        }
+        let (topics, data, io) = (self.topics.clone(), self.runtimes.data(), self.runtimes.io());
+        member.link.on_replication(replicating::feed(topics, data.clone(), io.clone()));
         let slot = Slot::new();
         let make = move |_| (Reconciler, args.clone());
         self.root.add(ChildSpec::actor("reconciler", control(), slot.clone(), make)).await?;
-        if let Some(member) = member {
-            self.root.add(cluster::tell_ends(member, self.topics.clone(), self.config.node_id)).await?;
-        }
+        self.root.add(cluster::tell_ends(member, self.topics.clone(), self.config.node_id)).await?;
         Ok((on_agreed, slot))
     }
 
     /// Waits until the reconciler has started what the image names.
-    async fn wait_until_started(&self, image: &MetadataImage, mut agreed: watch::Receiver<u64>) {
+    async fn wait_until_agreed(&self, image: &MetadataImage, mut agreed: watch::Receiver<u64>) {
         let index = image.index();
         if !matches!(timeout(OPENING_TIME, agreed.wait_for(|agreed| *agreed >= index)).await, Ok(Ok(_))) {
             tracing::error!("not all partitions were started within {OPENING_TIME:?}");
         }
     }
 
-    /// Waits while replicas open, so that the clients of a node that comes back find leaders.
-    async fn wait_for_leaders(&self, image: &MetadataImage, agreed: watch::Receiver<u64>) {
+    /// Waits while replicas open that are to lead, so that the clients of a node that comes back find leaders.
+    async fn wait_for_leaders(&self, image: &MetadataImage) {
         let deadline = Instant::now() + OPENING_TIME;
-        self.wait_until_started(image, agreed).await;
-        let topics = self.topics.all();
-        let mut opening: Vec<_> = topics.iter().flat_map(|topic| topic.partitions()).collect();
+        let us = self.config.node_id;
+        let led = image.partitions().filter(|(_, _, partition)| partition.leader == us);
+        let mut opening: Vec<_> = led.filter_map(|(id, _, _)| self.topics.replica(id)).collect();
         let waiter = Waiter::default();
         let _signed_in: Vec<_> = opening.iter().map(|partition| partition.sign_in(&waiter)).collect();
         let (mut left, mut pause_ends) = (usize::MAX, Instant::now());
@@ -467,18 +439,16 @@ impl Parts<'_> {
         tracing::warn!("{left} partitions have no leader yet; serving the others");
     }
 
-    fn broker(&self, doors: &[Door], membership: MembershipHandle, member: Option<&Member>) -> Broker {
+    fn broker(&self, doors: &[Door], member: &Member) -> Broker {
         let limits = &self.config.limits;
         let settings = self.config.with_kafka_listeners(doors.iter().map(Door::as_bound));
+        let others = others::OtherMembers::new(member.link.clone(), Arc::clone(&self.clock));
         Broker {
             node_id: self.config.node_id,
-            membership,
+            membership: member.registry.clone(),
             topics: self.topics.clone(),
             groups: self.groups.clone(),
-            others: member.map(|member| {
-                let others = others::OtherMembers::new(member.link.clone(), Arc::clone(&self.clock));
-                Arc::new(others) as Arc<dyn Others>
-            }),
+            others: Some(Arc::new(others)),
             settings,
             levels: self.levels.clone(),
             auto_create: AutoCreate {
@@ -541,14 +511,6 @@ impl Parts<'_> {
 
     fn logs(&self) -> PathBuf {
         self.config.data_dir.join(LOGS_DIR)
-    }
-}
-
-/// Resolves when the cluster has no place for the node; never for one that is alone.
-async fn no_place(member: Option<Member>) -> NodeError {
-    match member {
-        Some(member) => cluster::failure(member).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,8 @@
 //! A data folder in which no node works: looking through it, and bringing topics in.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -10,9 +13,9 @@ use super::{NodeError, lock_data_folder};
 use crate::{
     actors::{
         membership::{
-            LOGS_DIR, MetadataImage, NewTopic, Refusal, Rules, StartupError, WriteError,
-            offline::{OfflineRegistry, image_of, owner_of},
-            quorum::QUORUM_DIR,
+            LOGS_DIR, NewTopic, Refusal, Rules,
+            offline::{Known, OfflineMetadataError, OfflineRegistry, look},
+            quorum::StoppedError,
         },
         partition::log_options,
     },
@@ -39,7 +42,7 @@ const DEFAULT_NODE: NodeId = NodeId::new(1);
 pub struct OfflineData {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
-    image: MetadataImage,
+    known: Known,
     _lock: Box<dyn Lock>,
 }
 
@@ -68,8 +71,7 @@ impl OfflineData {
             return Err(OfflineError::NoDataFolder(dir.to_owned()));
         }
         let lock = lock_data_folder(fs.as_ref(), dir)?;
-        refuse_member(fs.as_ref(), dir)?;
-        let Some(image) = image_of(fs.as_ref(), dir)? else {
+        let Some(known) = look(fs.as_ref(), dir)? else {
             let has_logs = fs.exists(&logs).map_err(there)?;
             return Err(if has_logs {
                 OfflineError::NoMetadata(dir.to_owned())
@@ -77,7 +79,12 @@ impl OfflineData {
                 OfflineError::NoDataFolder(dir.to_owned())
             });
         };
-        Ok(Self { fs, dir: dir.to_owned(), image, _lock: lock })
+        Ok(Self { fs, dir: dir.to_owned(), known, _lock: lock })
+    }
+
+    /// Whether its node decides alone, or is one of several: then others have copies of what it keeps.
+    pub fn is_alone(&self) -> bool {
+        self.known.is_alone
     }
 
     /// The file system that it is on.
@@ -90,8 +97,8 @@ impl OfflineData {
         let logs = self.dir.join(LOGS_DIR);
         let mut known = BTreeSet::new();
         let mut partitions = Vec::new();
-        for topic in self.image.topics_by_name() {
-            for id in topic.partition_ids() {
+        for topic in self.known.image.topics_by_name() {
+            for id in topic.partition_ids().filter(|id| self.keeps(*id)) {
                 let dir = partition_folder::path_of(&logs, &topic.name, id.index);
                 known.insert(dir.clone());
                 partitions.push(OfflinePartition {
@@ -127,13 +134,19 @@ impl OfflineData {
         Ok(partitions)
     }
 
+    fn keeps(&self, id: PartitionId) -> bool {
+        let partition = self.known.image.partition(id);
+        partition.zip(self.known.node).is_some_and(|(partition, node)| partition.replicas.contains(&node))
+    }
+
     /// What is wrong with a partition's folder as a whole.
     fn trouble_of(&self, id: PartitionId, dir: &Path) -> Result<Option<String>, OfflineError> {
         let there = |source| NodeError::DataDir { path: dir.to_owned(), source };
         if !self.fs.exists(dir).map_err(there)? {
-            // Before its log is opened for the first time a partition has no folder.
-            let opened = self.image.partition(id).is_some_and(|each| each.leader_epoch.get() >= 0);
-            return Ok(opened.then(|| "its folder is missing".to_owned()));
+            // Before its log is opened for the first time a partition has no folder, and who follows opens it later.
+            let image = &self.known.image;
+            let opened = image.partition(id).is_some_and(|each| each.leader_epoch.get() >= 0);
+            return Ok((opened && self.known.is_alone).then(|| "its folder is missing".to_owned()));
         }
         Ok(match partition_folder::id_of(self.fs.as_ref(), dir) {
             Ok(Some(found)) if found == id => None,
@@ -186,21 +199,21 @@ pub enum OfflineError {
     #[error(transparent)]
     Node(#[from] NodeError),
     /// There is none.
-    #[error("{} is no data folder: there is no metadata log in it (--data-dir)", .0.display())]
+    #[error("{} is no data folder: there is no metadata in it (--data-dir)", .0.display())]
     NoDataFolder(PathBuf),
     /// Logs without metadata.
-    #[error("{} has logs and no metadata log: restore meta/ from a back-up", .0.display())]
+    #[error("{} has logs and no metadata: restore quorum/ and the file cluster from a back-up", .0.display())]
     NoMetadata(PathBuf),
     /// Which topics there are is not for this folder to say.
     #[error(
-        "{} belongs to a node of a cluster, and which topics there are is for the cluster to say: of such a node \
-         only single folders of partitions can be looked at",
+        "{} belongs to a node of a cluster of several, which alone can say what topics there are: bring it into the folder \
+         of a node that is alone, and copy it from there with a client",
         .0.display()
     )]
     OfCluster(PathBuf),
     /// The metadata cannot be read.
     #[error(transparent)]
-    Metadata(#[from] StartupError),
+    Metadata(OfflineMetadataError),
     /// A partition's folder is in the way.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -258,9 +271,18 @@ pub enum OfflineError {
     /// A topic config is wrong.
     #[error(transparent)]
     Config(#[from] TopicConfigError),
-    /// The topic could not be written down.
-    #[error("the topic was copied and not made known: {0}")]
-    Write(#[from] WriteError),
+}
+
+impl From<OfflineMetadataError> for OfflineError {
+    fn from(error: OfflineMetadataError) -> Self {
+        if let OfflineMetadataError::Refused(refusal) = error {
+            Self::Refused(refusal)
+        } else if let OfflineMetadataError::Quorum(StoppedError::OthersVote(path)) = error {
+            Self::OfCluster(path)
+        } else {
+            Self::Metadata(error)
+        }
+    }
 }
 
 /// Brings a topic into a data folder in which no node works. It is there as a whole or not at all: its
@@ -278,13 +300,16 @@ fn import_on(
     request: &ImportRequest,
     on_bytes: &mut dyn FnMut(&'static str, u64),
 ) -> Result<ImportReport, OfflineError> {
-    refuse_member(fs.as_ref(), &request.data_dir)?;
     let (topic, partitions) = chosen(fs.as_ref(), request)?;
     let config = TopicDefaults::default().resolve(&checked(&request.configs)?)?;
     // Before terabytes are read for nothing.
-    let known = image_of(fs.as_ref(), &request.data_dir)?;
-    if known.is_some_and(|image| image.topic_named(topic.as_str()).is_some()) {
-        return Err(Refusal::TopicExists(topic).into());
+    if let Some(known) = look(fs.as_ref(), &request.data_dir)? {
+        if !known.is_alone {
+            return Err(OfflineError::OfCluster(request.data_dir.clone()));
+        }
+        if known.image.topic_named(topic.as_str()).is_some() {
+            return Err(Refusal::TopicExists(topic).into());
+        }
     }
     let mut surveyed = Vec::new();
     for (index, source) in &partitions {
@@ -303,15 +328,6 @@ fn import_on(
         importing.run(&surveyed, on_bytes)?;
     }
     Ok(ImportReport { topic, partitions: surveyed, expires })
-}
-
-fn refuse_member(fs: &dyn Fs, dir: &Path) -> Result<(), OfflineError> {
-    let path = dir.join(QUORUM_DIR);
-    match fs.exists(&path) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(OfflineError::OfCluster(dir.to_owned())),
-        Err(source) => Err(NodeError::DataDir { path, source }.into()),
-    }
 }
 
 /// The topic's name here and all its partitions, with where they are.
@@ -413,7 +429,7 @@ impl Importing<'_> {
 
     fn registry(&self) -> Result<OfflineRegistry, OfflineError> {
         let data_dir = &self.request.data_dir;
-        let owner = image_of(self.fs.as_ref(), data_dir)?.as_ref().and_then(owner_of);
+        let owner = look(self.fs.as_ref(), data_dir)?.and_then(|known| known.node);
         let rules = Rules {
             node: self.request.node.or(owner).unwrap_or(DEFAULT_NODE),
             default_partitions: 1,
@@ -439,157 +455,5 @@ impl Importing<'_> {
             self.fs.rename(dir, &place)?;
         }
         self.fs.sync_dir(&logs)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{collections::BTreeMap, path::Path, sync::Arc};
-
-    use super::{ImportRequest, OfflineError, import_on};
-    use crate::{
-        actors::membership::{LOGS_DIR, MetadataImage, offline::image_of},
-        model::{LeaderEpoch, Offset, PartitionId, PartitionIndex, TimestampMs, TopicName},
-        record::{BatchBuilder, Compression, NewRecord, Producer, assign},
-        storage::{
-            fs::{Fs, Open, faulty::SimulatedDisk},
-            inspect,
-            log::{Log, LogOptions, OpenError},
-            partition_folder,
-        },
-    };
-
-    const DATA: &str = "/data";
-
-    /// Two partitions of five batches as Kafka lays them down, and a data folder that is new.
-    fn disk(seed: u64) -> SimulatedDisk {
-        let disk = SimulatedDisk::new(seed);
-        let fs = disk.mount();
-        fs.create_dir_all(Path::new(DATA)).unwrap();
-        for partition in 0..2 {
-            let folder = Path::new("/kafka").join(format!("orders-{partition}"));
-            fs.create_dir_all(&folder).unwrap();
-            let mut bytes = Vec::new();
-            for number in 0..5 {
-                let mut builder = BatchBuilder::new(1000);
-                let record = NewRecord { value: Some(b"order"), ..NewRecord::default() };
-                assert!(builder.append(&record) && builder.append(&record));
-                let mut batch = builder.finish(Compression::None, None, Producer::NONE).unwrap().to_vec();
-                assign(&mut batch, Offset::new(2 * number), LeaderEpoch::new(6));
-                bytes.extend(batch);
-            }
-            let file = fs.open(&folder.join("00000000000000000000.log"), Open::CreateNew).unwrap();
-            file.write_all_at(&bytes, 0).unwrap();
-            file.sync_data().unwrap();
-            fs.sync_dir(&folder).unwrap();
-        }
-        fs.sync_dir(Path::new("/kafka")).unwrap();
-        fs.sync_dir(Path::new("/")).unwrap();
-        disk
-    }
-
-    fn import(disk: &SimulatedDisk) -> Result<(), OfflineError> {
-        import_as(disk, None)
-    }
-
-    fn import_as(disk: &SimulatedDisk, name: Option<&str>) -> Result<(), OfflineError> {
-        let request = ImportRequest {
-            from: "/kafka".into(),
-            topic: None,
-            name: name.map(|name| TopicName::new(name).unwrap()),
-            data_dir: DATA.into(),
-            node: None,
-            configs: BTreeMap::new(),
-            skip_damaged: false,
-            fill_missing: false,
-            dry_run: false,
-        };
-        import_on(disk.mount(), &request, &mut |_, _| ()).map(drop)
-    }
-
-    fn image(disk: &SimulatedDisk) -> MetadataImage {
-        image_of(&*disk.mount(), Path::new(DATA)).unwrap().unwrap_or_default()
-    }
-
-    /// Every partition of the topic has its folder with all its records, on disk.
-    fn assert_whole(disk: &SimulatedDisk, image: &MetadataImage) {
-        let fs: Arc<dyn Fs> = disk.mount();
-        let topic = image.topic_named("orders").unwrap();
-        assert_eq!(topic.partition_count(), 2);
-        for index in (0..2).map(PartitionIndex::new) {
-            let id = PartitionId { topic: topic.id, index };
-            let folder = partition_folder::path_of(&Path::new(DATA).join(LOGS_DIR), &topic.name, index);
-            let found = partition_folder::prepare(&*fs, &folder, id, TimestampMs::new(1)).unwrap();
-            assert_eq!(found, partition_folder::Prepared::Found);
-            let report = inspect::verify(&fs, &folder, &mut |_| ()).unwrap();
-            assert!(report.is_sound(), "{:?}", report.findings);
-            assert_eq!((report.records, report.log_end), (10, Offset::new(10)));
-        }
-    }
-
-    #[test]
-    fn nothing_is_brought_into_the_folder_of_a_clusters_node() {
-        let disk = disk(1);
-        disk.mount().create_dir_all(&Path::new(DATA).join(super::QUORUM_DIR)).unwrap();
-        assert!(matches!(import(&disk), Err(OfflineError::OfCluster(_))));
-        assert!(!disk.mount().exists(&Path::new(DATA).join(LOGS_DIR)).unwrap());
-    }
-
-    #[test]
-    fn s06_the_epoch_that_was_imported_in_is_no_leaders() {
-        let disk = disk(1);
-        import(&disk).unwrap();
-        let image = image(&disk);
-        let id =
-            PartitionId { topic: image.topic_named("orders").unwrap().id, index: PartitionIndex::new(1) };
-        assert_eq!(image.partition(id).unwrap().leader_epoch, LeaderEpoch::new(0));
-        let folder = Path::new(DATA).join(LOGS_DIR).join("orders-1");
-        let open = |epoch| {
-            let clock = Arc::new(crate::clock::ManualClock::default());
-            Log::open(disk.mount(), &folder, id, LeaderEpoch::new(epoch), LogOptions::default(), clock)
-        };
-        assert!(matches!(open(0), Err(OpenError::EpochGoesBack { .. })));
-        assert_eq!(open(1).unwrap().0.log_end_offset(), Offset::new(10));
-    }
-
-    #[test]
-    fn s12_a_folder_that_is_in_the_way_is_put_aside_by_an_import_and_not_lost() {
-        let disk = disk(2);
-        import(&disk).unwrap();
-        let fs = disk.mount();
-        let stranger = Path::new(DATA).join(LOGS_DIR).join("other-0");
-        fs.create_dir_all(&stranger).unwrap();
-        fs.open(&stranger.join("somebodys"), Open::CreateNew).unwrap();
-        import_as(&disk, Some("other")).unwrap();
-        assert!(!fs.exists(&stranger.join("somebodys")).unwrap());
-        let aside = fs.list(&Path::new(DATA).join("put-aside")).unwrap();
-        assert_eq!(aside.len(), 1);
-        let kept = Path::new(DATA).join("put-aside").join(&aside[0].name).join("somebodys");
-        assert!(fs.exists(&kept).unwrap());
-    }
-
-    #[test]
-    fn s15_a_topic_is_there_as_a_whole_or_not_at_all_whenever_the_import_dies() {
-        let (mut whole, mut none) = (0, 0);
-        for steps in 0..250 {
-            let disk = disk(steps);
-            disk.die_after(Some(steps));
-            let done = import(&disk).is_ok();
-            disk.power_cut();
-            disk.die_after(None);
-            let found = image(&disk);
-            if found.topic_named("orders").is_some() {
-                whole += 1;
-                assert_whole(&disk, &found);
-            } else {
-                none += 1;
-                assert!(!done, "an import that came to its end is kept");
-                // What is left of it is in nobody's way.
-                import(&disk).unwrap();
-                assert_whole(&disk, &image(&disk));
-            }
-            assert!(matches!(import(&disk), Err(OfflineError::Refused(_))), "the name is taken");
-        }
-        assert!(whole > 10 && none > 50, "{whole} whole, {none} none");
     }
 }

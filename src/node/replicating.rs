@@ -16,7 +16,7 @@ use crate::{
             registry::RegistryHandle,
         },
         partition::{
-            Answer, DiskAlarm, PartitionHandle, Proposer,
+            Answer, DiskAlarm, Proposer,
             core::{PartitionState, SetAnswer, SetChange},
             partitions::Replication,
             replication::{ByteStream, ConnectError, Connecting, Connector, Leaders, Streams, serve},
@@ -58,7 +58,7 @@ pub(super) fn replication(
 
 /// Feeds the followers of other nodes, on `data`.
 pub(super) fn feed(topics: TopicTable, data: Handle, io: Handle) -> StreamHandler {
-    let leaders: Arc<dyn Leaders> = Arc::new(move |id| partition(&topics, id));
+    let leaders: Arc<dyn Leaders> = Arc::new(move |id| topics.replica(id));
     Arc::new(move |peer, stream| {
         let (leaders, data, io) = (Arc::clone(&leaders), data.clone(), io.clone());
         Box::pin(async move {
@@ -68,10 +68,6 @@ pub(super) fn feed(topics: TopicTable, data: Handle, io: Handle) -> StreamHandle
             }
         })
     })
-}
-
-fn partition(topics: &TopicTable, id: PartitionId) -> Option<PartitionHandle> {
-    topics.by_id(id.topic).and_then(|topic| topic.partition(id.index).cloned())
 }
 
 /// Opens streams where the metadata says that leaders are.

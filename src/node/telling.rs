@@ -8,12 +8,11 @@ use super::{Parts, cluster};
 use crate::{
     actors::{
         group_coordinator::{LagMeter, Leaders},
-        membership::{MembershipHandle, member::Member},
-        partition::table::Topic,
+        membership::member::Member,
     },
     admin::{
         AdminSource, Readiness,
-        cluster::{ClusterSource, Standing, cluster_source},
+        cluster::{ClusterSource, cluster_source},
     },
 };
 
@@ -21,29 +20,18 @@ impl Parts<'_> {
     pub(super) fn admin_source(
         &self,
         is_ready: watch::Receiver<bool>,
-        membership: MembershipHandle,
-        member: Option<Member>,
+        member: Member,
         leaders: &Leaders,
     ) -> AdminSource {
         let (topics, us) = (self.topics.clone(), self.config.node_id);
-        let cluster = self.cluster_source(membership, member.clone());
-        let lag = Arc::new(self.lag_meter(member.is_some().then(|| leaders.clone())));
+        let cluster = self.cluster_source(member.clone());
+        let lag = Arc::new(self.lag_meter(Some(leaders.clone())));
         let ready = move || {
             let mut reasons = Vec::new();
             if !*is_ready.borrow() {
                 reasons.push("the node is starting or stopping".to_owned());
             }
-            if let Some(member) = &member {
-                reasons.extend(cluster::reasons(member, &topics, us));
-                return Readiness::unless(reasons);
-            }
-            let leaderless = |topic: &Arc<Topic>| {
-                topic.partitions().iter().filter(|partition| partition.leader().is_none()).count()
-            };
-            let without: usize = topics.all().iter().map(leaderless).sum();
-            if without > 0 {
-                reasons.push(format!("{without} partitions have no leader"));
-            }
+            reasons.extend(cluster::reasons(&member, &topics, us));
             Readiness::unless(reasons)
         };
         AdminSource {
@@ -55,16 +43,10 @@ impl Parts<'_> {
         }
     }
 
-    /// A node alone decides by itself.
-    fn cluster_source(&self, membership: MembershipHandle, member: Option<Member>) -> ClusterSource {
-        let node = self.config.node_id;
-        if let Some(member) = member {
-            let (topics, images) = (self.topics.clone(), member.registry.clone());
-            return cluster_source(node, topics, move || images.image(), move || cluster::standing(&member));
-        }
-        let standing = Standing { controller: Some(node), voters: vec![node] };
-        let image = move || membership.image();
-        cluster_source(node, self.topics.clone(), image, move || standing.clone())
+    fn cluster_source(&self, member: Member) -> ClusterSource {
+        let (topics, images) = (self.topics.clone(), member.registry.clone());
+        let standing = move || cluster::standing(&member);
+        cluster_source(self.config.node_id, topics, move || images.image(), standing)
     }
 
     fn lag_meter(&self, elsewhere: Option<Leaders>) -> LagMeter {

@@ -73,7 +73,7 @@ fn what_was_stored_is_sound_and_is_printed_batch_by_batch_and_record_by_record()
         let path = Path::new(&folder).join(file).display().to_string();
         assert!(!polylogue(&["log", "dump", &path], "").done().is_empty(), "{file}");
     }
-    let metadata = Path::new(&data).join("meta/metadata.log").display().to_string();
+    let metadata = Path::new(&data).join("quorum/quorum.log").display().to_string();
     let records = polylogue(&["log", "dump", &metadata], "").done();
     assert!(records.contains("TopicCreated") && records.contains("orders"), "{records}");
 }

@@ -4,6 +4,7 @@
 //! The tests run one at a time ([`cluster`]), each has processes and folders of its own, and each wait has a deadline.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alone;
 mod any_node;
 mod cluster;
 mod cut;

@@ -27,6 +27,8 @@ use crate::{
 
 /// How often to look although nothing was told.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The same where nothing can come due: who does not decide, or is alone.
+const LOOK_EVERY_IDLE: Duration = Duration::from_secs(5);
 /// How long a command may take before it is given again.
 const COMMAND_WITHIN: Duration = Duration::from_secs(5);
 
@@ -71,7 +73,8 @@ pub async fn run(mut args: ControllerArgs) {
                 _ = images.changed() => {}
             }
         };
-        let _or_it_is_time = timeout(LOOK_EVERY, changed).await;
+        let is_idle = office.is_none() || args.registry.image().brokers().len() <= 1;
+        let _or_it_is_time = timeout(if is_idle { LOOK_EVERY_IDLE } else { LOOK_EVERY }, changed).await;
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     core::{Acks, Effect, Input, LeaderCore, TooFewInSync},
     error::{AppendRefusal, CommandRefusal},
     message::LeaderMessage,
-    opening::{Opened, OpeningError},
+    opening::{Opened, OpeningError, report_recovery},
     options::log_options,
     queue::AppendRequest,
     repair::Repairs,
@@ -26,16 +26,12 @@ use crate::{
     storage::{
         log::{Compacted, FlushDone, Log},
         producer_state::ActiveProducer,
-        recovery::RecoveryReport,
     },
 };
 
 /// How often a replica with something unflushed or not checkpointed looks after it. Half of what the
 /// checkpoint may lie behind an acknowledgement (S14).
 const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
-
-/// A recovery that takes as long as this is worth a line.
-const LONG_RECOVERY: Duration = Duration::from_secs(1);
 
 /// Why a leader ends. Its successor recovers the log.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +133,7 @@ impl Leading {
         let (log, report) = result?;
         let config = args.config();
         if high_watermark.is_none() {
-            report_recovery(args, &report, took);
+            report_recovery(&args.metrics, &args.label, &report, took);
         }
         let core = followers::begin_core(args, &config, (epoch, high_watermark), &log);
         tracing::debug!(partition = %args.label, %epoch, end = %log.log_end_offset(), "leads");
@@ -596,23 +592,5 @@ impl Leading {
             Ok(()) => drop(reply.send(())),
             Err(error) => tracing::error!(partition = %label, "clean shutdown failed: {error}"),
         });
-    }
-}
-
-fn report_recovery(args: &LeaderArgs, report: &RecoveryReport, took: Duration) {
-    args.metrics.recovery_bytes.inc_by(report.bytes_read);
-    args.metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
-    if report.clean.is_none() && report.log_end > Offset::ZERO {
-        args.metrics.recoveries.inc();
-        args.metrics.recovery_seconds.inc_by(took.as_secs_f64());
-        // A node that keeps hundreds of partitions would say it hundreds of times.
-        if report.is_ordinary() && took < LONG_RECOVERY {
-            tracing::debug!(partition = %args.label, "recovered: {report}");
-        } else {
-            tracing::info!(partition = %args.label, ?took, "recovered: {report}");
-        }
-    }
-    for batch in &report.corrupt {
-        tracing::error!(partition = %args.label, "corrupt batch is skipped: {batch}");
     }
 }

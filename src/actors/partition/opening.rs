@@ -6,6 +6,7 @@ use super::{HandedOver, LeaderArgs};
 use crate::{
     actors::membership::MembershipError,
     config::topic::TopicConfig,
+    metrics::Metrics,
     model::{LeaderEpoch, Offset},
     storage::{
         log::{EpochRefused, Log, OpenError},
@@ -16,6 +17,9 @@ use crate::{
 
 /// The epoch of a partition's very first opening.
 const FIRST_EPOCH: LeaderEpoch = LeaderEpoch::new(0);
+
+/// A recovery that takes as long as this is worth a line.
+const LONG_RECOVERY: Duration = Duration::from_secs(1);
 
 /// What came of an opening.
 #[derive(Debug)]
@@ -99,4 +103,23 @@ fn open_log(
     }
     let options = super::options::log_options(config);
     Ok(Log::open(fs, &args.folder, id, epoch, options, Arc::clone(&args.clock))?)
+}
+
+/// What recovery has found, whichever role the log was opened for.
+pub(super) fn report_recovery(metrics: &Metrics, label: &str, report: &RecoveryReport, took: Duration) {
+    metrics.recovery_bytes.inc_by(report.bytes_read);
+    metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
+    if report.clean.is_none() && report.log_end > Offset::ZERO {
+        metrics.recoveries.inc();
+        metrics.recovery_seconds.inc_by(took.as_secs_f64());
+        // A node that keeps hundreds of partitions would say it hundreds of times.
+        if report.is_ordinary() && took < LONG_RECOVERY {
+            tracing::debug!(partition = %label, "recovered: {report}");
+        } else {
+            tracing::info!(partition = %label, ?took, "recovered: {report}");
+        }
+    }
+    for batch in &report.corrupt {
+        tracing::error!(partition = %label, "corrupt batch is skipped: {batch}");
+    }
 }

@@ -13,7 +13,7 @@ use super::PartitionHandle;
 use crate::{
     config::topic::TopicConfig,
     metrics::{Counter, Metrics},
-    model::{PartitionIndex, TopicId, TopicName},
+    model::{PartitionId, PartitionIndex, TopicId, TopicName},
 };
 
 /// What is counted of one topic.
@@ -102,6 +102,11 @@ impl TopicTable {
     /// The topic of this id.
     pub fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
         self.now().by_id.get(&id).cloned()
+    }
+
+    /// This node's replica of a partition.
+    pub fn replica(&self, id: PartitionId) -> Option<PartitionHandle> {
+        self.by_id(id.topic)?.partition(id.index).cloned()
     }
 
     /// Every topic, in no order.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::shown;
 use crate::{
-    actors::membership::offline,
+    actors::membership::{Proposal, offline, quorum::Content},
     cli::{connect::Output, consume::format::text},
     model::{Offset, TimestampMs},
     record::{BatchHeader, DEFAULT_MAX_UNPACKED_BYTES, RecordRef, TimestampType, unpack},
@@ -107,10 +107,10 @@ impl<W: Write> Dump<'_, W> {
             "checkpoint" => self.checkpoint(path),
             "partition" => self.partition(path),
             "compacted-to" => self.compacted_to(path),
-            _ if name == "metadata.log" => self.metadata(path),
+            _ if name == "quorum.log" => self.quorum(path),
             _ => bail!(
                 "{name} is none of: a segment (20 digits and .log), .index, .timeindex, .snapshot, .checksums, \
-                 leader-epochs, checkpoint, compacted-to, partition, metadata.log"
+                 leader-epochs, checkpoint, compacted-to, partition, quorum.log"
             ),
         }
     }
@@ -257,19 +257,38 @@ impl<W: Write> Dump<'_, W> {
         Ok(self.say(&fields! { "compacted_to": offset.get() })?)
     }
 
-    fn metadata(&mut self, path: &Path) -> anyhow::Result<()> {
+    fn quorum(&mut self, path: &Path) -> anyhow::Result<()> {
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
-        let Some((state, records)) = offline::records_of(&RealFs, folder)? else { return Ok(()) };
+        let Some(stopped) = offline::entries_of(&RealFs, folder)? else { return Ok(()) };
+        let state = &stopped.at_snapshot;
         self.say(&fields! {
-            "snapshot_of_records": state.index(),
+            "snapshot_of_entries": state.index(),
             "cluster_id": state.cluster_id().to_string(),
             "topics": state.topics().len(),
             "partitions": state.partition_count(),
         })?;
-        for (at, record) in records.iter().enumerate() {
-            let index = state.index() + at as u64 + 1;
-            let record = serde_json::to_value(record)?;
-            self.say(&fields! { "index": index, "record": record })?;
+        for (index, content) in &stopped.entries {
+            self.entry(*index, content)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, index: u64, content: &Content) -> anyhow::Result<()> {
+        match content {
+            Content::Begun => self.say(&fields! { "index": index, "leader": "has begun" })?,
+            Content::Members(members) => {
+                let nodes: Vec<_> = members.nodes.values().map(|member| member.node.get()).collect();
+                self.say(&fields! { "index": index, "members": nodes })?;
+            }
+            Content::Proposal(Proposal::Elected { node }) => {
+                self.say(&fields! { "index": index, "controller": node.get() })?;
+            }
+            Content::Proposal(Proposal::Records { records, .. }) => {
+                for record in records {
+                    let record = serde_json::to_value(record)?;
+                    self.say(&fields! { "index": index, "record": record })?;
+                }
+            }
         }
         Ok(())
     }

@@ -55,6 +55,13 @@ impl Done {
 
 pub(super) fn run(flags: &Flags) -> anyhow::Result<()> {
     let data = OfflineData::open(&flags.place.data_dir)?;
+    if !data.is_alone() {
+        bail!(
+            "{} belongs to a node of a cluster of several: what is damaged there is taken from other replicas, and \
+             must not be mended behind their backs",
+            flags.place.data_dir.display()
+        );
+    }
     let mut progress = Bytes::new("verifying");
     let mut all = Vec::new();
     let mut wrong = 0;

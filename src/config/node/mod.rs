@@ -75,10 +75,12 @@ pub struct NodeConfig {
     pub admin_listen: HostPort,
     /// `cluster-listen`: for other nodes; default `127.0.0.1:7092`.
     pub cluster_listen: HostPort,
+    /// Whether that port may be another one where the default is taken: nobody was told of it, and no other node is asked for.
+    pub cluster_port_may_move: bool,
     /// `cluster-advertise`: what other nodes are told; default: where we listen.
     pub cluster_advertise: HostPort,
     /// `seeds`: nodes to form a cluster with, or to join one through, by their cluster addresses; this node may be among
-    /// them. Default none: the node stays alone.
+    /// them. Default none: the node is a cluster of one, which others may join.
     pub seeds: Vec<HostPort>,
     /// `[cluster]`
     pub cluster: ClusterSettings,

@@ -152,7 +152,7 @@ pub const SETTINGS: &[Setting] = &[
         "list of host:port",
         "none",
         "nodes to form a cluster with, or to join one through, by their cluster addresses; the node may be among them. \
-         Without any it stays alone; flag `--seed`",
+         Without any it is a cluster of one, unless its data folder says that it is part of another; flag `--seed`",
         |c| (!c.seeds.is_empty()).then(|| text(list(&c.seeds))).flatten(),
     ),
     setting(

@@ -59,6 +59,9 @@ pub(super) fn validate(given: &Settings, around: &Surroundings) -> Result<NodeCo
         admin_listen,
         seeds: seeds(given, &raw.seeds)?,
         cluster: ClusterSettings::validate(given, raw.cluster, &cluster_listen)?,
+        cluster_port_may_move: !["cluster-listen", "cluster-advertise", "seeds"]
+            .iter()
+            .any(|key| given.is_given(key)),
         cluster_listen,
         cluster_advertise,
         auto_create_topics: raw.auto_create_topics.unwrap_or(true),

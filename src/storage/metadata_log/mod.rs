@@ -100,19 +100,23 @@ pub struct Recovered {
     pub must_rewrite: bool,
 }
 
-/// Whether a log is there, so that its owner can refuse to begin anew beside data that exists.
-pub fn exists(fs: &dyn Fs, dir: &Path) -> io::Result<bool> {
-    fs.exists(&dir.join(FILE))
-}
-
 /// What the log in `dir` holds, read without a lock and without changing it; `None` where there is none.
 pub fn look(fs: &dyn Fs, dir: &Path) -> Result<Option<Recovered>, OpenError> {
-    let path = dir.join(FILE);
+    look_at_journal(fs, dir, METADATA)
+}
+
+/// The same for a file of this kind.
+pub(crate) fn look_at_journal(
+    fs: &dyn Fs,
+    dir: &Path,
+    kind: JournalKind,
+) -> Result<Option<Recovered>, OpenError> {
+    let path = dir.join(kind.file);
     if !fs.exists(&path).map_err(OpenError::io("look for", &path))? {
         return Ok(None);
     }
     let file = fs.open(&path, Open::Read).map_err(OpenError::io("open", &path))?;
-    let content = recover::read(file.as_ref(), &path, METADATA)?;
+    let content = recover::read(file.as_ref(), &path, kind)?;
     Ok(Some(Recovered {
         snapshot: content.snapshot,
         records: content.records,

@@ -24,6 +24,7 @@ mod crash_tests;
 mod tests;
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -101,6 +102,33 @@ pub struct Opened {
     pub cut_bytes: u64,
 }
 
+/// Whether a log is there, so that its owner can refuse to begin anew beside data that exists.
+pub fn exists(fs: &dyn Fs, dir: &Path) -> io::Result<bool> {
+    fs.exists(&dir.join(format::JOURNAL.file))
+}
+
+/// What the log in `dir` and the snapshot beside it say, read without a lock and without changing anything; `None` where there
+/// is no log.
+pub fn look(fs: &dyn Fs, dir: &Path) -> Result<Option<(LogState, Option<Snapshot>)>, OpenError> {
+    let path = dir.join(format::JOURNAL.file);
+    let snapshot =
+        snapshot::look(fs, dir).map_err(|source| OpenError::Snapshot { path: dir.to_path_buf(), source })?;
+    let Some(recovered) = metadata_log::look_at_journal(fs, dir, format::JOURNAL)? else {
+        return if snapshot.is_some() { Err(OpenError::Gap { path }) } else { Ok(None) };
+    };
+    let state = replay(&recovered).map_err(|what| OpenError::Impossible { path: path.clone(), what })?;
+    if has_gap(&state, snapshot.as_ref().map(|snapshot| snapshot.last)) {
+        return Err(OpenError::Gap { path });
+    }
+    Ok(Some((state, snapshot)))
+}
+
+/// Whether entries are missing between the snapshot and the log, or the log itself.
+fn has_gap(state: &LogState, snapshot: Option<EntryId>) -> bool {
+    let lost = |purged: EntryId| snapshot.is_none_or(|last| last.index < purged.index);
+    state.purged().is_some_and(lost) || (state.owner().is_none() && snapshot.is_some())
+}
+
 impl QuorumLog {
     /// Opens the log in `dir`, or makes it for a new member. `wait` is [`LockWait::Block`] where an earlier writer of this
     /// process may still be at work, [`LockWait::Fail`] where there was none.
@@ -119,10 +147,7 @@ impl QuorumLog {
         }
         let (journal, recovered) = MetadataLog::open_journal(fs, dir, format::JOURNAL, lock)?;
         let state = replay(&recovered).map_err(|what| OpenError::Impossible { path: path.clone(), what })?;
-        let is_gap = state
-            .purged()
-            .is_some_and(|purged| snapshots.last().is_none_or(|last| last.index < purged.index));
-        if is_gap || (state.owner().is_none() && snapshots.last().is_some()) {
+        if has_gap(&state, snapshots.last()) {
             return Err(OpenError::Gap { path });
         }
         let mut log = Self { journal, state, waiting: Vec::new() };

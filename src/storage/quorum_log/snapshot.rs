@@ -83,6 +83,11 @@ impl SnapshotFile {
     }
 }
 
+/// The snapshot in `dir`, read without a lock.
+pub(super) fn look(fs: &dyn Fs, dir: &Path) -> Result<Option<Snapshot>, OwnFileError> {
+    load(fs, &dir.join(FILE))
+}
+
 fn load(fs: &dyn Fs, path: &Path) -> Result<Option<Snapshot>, OwnFileError> {
     let Some(body) = own_file::load(fs, path, KIND)? else { return Ok(None) };
     let (last, meta, payload) = format::decode_snapshot(&body).ok_or(FormatError::Field("snapshot"))?;

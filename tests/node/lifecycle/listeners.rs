@@ -132,7 +132,7 @@ fn a_partition_that_cannot_open_keeps_nobody_from_the_others() {
     assert!(peer.produce("stuck", batch_of(10)).error_code.is_retriable());
     let ready = node.get("/ready").unwrap();
     assert_eq!(ready.status, 503, "{}", ready.body);
-    assert!(ready.body.contains("1 partitions have no leader"), "{}", ready.body);
+    assert!(ready.body.contains("1 partitions that this node is to lead have no leader"), "{}", ready.body);
     let waited = log(&node).contains("1 partitions have no leader yet");
     assert!(waited, "clients waited for the bound and no longer:\n{}", log(&node));
 

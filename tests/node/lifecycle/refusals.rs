@@ -170,7 +170,7 @@ fn logs_without_metadata_are_no_reason_to_begin_anew() {
     peer.create("precious", 1, &[]);
     peer.append("precious", batch(&["kept"]));
     stop(&mut node);
-    let (meta, elsewhere) = (node.data_folder().join("meta"), node.data_folder().join("elsewhere"));
+    let (meta, elsewhere) = (node.data_folder().join("quorum"), node.data_folder().join("elsewhere"));
     fs::rename(&meta, &elsewhere).unwrap();
     let before = files_below(&node.data_folder().join("logs"));
     node.start_again().unwrap();
@@ -195,7 +195,7 @@ fn metadata_with_a_flipped_bit_is_refused_and_nothing_is_deleted() {
     stop(&mut node);
     let logs = node.data_folder().join("logs");
     let before = files_below(&logs);
-    let largest = files_below(&node.data_folder().join("meta")).into_iter().max_by_key(|(_, len)| *len);
+    let largest = files_below(&node.data_folder().join("quorum")).into_iter().max_by_key(|(_, len)| *len);
     let (path, len) = largest.unwrap();
     let whole = fs::read(&path).unwrap();
     // The topic's name stands in a record that was committed long ago.

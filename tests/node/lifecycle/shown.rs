@@ -94,7 +94,7 @@ fn a_partition_that_does_not_open_keeps_no_other_clients_waiting_and_the_node_sa
     assert!(matches!(refused, ErrorCode::NotLeaderOrFollower | ErrorCode::LeaderNotAvailable), "{refused:?}");
     let ready = node.get("/ready").unwrap();
     assert_eq!(ready.status, 503, "{}", ready.body);
-    assert!(ready.body.contains("1 partitions have no leader"), "{}", ready.body);
+    assert!(ready.body.contains("1 partitions that this node is to lead have no leader"), "{}", ready.body);
     drop(lock);
     node.wait_until_ready(WITHIN).unwrap();
     assert_eq!(peer.append("stuck", batch_of(10)), 0);

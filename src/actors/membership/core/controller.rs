@@ -9,7 +9,7 @@ use super::{
     command::{Command, CommandAnswer, Refusal, decide},
     image::MetadataImage,
     proposal::{Applied, Proposal},
-    registry::Rules,
+    rules::Rules,
 };
 
 /// How many proposals a controller has made up to some point. An answer rests on so many of them.

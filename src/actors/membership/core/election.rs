@@ -14,7 +14,7 @@ use super::{
     command::Elections,
     image::{MetadataImage, NOBODY, PartitionImage},
     record::{MetadataRecord, Uncertain},
-    registry::Rules,
+    rules::Rules,
 };
 use crate::{
     config::{
@@ -265,10 +265,14 @@ impl<'a> Draft<'a> {
         Some(Chosen::Unclean)
     }
 
-    /// Who has the most of what all may have lost the end of, once all have looked (S11).
+    /// Who has the most of what all may have lost the end of, once all have looked (S11). The only replica need not look: nobody
+    /// has more.
     fn with_most(&self, live: &[NodeId]) -> Option<NodeId> {
         if !(self.in_sync.is_empty() && self.electable.is_empty()) {
             return None;
+        }
+        if let ([only], [uncertain]) = (&*self.before.replicas, &*self.uncertain) {
+            return live.first().copied().filter(|node| node == only && uncertain.node == *only);
         }
         let ends: Option<Vec<_>> =
             self.uncertain.iter().map(|uncertain| Some((uncertain.end?, uncertain.node))).collect();

@@ -2,7 +2,7 @@
 //!
 //! [`MetadataImage`] is the state machine's state, [`MetadataRecord`] its input, and a [`Proposal`] what of it stands in
 //! one entry of the quorum's log. A [`Command`] is what somebody asks for; [`decide`] says which records it becomes.
-//! [`Controller`] decides for a cluster, ahead of the log; `Registry` for one node with a log of its own.
+//! [`Controller`] decides ahead of the log.
 
 mod apply;
 mod command;
@@ -12,7 +12,7 @@ mod image;
 mod placement;
 mod proposal;
 mod record;
-mod registry;
+mod rules;
 mod snapshot;
 
 #[cfg(test)]
@@ -23,12 +23,12 @@ pub use command::{
     Command, CommandAnswer, ConfigOwner, CreatedTopic, Elections, InSyncChange, NewTopic, PARTITIONS_MAX,
     PREFERRED_MAX, Refusal, Registration, TopicRef, decide,
 };
+pub(super) use command::{create_topic, open_epoch_here};
 pub use controller::{Controller, Decision, Proposed};
 pub use image::{BrokerImage, DeletedTopic, GroupConfigs, MetadataImage, NOBODY, PartitionImage, TopicImage};
 pub use proposal::{Applied, Proposal};
 pub use record::{Assignment, CLUSTER_LISTENER, Endpoint, MetadataRecord, Uncertain};
-pub(super) use registry::{Group, ProposeError, Registry};
-pub use registry::{PRODUCER_ID_BLOCK, Rules};
+pub use rules::{PRODUCER_ID_BLOCK, Rules};
 pub(super) use snapshot::Snapshot;
 
 /// The level of our own formats and protocols that this program writes and understands: 2, since there are records of

@@ -37,6 +37,24 @@ pub enum Applied {
     Broken(ApplyError),
 }
 
+impl Proposal {
+    /// Whether what there is could not be served without it: who decides, who is there, who leads. Everything else can wait
+    /// until there is space on the disk.
+    pub fn keeps_going(&self) -> bool {
+        let Self::Records { records, .. } = self else { return true };
+        records.iter().all(|record| {
+            matches!(
+                record,
+                MetadataRecord::BrokerRegisteredV2 { .. }
+                    | MetadataRecord::BrokerFenced { .. }
+                    | MetadataRecord::BrokerUnfenced { .. }
+                    | MetadataRecord::BrokerStopping { .. }
+                    | MetadataRecord::PartitionChanged { .. }
+            )
+        })
+    }
+}
+
 impl MetadataImage {
     /// Changes the state by one entry, all of it or nothing; [`MetadataImage::index`] is the entry's afterwards in
     /// either case.

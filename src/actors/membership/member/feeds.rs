@@ -3,10 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 
 use crate::{
     actors::{
@@ -25,9 +24,6 @@ use crate::{
     model::{BrokerEpoch, NodeId},
 };
 
-/// How often to look although nothing was told: nothing tells of the quorum's membership.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
 /// Where what is found goes.
 #[derive(Clone)]
 pub(super) struct Feeds {
@@ -42,19 +38,20 @@ pub(super) struct Feeds {
 /// Runs for as long as the node does.
 pub(super) async fn run(feeds: Feeds) {
     let (mut images, mut joined) = (feeds.registry.watch(), feeds.joined.clone());
+    let mut members = feeds.registry.watch_members();
     let mut told = BTreeMap::new();
     loop {
         let image = Arc::clone(&images.borrow_and_update());
         let status = joined.borrow_and_update().clone();
-        let members = feeds.registry.quorum().map(|quorum| quorum.members()).unwrap_or_default();
-        feeds.tell(&image, &status, &members, &mut told);
-        let changed = async {
-            tokio::select! {
-                _ = images.changed() => {}
-                _ = joined.changed() => {}
-            }
-        };
-        let _or_it_is_time = timeout(LOOK_EVERY, changed).await;
+        let roster = Arc::clone(&members.borrow_and_update());
+        feeds.tell(&image, &status, &roster, &mut told);
+        tokio::select! {
+            Ok(()) = images.changed() => {}
+            Ok(()) = joined.changed() => {}
+            Ok(()) = members.changed() => {}
+            // The registry and the registrar are no more.
+            else => return,
+        }
     }
 }
 

@@ -34,8 +34,9 @@ use crate::{
     model::RaftId,
 };
 
-/// How often to look although nothing was told.
+/// How often to look although nothing was told: while the node is on its way, and once it is served.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long the first command of all may take; it is sent again.
 const CREATE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -77,11 +78,16 @@ pub(super) async fn run(args: FounderArgs) {
         Ok(quorum) => quorum.as_ref().is_none_or(Quorum::is_blank),
         Err(_) => return,
     };
+    let (mut leadership, mut members) = (args.registry.leadership(), args.registry.watch_members());
+    let mut serves = args.serves.clone();
     let mut founder = Founder::new(args, is_blank);
     founder.step(Input::Tick);
     loop {
         let wake = founder.wakes_in();
         tokio::select! {
+            Ok(()) = leadership.changed() => founder.look(),
+            Ok(()) = members.changed() => founder.look(),
+            Ok(()) = serves.changed() => founder.look(),
             Some(asked) = asked.recv() => founder.on_asked(asked),
             Some(Ok(Some(input))) = founder.tasks.join_next() => founder.step(input),
             () = founder.args.heard.notified() => founder.look(),
@@ -121,7 +127,8 @@ impl Founder {
 
     fn wakes_in(&self) -> Duration {
         let now = self.args.clock.monotonic();
-        self.core.next_wake().map_or(LOOK_EVERY, |at| at.saturating_sub(now).min(LOOK_EVERY))
+        let longest = if *self.args.serves.borrow() { LOOK_AGAIN } else { LOOK_EVERY };
+        self.core.next_wake().map_or(longest, |at| at.saturating_sub(now).min(longest))
     }
 
     fn step(&mut self, input: Input) {
@@ -165,10 +172,15 @@ impl Founder {
         let Some(belongs) = self.args.identity.get().filter(|_| self.is_member) else { return };
         let image = quorum.image();
         let leader = quorum.leadership().borrow().leader.clone();
-        let members = quorum.members().nodes;
+        let mut members = quorum.members().nodes;
+        // What the log says of this node may be from before its last start.
+        if let Some(ours) = members.get_mut(&self.args.us.raft_id) {
+            *ours = raft_node(&self.args.us);
+        }
+        let leader = leader.map(|(id, node)| members.get(&id).cloned().unwrap_or(node));
         let view = ClusterView {
             id: belongs.cluster_id,
-            leader: leader.and_then(|(_, node)| HostPort::parse(&node.address)),
+            leader: leader.and_then(|node| HostPort::parse(&node.address)),
             controller_epoch: image.controller_epoch(),
             members: members.iter().filter_map(|(id, node)| member(*id, node)).collect(),
         };

@@ -52,7 +52,7 @@ use crate::{
     clock::Clock,
     config::node::{ClusterSettings, HostPort},
     metrics::Metrics,
-    model::{BootId, NodeId},
+    model::{BootId, NodeId, RaftId},
     storage::{fs::Fs, own_file::OwnFileError},
 };
 
@@ -136,6 +136,16 @@ pub enum MemberError {
     /// A part did not start.
     #[error(transparent)]
     Part(#[from] SupervisorError),
+    /// The data folder is another node's.
+    #[error("data folder {} belongs to node {owner}, not to node {given}", path.display())]
+    AnotherNode {
+        /// The data folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: NodeId,
+        /// Who asked.
+        given: NodeId,
+    },
     /// The metadata quorum's files were not opened in time.
     #[error("the metadata quorum was not opened within {OPEN_WITHIN:?}")]
     NotOpened,
@@ -164,7 +174,7 @@ pub async fn start(
     let mut quorums = registry.watch_quorum();
     let opened = timeout(OPEN_WITHIN, quorums.wait_for(Option::is_some)).await;
     let raft_id = match opened {
-        Ok(Ok(quorum)) => quorum.as_ref().map(Quorum::id).ok_or(MemberError::NotOpened)?,
+        Ok(Ok(quorum)) => ours(quorum.as_ref().ok_or(MemberError::NotOpened)?, &args)?,
         Ok(Err(_)) | Err(_) => return Err(MemberError::NotOpened),
     };
     let us = formation::Member { node: args.node, raft_id, address: args.advertised.clone() };
@@ -179,6 +189,19 @@ pub async fn start(
     peers.open(link.clone());
     let _only_once = leases.set(link.leases());
     parts.start(parent, link, watches).await
+}
+
+/// This member's id, unless its folder is another node's.
+fn ours(quorum: &Quorum, args: &MemberArgs) -> Result<RaftId, MemberError> {
+    let id = quorum.id();
+    match quorum.members().nodes.get(&id) {
+        Some(member) if member.node != args.node => Err(MemberError::AnotherNode {
+            path: args.data_dir.clone(),
+            owner: member.node,
+            given: args.node,
+        }),
+        Some(_) | None => Ok(id),
+    }
 }
 
 type LeaseSlot = Arc<std::sync::OnceLock<watch::Receiver<Arc<LeaseTable>>>>;

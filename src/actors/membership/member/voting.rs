@@ -15,6 +15,7 @@ use crate::{
             liveness::{LeaseTable, Life},
         },
         membership::{
+            formation::Member,
             quorum::{Members, Quorum, QuorumError},
             registry::RegistryHandle,
             voters::{Change, MemberState, QuorumState, VotersRules, due},
@@ -26,6 +27,8 @@ use crate::{
 
 /// How often to look although nothing was told.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The same where there is nobody else: who comes says so.
+const LOOK_EVERY_ALONE: Duration = Duration::from_secs(5);
 
 /// What it stands on.
 #[derive(Clone)]
@@ -41,6 +44,7 @@ pub(super) struct VotingArgs {
 /// Runs for as long as the node does.
 pub(super) async fn run(args: VotingArgs) {
     let began = args.clock.monotonic();
+    let (mut leadership, members) = (args.registry.leadership(), args.registry.watch_members());
     loop {
         let quorum = args.registry.quorum().filter(|quorum| quorum.leadership().borrow().is_self);
         let changed = match quorum {
@@ -48,9 +52,11 @@ pub(super) async fn run(args: VotingArgs) {
             None => false,
         };
         if !changed {
+            let is_alone = members.borrow().nodes.len() <= 1;
             tokio::select! {
                 () = args.asks.news.notified() => {}
-                () = sleep(LOOK_EVERY) => {}
+                Ok(()) = leadership.changed() => {}
+                () = sleep(if is_alone { LOOK_EVERY_ALONE } else { LOOK_EVERY }) => {}
             }
         }
     }
@@ -65,8 +71,9 @@ async fn look(args: &VotingArgs, quorum: &Quorum, began: Duration) -> bool {
             args.asks.forget(ask.raft_id);
         }
     }
+    let moved = moved(args, quorum, &members).map(Change::Move);
     let state = state_of(args, quorum, &members, began);
-    let Some(change) = due(&state, &asks, &args.rules) else { return false };
+    let Some(change) = moved.or_else(|| due(&state, &asks, &args.rules)) else { return false };
     match carry_out(quorum, &members, &change).await {
         Ok(()) => {
             tracing::info!(?change, "the metadata quorum's membership was changed");
@@ -77,6 +84,14 @@ async fn look(args: &VotingArgs, quorum: &Quorum, began: Duration) -> bool {
             false
         }
     }
+}
+
+/// This member, if the log says that it is reached elsewhere: its port is another one since its last start.
+fn moved(args: &VotingArgs, quorum: &Quorum, members: &Members) -> Option<Member> {
+    let (me, raft_id) = (args.link.me(), quorum.id());
+    let us = Member { node: me.node, raft_id, address: me.address.clone() };
+    let known = members.nodes.get(&raft_id)?;
+    (members.voters.len() == 1 && *known != raft_node(&us)).then_some(us)
 }
 
 fn state_of(args: &VotingArgs, quorum: &Quorum, members: &Members, began: Duration) -> QuorumState {

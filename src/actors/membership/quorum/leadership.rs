@@ -1,9 +1,14 @@
 //! Who leads, as far as this member knows, and what a new leader finds to finish.
 
+use std::sync::Arc;
+
 use openraft::{ServerState, raft::ClientWriteResponse};
 use tokio::sync::watch;
 
-use super::types::{Metrics, Raft, RaftNode, TypeConfig, member};
+use super::{
+    Members,
+    types::{Metrics, Raft, RaftNode, TypeConfig, member},
+};
 use crate::model::RaftId;
 
 /// Who leads in which term.
@@ -33,11 +38,27 @@ pub(super) fn leader_of(metrics: &Metrics) -> Option<(RaftId, RaftNode)> {
     metrics.membership_config.membership().get_node(&id).map(|node| member(id, node))
 }
 
-/// Follows the metrics until the member ends.
-pub(super) async fn follow(raft: Raft, told: watch::Sender<Leadership>) {
+/// Whether there is nobody to hear a heartbeat, nor anybody else who could ask for votes.
+fn leads_alone(metrics: &Metrics) -> bool {
+    metrics.state == ServerState::Leader && metrics.membership_config.membership().nodes().count() == 1
+}
+
+/// Follows the metrics until the member ends. A leader that is alone keeps no time: it would only cost.
+pub(super) async fn follow(raft: Raft, told: watch::Sender<Leadership>, roster: watch::Sender<Arc<Members>>) {
     let mut metrics = raft.metrics();
     loop {
-        let now = Leadership::of(&metrics.borrow_and_update());
+        let (now, members) = {
+            let metrics = metrics.borrow_and_update();
+            raft.runtime_config().tick(!leads_alone(&metrics));
+            (Leadership::of(&metrics), Members::roster(&metrics))
+        };
+        roster.send_if_modified(|before| {
+            let has_changed = **before != members;
+            if has_changed {
+                *before = Arc::new(members);
+            }
+            has_changed
+        });
         let begins = now.is_self && !told.borrow().is_self;
         told.send_if_modified(|before| {
             let has_changed = *before != now;

@@ -46,6 +46,11 @@ impl Members {
         }
     }
 
+    /// Who is a member, without how far each has the log.
+    pub(super) fn roster(metrics: &Metrics) -> Self {
+        Self { matched: BTreeMap::new(), last_index: None, ..Self::of(metrics) }
+    }
+
     /// Whether it votes, in either set.
     pub fn votes(&self, id: RaftId) -> bool {
         self.voters.iter().any(|set| set.contains(&id))

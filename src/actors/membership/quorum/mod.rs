@@ -20,6 +20,7 @@ mod log_store;
 mod machine;
 mod members;
 mod peers;
+mod stopped;
 mod store;
 mod succession;
 mod types;
@@ -60,6 +61,7 @@ pub use self::{
     leadership::Leadership,
     members::Members,
     peers::{PeerError, RaftPeers},
+    stopped::{Content, Stopped, StoppedError, StoppedQuorum, adopt, look},
     types::RaftNode,
 };
 use super::core::MetadataImage;
@@ -108,6 +110,7 @@ struct Inner {
     raft: Raft,
     published: Arc<watch::Sender<Arc<MetadataImage>>>,
     leadership: watch::Receiver<Leadership>,
+    roster: watch::Receiver<Arc<Members>>,
     follower: AbortHandle,
     /// Until it is stopped.
     disk: Mutex<Option<Disk>>,
@@ -152,13 +155,15 @@ impl Quorum {
         let raft = Raft::new(id.get(), config, network, log, machine).await;
         let raft = raft.map_err(|error| StartupError::Raft(error.to_string()))?;
         let (told, leadership) = watch::channel(Leadership::default());
-        let follower = tokio::spawn(leadership::follow(raft.clone(), told)).abort_handle();
+        let (list, roster) = watch::channel(Arc::default());
+        let follower = tokio::spawn(leadership::follow(raft.clone(), told, list)).abort_handle();
         let quorum = Self {
             inner: Arc::new(Inner {
                 id,
                 raft,
                 published: args.published,
                 leadership,
+                roster,
                 follower,
                 disk: Mutex::new(Some(started.disk)),
                 ended: tokio::sync::Mutex::new(vec![started.ended, machine_ended]),
@@ -209,6 +214,11 @@ impl Quorum {
         self.inner.leadership.clone()
     }
 
+    /// Who is a member, as it changes. How far they have the log is not said.
+    pub fn roster(&self) -> watch::Receiver<Arc<Members>> {
+        self.inner.roster.clone()
+    }
+
     /// Makes a quorum of these voters. This member is one of them and blank, as all are.
     pub async fn initialize(&self, voters: BTreeMap<RaftId, RaftNode>) -> Result<(), QuorumError> {
         if voters.len().is_multiple_of(2) {
@@ -227,6 +237,7 @@ impl Quorum {
         self.check_leads()?;
         let disk = self.inner.disk.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(disk) = disk
+            && !proposal.keeps_going()
             && !disk.has_space().await
         {
             return Err(QuorumError::StorageFull);

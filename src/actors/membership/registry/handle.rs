@@ -30,7 +30,7 @@ use crate::{
             },
             error::MembershipError,
             forward::{Forward, ForwardError, Leadership},
-            quorum::Quorum,
+            quorum::{Members, Quorum},
         },
         supervise::Slot,
     },
@@ -50,14 +50,14 @@ pub struct Us {
 }
 
 impl Us {
+    /// Which node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// It speaks for this registration from now on.
     pub fn registered(&self, epoch: BrokerEpoch) {
         self.broker_epoch.store(epoch.get(), Ordering::Release);
-    }
-
-    /// Who this is.
-    pub fn node(&self) -> NodeId {
-        self.node
     }
 
     /// The registration that it speaks for; -1 before there is one.
@@ -74,6 +74,7 @@ pub struct RegistryHandle {
     ways: Arc<WaysOfNode>,
     image: watch::Receiver<Arc<MetadataImage>>,
     quorum: watch::Receiver<Option<Quorum>>,
+    roster: watch::Receiver<Arc<Members>>,
     /// Producer ids that were given to this node, and that it has given to nobody.
     ids: Arc<Mutex<Range<i64>>>,
     answer_within: Duration,
@@ -97,6 +98,7 @@ impl RegistryHandle {
             ways,
             image: published.image.subscribe(),
             quorum: published.quorum.subscribe(),
+            roster: published.roster.subscribe(),
             ids: Arc::new(Mutex::new(0..0)),
             answer_within: ANSWER_WITHIN,
         }
@@ -126,6 +128,11 @@ impl RegistryHandle {
     /// It, over all its starts.
     pub fn watch_quorum(&self) -> watch::Receiver<Option<Quorum>> {
         self.quorum.clone()
+    }
+
+    /// Who is a member of the quorum as far as this node knows, and each change of it. How far they have the log is not said.
+    pub fn watch_members(&self) -> watch::Receiver<Arc<Members>> {
+        self.roster.clone()
     }
 
     /// Who the controller is.

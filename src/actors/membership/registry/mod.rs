@@ -21,6 +21,10 @@ mod office;
 mod remote;
 
 #[cfg(test)]
+pub(crate) mod alone;
+#[cfg(test)]
+mod alone_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -47,7 +51,7 @@ use self::{
 use super::{
     core::{ApplyError, Command, MetadataImage, Proposal, Rules},
     forward,
-    quorum::{Leadership, Proposed, Quorum, QuorumArgs, QuorumError, RaftPeers},
+    quorum::{Leadership, Members, Proposed, Quorum, QuorumArgs, QuorumError, RaftPeers},
 };
 use crate::{
     actors::supervise::{Actor, ActorProcessingErr, ActorRef, Address, ChildSpec, Placement, Slot, Vitals},
@@ -96,6 +100,7 @@ struct Published {
     image: Arc<watch::Sender<Arc<MetadataImage>>>,
     leadership: Arc<watch::Sender<forward::Leadership<NodeId>>>,
     quorum: Arc<watch::Sender<Option<Quorum>>>,
+    roster: Arc<watch::Sender<Arc<Members>>>,
     /// Whether an incarnation of this process has had the folder: its thread may still be at work, and is waited for.
     had_by_us: Arc<AtomicBool>,
 }
@@ -107,6 +112,7 @@ pub fn registry(name: &str, place: Placement, args: RegistryArgs) -> (RegistryHa
         image: Arc::new(watch::Sender::new(Arc::default())),
         leadership: Arc::new(watch::Sender::new(forward::Leadership::None)),
         quorum: Arc::default(),
+        roster: Arc::default(),
         had_by_us: Arc::default(),
     };
     let handle = RegistryHandle::new(slot.clone(), &published, &args);
@@ -144,7 +150,7 @@ pub struct RegistryState {
     me: Address<RegistryMessage>,
     quorum: Quorum,
     standing: Standing,
-    watchers: [AbortHandle; 2],
+    watchers: [AbortHandle; 3],
 }
 
 impl Drop for RegistryState {
@@ -192,7 +198,8 @@ impl Actor for QuorumRegistry {
         published.quorum.send_replace(Some(quorum.clone()));
         let leading = tokio::spawn(watch_leadership(me.clone(), quorum.leadership())).abort_handle();
         let failing = tokio::spawn(watch_failure(me.clone(), quorum.clone())).abort_handle();
-        let watchers = [leading, failing];
+        let roster = watch_roster(Arc::clone(&published.roster), quorum.roster());
+        let watchers = [leading, failing, tokio::spawn(roster).abort_handle()];
         Ok(RegistryState { args, published, me, quorum, standing: Standing::Follows, watchers })
     }
 
@@ -221,6 +228,18 @@ async fn watch_leadership(me: Address<RegistryMessage>, mut leadership: watch::R
     loop {
         let now = leadership.borrow_and_update().clone();
         if me.cast(RegistryMessage::Leadership(now)).is_err() || leadership.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn watch_roster(
+    published: Arc<watch::Sender<Arc<Members>>>,
+    mut roster: watch::Receiver<Arc<Members>>,
+) {
+    loop {
+        published.send_replace(Arc::clone(&roster.borrow_and_update()));
+        if roster.changed().await.is_err() {
             return;
         }
     }

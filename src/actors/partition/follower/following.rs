@@ -17,6 +17,7 @@ use crate::{
             HandedOver,
             core::{FollowerCore, FollowerEffect, FollowerInput, Generation, Session, Verdict},
             leading::followers::carried,
+            opening::report_recovery,
             repair::Repairs,
             replication::{Arrival, Arrivals, Data},
         },
@@ -86,9 +87,7 @@ impl Following {
     ) -> Result<Self, FollowerFault> {
         let (log, report) = opened.result?;
         if let Some(report) = report {
-            args.metrics.recovery_bytes.inc_by(report.bytes_read);
-            args.metrics.corrupt_batches.inc_by(report.corrupt.len() as u64);
-            tracing::debug!(partition = %args.label, "opened to follow: {report}");
+            report_recovery(&args.metrics, &args.label, &report, opened.took);
         }
         let config = args.config();
         let last_epoch = log.last_epoch().unwrap_or(LeaderEpoch::NONE);

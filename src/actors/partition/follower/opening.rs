@@ -1,6 +1,6 @@
 //! From a folder, or from another role, to a follower's log, on a thread that may block.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use super::FollowerArgs;
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 pub struct Opened {
     /// How far the log is known to be committed; its start where nothing is known.
     pub high_watermark: Offset,
+    /// How long the log's opening took, recovery and all.
+    pub took: Duration,
     /// The log, and what recovery did to it unless it was open, or why there is none.
     pub result: Result<(Box<Log>, Option<RecoveryReport>), OpeningError>,
 }
@@ -39,14 +41,16 @@ pub enum OpeningError {
 /// Takes the log that another role has open, or opens it.
 pub(super) async fn open(args: FollowerArgs) -> Opened {
     if let Some((HandedOver { log, high_watermark }, _)) = args.inheritance.take() {
-        return Opened { high_watermark, result: Ok((log, None)) };
+        return Opened { high_watermark, took: Duration::ZERO, result: Ok((log, None)) };
     }
-    let io = args.io.clone();
+    let (io, clock) = (args.io.clone(), Arc::clone(&args.clock));
+    let began = clock.monotonic();
     let result = match io.spawn_blocking(move || open_log(&args)).await {
         Ok(opened) => opened,
         Err(join) => Err(OpeningError::Thread(io::Error::other(join))),
     };
-    Opened { high_watermark: Offset::ZERO, result }
+    let took = clock.monotonic().saturating_sub(began);
+    Opened { high_watermark: Offset::ZERO, took, result }
 }
 
 fn open_log(args: &FollowerArgs) -> Result<(Box<Log>, Option<RecoveryReport>), OpeningError> {

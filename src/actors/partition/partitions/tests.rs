@@ -12,8 +12,8 @@ use super::{PartitionsArgs, Reconciler};
 use crate::{
     actors::{
         membership::{
-            ConfigOwner, LOGS_DIR, MembershipArgs, MembershipHandle, NewTopic, Registration, Rules, TopicRef,
-            membership,
+            ConfigOwner, LOGS_DIR, MembershipHandle, NewTopic, Rules, TopicRef,
+            registry::alone::{begin, of_one},
         },
         partition::{BackgroundFlush, PartitionHandle, scrubber::ScrubPace, table::TopicTable},
         supervise::{ChildSpec, Ended, Fault, Placement, Slot, SupervisorHandle, SupervisorOptions, Tree},
@@ -24,7 +24,7 @@ use crate::{
         topic::{ConfigChange, TopicDefaults},
     },
     metrics::Metrics,
-    model::{BootId, NodeId, PartitionIndex},
+    model::{NodeId, PartitionIndex},
     storage::fs::{Fs, real::RealFs},
 };
 
@@ -50,8 +50,9 @@ impl World {
         let root = SupervisorHandle::new(SupervisorOptions::default());
         let tree = Tree::new(Arc::clone(&clock));
         let ended = root.start_root(&tree, &Placement::here(), "node").await.unwrap();
-        let (membership, spec) = membership("membership", Placement::here(), registry(folder.path()));
+        let (membership, spec) = of_one(Arc::new(RealFs), folder.path(), rules());
         root.add(spec).await.unwrap();
+        begin(&membership, Vec::new(), DEADLINE).await.unwrap();
         let supervisor = SupervisorHandle::new(SupervisorOptions::default());
         root.add(supervisor.child_spec("partitions", Placement::here())).await.unwrap();
         let topics = TopicTable::default();
@@ -87,19 +88,14 @@ impl World {
     }
 }
 
-fn registry(folder: &Path) -> MembershipArgs {
-    MembershipArgs {
-        fs: Arc::new(RealFs),
-        data_dir: folder.to_owned(),
-        registration: Registration { node: NODE, boot: BootId::random(), endpoints: Vec::new() },
-        rules: Rules {
-            node: NODE,
-            default_partitions: 1,
-            default_replication_factor: None,
-            partitions_max: 1_000,
-            topic_defaults: TopicDefaults::default(),
-            group_defaults: ConsumerGroupSettings::default(),
-        },
+fn rules() -> Rules {
+    Rules {
+        node: NODE,
+        default_partitions: 1,
+        default_replication_factor: None,
+        partitions_max: 1_000,
+        topic_defaults: TopicDefaults::default(),
+        group_defaults: ConsumerGroupSettings::default(),
     }
 }
 

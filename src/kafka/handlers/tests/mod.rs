@@ -22,7 +22,10 @@ use crate::{
     actors::{
         group_coordinator::{GroupRouter, Groups, Leaders, LeadersArgs, RouterArgs, tenure::NodeLeases},
         listener::{self, BoundPort, ConnectionBounds, ListenerOptions},
-        membership::{Endpoint, LOGS_DIR, MembershipArgs, MembershipHandle, Registration, Rules, membership},
+        membership::{
+            Endpoint, LOGS_DIR, MembershipHandle, Rules,
+            registry::alone::{begin, of_one},
+        },
         partition::{
             BackgroundFlush, Fs, RealFs,
             partitions::{PartitionsArgs, Reconciler},
@@ -38,7 +41,7 @@ use crate::{
     },
     kafka::{AutoCreate, Broker, Budget, ConnectionLimits, Departed, LogLimit, RequestMeters},
     metrics::Metrics,
-    model::{BootId, NodeId, PartitionIndex, TimestampMs},
+    model::{NodeId, PartitionIndex, TimestampMs},
     record::{BatchBuilder, Compression, NewRecord, Producer},
     telemetry::LogLevels,
     wire::{
@@ -163,14 +166,9 @@ async fn broker(
     let endpoint =
         Endpoint { listener: "kafka".to_owned(), host: address.ip().to_string(), port: address.port() };
     let defaults = TopicDefaults::default();
-    let args = MembershipArgs {
-        fs: Arc::clone(&fs),
-        data_dir: folder.to_owned(),
-        registration: Registration { node: NODE, boot: BootId::random(), endpoints: vec![endpoint] },
-        rules: rules(defaults.clone()),
-    };
-    let (handle, spec) = membership("membership", Placement::here(), args);
+    let (handle, spec) = of_one(Arc::clone(&fs), folder, rules(defaults.clone()));
     root.add(spec).await.unwrap();
+    begin(&handle, vec![endpoint], DEADLINE).await.unwrap();
     let topics = TopicTable::default();
     let supervisor = SupervisorHandle::new(SupervisorOptions::default());
     root.add(supervisor.child_spec("partitions", Placement::here())).await.unwrap();

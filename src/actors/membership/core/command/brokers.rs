@@ -10,7 +10,7 @@ use crate::{
         election::{Brokers, Draft, Policies, Standing},
         image::{BrokerImage, MetadataImage},
         record::MetadataRecord,
-        registry::Rules,
+        rules::Rules,
     },
     model::{BrokerEpoch, NodeId},
 };

@@ -8,7 +8,7 @@ use crate::{
         election::{Brokers, Draft, Policies},
         image::{MetadataImage, TopicImage},
         record::MetadataRecord,
-        registry::Rules,
+        rules::Rules,
     },
     config::{
         broker::{self, DynamicConfigs},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// None where nothing would change.
-pub(in super::super) fn alter_configs(
+pub(super) fn alter_configs(
     image: &MetadataImage,
     rules: &Rules,
     owner: &ConfigOwner,
@@ -49,7 +49,7 @@ pub(in super::super) fn alter_configs(
 }
 
 /// None where nothing would change.
-pub(in super::super) fn replace_configs(
+pub(super) fn replace_configs(
     image: &MetadataImage,
     rules: &Rules,
     owner: &ConfigOwner,

@@ -16,16 +16,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::refusal::Refusal;
-pub(super) use self::{
+use self::{
     configs::{alter_configs, replace_configs},
-    partitions::open_epoch_here,
-    topics::{create_partitions, create_topic, delete_topic, purge_topic},
+    topics::{create_partitions, delete_topic, purge_topic},
 };
+pub(in crate::actors::membership) use self::{partitions::open_epoch_here, topics::create_topic};
 use super::{
     FEATURE_LEVEL,
     image::MetadataImage,
     record::{Endpoint, MetadataRecord},
-    registry::{PRODUCER_ID_BLOCK, Rules},
+    rules::{PRODUCER_ID_BLOCK, Rules},
 };
 use crate::{
     config::topic::ConfigChange,

@@ -8,13 +8,13 @@ use crate::{
         election::{Brokers, Draft, Policies, Standing},
         image::{MetadataImage, PartitionImage},
         record::{MetadataRecord, Uncertain},
-        registry::Rules,
+        rules::Rules,
     },
     model::{LeaderEpoch, NodeId, Offset, PartitionId},
 };
 
 /// On one node, which leads all that it keeps.
-pub(in super::super) fn open_epoch_here(
+pub(in crate::actors::membership) fn open_epoch_here(
     image: &MetadataImage,
     rules: &Rules,
     id: PartitionId,

@@ -11,7 +11,7 @@ use crate::{
         image::{MetadataImage, TopicImage},
         placement::{self, Placed},
         record::{Assignment, MetadataRecord},
-        registry::Rules,
+        rules::Rules,
     },
     config::topic,
     model::{NodeId, PartitionIndex, TopicId, TopicName},
@@ -53,7 +53,7 @@ fn created_before(topic: &TopicImage) -> CreatedTopic {
 }
 
 /// The record that creates the topic under `id`.
-pub(in super::super) fn create_topic(
+pub(in crate::actors::membership) fn create_topic(
     image: &MetadataImage,
     rules: &Rules,
     new: &NewTopic,
@@ -85,7 +85,7 @@ pub(in super::super) fn create_topic(
 }
 
 /// The record that lets the topic grow to `count` partitions in all.
-pub(in super::super) fn create_partitions(
+pub(super) fn create_partitions(
     image: &MetadataImage,
     rules: &Rules,
     name: &str,
@@ -102,7 +102,7 @@ pub(in super::super) fn create_partitions(
     Ok(MetadataRecord::PartitionsAdded { topic: topic.id, first: PartitionIndex::new(existing), partitions })
 }
 
-pub(in super::super) fn delete_topic(
+pub(super) fn delete_topic(
     image: &MetadataImage,
     which: &TopicRef,
 ) -> Result<(TopicId, MetadataRecord), Refusal> {
@@ -114,11 +114,7 @@ pub(in super::super) fn delete_topic(
 }
 
 /// `None` where the topic's data is known to be gone from there already.
-pub(in super::super) fn purge_topic(
-    image: &MetadataImage,
-    topic: TopicId,
-    node: NodeId,
-) -> Option<MetadataRecord> {
+pub(super) fn purge_topic(image: &MetadataImage, topic: TopicId, node: NodeId) -> Option<MetadataRecord> {
     let deleted = image.deleted.get(&topic)?;
     deleted.on.contains(&node).then_some(MetadataRecord::TopicPurgedOn { topic, node })
 }

@@ -166,3 +166,16 @@ fn s11_a_topic_that_becomes_disk_keeps_its_doubts_until_its_leader_says_that_all
     world.command(&Command::DeleteTopic(TopicRef::Id(id.topic))).unwrap();
     assert_eq!(world.replayed(), world.image);
 }
+
+#[test]
+fn s11_what_the_only_replica_has_after_a_kill_is_all_there_is_and_it_leads_with_that() {
+    let mut world = World::new(1);
+    let id = world.topic(&[1], &[IN_MEMORY]);
+    let led = world.partition(id).leader_epoch;
+    world.start(node(1), 1, false).unwrap();
+    let (node_id, broker_epoch) = (node(1), world.broker(node(1)).epoch);
+    world.command(&Command::BrokerReady { node: node_id, broker_epoch }).unwrap();
+    let partition = world.partition(id);
+    assert_eq!((partition.leader, &*partition.in_sync), (node(1), &[node(1)][..]));
+    assert!(partition.uncertain.is_empty() && partition.leader_epoch > led);
+}

@@ -22,7 +22,7 @@ use tokio::{
 use super::super::{ByteStream, ConnectError, Connecting, Connector, Leaders, Streams, serve};
 use crate::{
     actors::{
-        membership::{MembershipArgs, MembershipHandle, Registration, Rules, membership},
+        membership::{MembershipHandle, Rules, registry::alone::of_one},
         partition::{
             Acks, AppendReply, BackgroundFlush, ClusterMessage, DiskAlarm, HandedOver, InCluster,
             Inheritance, LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle, Proposer, RealFs,
@@ -38,9 +38,7 @@ use crate::{
         topic::{Durability, TopicConfig, TopicDefaults},
     },
     metrics::Metrics,
-    model::{
-        BootId, BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId,
-    },
+    model::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId},
     record::{BatchBuilder, BatchHeader, Compression, NewRecord, Producer},
     storage::{
         fs::Fs,
@@ -168,7 +166,6 @@ impl World {
     pub(super) fn new(durability: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let fs: Arc<dyn Fs> = RealFs::shared();
-        let registration = Registration { node: LEADER, boot: BootId::random(), endpoints: Vec::new() };
         let rules = Rules {
             node: LEADER,
             default_replication_factor: None,
@@ -177,7 +174,8 @@ impl World {
             topic_defaults: TopicDefaults::default(),
             group_defaults: ConsumerGroupSettings::default(),
         };
-        let args = MembershipArgs { fs, data_dir: dir.path().to_path_buf(), registration, rules };
+        // No replica here asks it for an epoch.
+        let (membership, _spec) = of_one(fs, dir.path(), rules);
         let overrides = BTreeMap::from([
             ("durability".to_owned(), durability.to_owned()),
             ("min.insync.replicas".to_owned(), "1".to_owned()),
@@ -187,8 +185,7 @@ impl World {
             dir,
             wires: Arc::default(),
             tree: Tree::new(SystemClock::shared()),
-            // No replica here asks it for an epoch.
-            membership: membership("membership", Placement::here(), args).0,
+            membership,
             metrics: Metrics::new(TimestampMs::new(1)),
             incarnations: Arc::default(),
             config: Arc::new(RwLock::new(Arc::new(config))),
