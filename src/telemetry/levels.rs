@@ -30,6 +30,7 @@ pub const LOGGERS: &[&str] = &[
     "polylogue.actors.partition",
     "polylogue.actors.supervise",
     "polylogue.admin",
+    "polylogue.clock",
     "polylogue.client",
     "polylogue.kafka",
     "polylogue.node",

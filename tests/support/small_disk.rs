@@ -42,7 +42,7 @@ impl SmallDisk {
     #[track_caller]
     pub(crate) fn fill(&self) {
         let mut ballast = OpenOptions::new().create(true).append(true).open(self.ballast()).unwrap();
-        for piece in [&[0; 64 << 10][..], &[0]] {
+        for piece in [&vec![0; 64 << 10][..], &[0]] {
             let full = loop {
                 if let Err(error) = ballast.write_all(piece) {
                     break error;

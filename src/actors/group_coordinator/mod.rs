@@ -197,7 +197,9 @@ impl Actor for GroupCoordinator {
             }
             CoordinatorMessage::Served { term, told } if term == state.term => {
                 state.decide(|core, now, effects| {
-                    told.iter().for_each(|(ask, at)| core.served(now, ask, *at, effects));
+                    for (ask, at) in &told {
+                        core.served(now, ask, *at, effects);
+                    }
                 })?;
             }
             CoordinatorMessage::Buried { .. } | CoordinatorMessage::Served { .. } => {}
@@ -345,13 +347,14 @@ impl CoordinatorState {
                     send(reply, Err(refusal));
                 }
             }
-            Effect::AskServed(ask) => match self.args.leaders.elsewhere(&ask) {
-                Some(node) => serving.asks.entry(node).or_default().push(ask),
-                None => {
+            Effect::AskServed(ask) => {
+                if let Some(node) = self.args.leaders.elsewhere(&ask) {
+                    serving.asks.entry(node).or_default().push(ask);
+                } else {
                     let at = self.args.leaders.served_here(&ask);
                     serving.core.served(now, &ask, at, &mut more);
                 }
-            },
+            }
             Effect::Bury(letter) => {
                 let (me, term) = (self.me.clone(), self.term);
                 let undertaker = Undertaker {

@@ -104,7 +104,7 @@ pub enum ReconcilerMessage {
     /// The watch on the image, or the timer: look again.
     Look,
     /// The task that carried out the last look.
-    Agreed(Done),
+    Agreed(Box<Done>),
     /// The timer: let each replica apply retention.
     Retention,
     /// The node on its way down: close all logs in order.
@@ -177,7 +177,7 @@ impl Actor for Reconciler {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ReconcilerMessage::Look => state.on_look(&me),
-            ReconcilerMessage::Agreed(done) => state.on_agreed(&me, done),
+            ReconcilerMessage::Agreed(done) => state.on_agreed(&me, *done),
             ReconcilerMessage::Retention => state.on_retention(),
             ReconcilerMessage::CloseClean { boot, reply } => state.on_close_clean(&me, boot, reply),
         }
@@ -208,7 +208,7 @@ impl ReconcilerState {
         let look = Look { args: self.args.clone(), image, done: agreed };
         let me = me.clone();
         tokio::spawn(async move {
-            let _ = me.cast(ReconcilerMessage::Agreed(look.agree().await));
+            let _ = me.cast(ReconcilerMessage::Agreed(Box::new(look.agree().await)));
         });
     }
 

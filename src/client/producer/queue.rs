@@ -476,10 +476,8 @@ mod tests {
         queue.identify(Identity { id: ProducerId::new(7), epoch: ProducerEpoch::new(0) });
         let sent = (0..batches).map(|_| {
             queue.append(&NewRecord::default(), 1, 1).unwrap();
-            match send(&queue, to) {
-                Next::Send(outgoing) => outgoing.batch,
-                other => panic!("{other:?}"),
-            }
+            let Next::Send(outgoing) = send(&queue, to) else { panic!("nothing is sent") };
+            outgoing.batch
         });
         let sent = sent.collect();
         (queue, sent)

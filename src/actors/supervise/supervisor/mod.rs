@@ -117,8 +117,9 @@ impl Actor for Supervisor {
                 state.on_exit(child.get_id(), Exit::Failed(with_sources(error.as_ref())))?;
             }
             // Nothing is learnt from who lives elsewhere: no actor of ours has a name or a group.
-            SupervisionEvent::PidLifecycleEvent(_) => {}
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+            SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ProcessGroupChanged(_)
+            | SupervisionEvent::PidLifecycleEvent(_) => {}
         }
         Ok(())
     }

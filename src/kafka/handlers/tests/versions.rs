@@ -20,6 +20,7 @@ use crate::wire::{
         describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest},
         describe_producers::{self, DescribeProducersRequest},
         describe_topic_partitions::{self, DescribeTopicPartitionsRequest},
+        elect_leaders::{ElectLeadersRequest, ElectLeadersTopic},
         find_coordinator::FindCoordinatorRequest,
         heartbeat::HeartbeatRequest,
         incremental_alter_configs::{AlterConfigsResource, IncrementalAlterConfigsRequest},
@@ -168,6 +169,9 @@ async fn change_topics(client: &mut Client, asked: &mut Vec<ApiKey>, name: &str)
     let grown = CreatePartitionsTopic { name: name.into(), count: 3, assignments: None };
     let grow = CreatePartitionsRequest { topics: vec![grown], timeout_ms: 1000, validate_only: true };
     in_each_version(client, asked, grow).await;
+    let led = ElectLeadersTopic { topic: name.into(), partitions: vec![PartitionIndex::new(0)] };
+    let elect = ElectLeadersRequest { topic_partitions: Some(vec![led]), ..ElectLeadersRequest::default() };
+    in_each_version(client, asked, elect).await;
     let created =
         CreatableTopic { name: name.into(), num_partitions: 1, replication_factor: 1, ..Default::default() };
     let create = CreateTopicsRequest { topics: vec![created], timeout_ms: 1000, validate_only: true };

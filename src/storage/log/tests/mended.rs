@@ -218,9 +218,9 @@ fn s14_a_crash_at_any_step_leaves_what_was_hit_or_what_was_mended_and_nothing_el
         let done = mend(&mut ours, &theirs).is_ok();
         drop(ours);
         if cut {
-            disk.power_cut()
+            disk.power_cut();
         } else {
-            disk.kill()
+            disk.kill();
         }
         disk.die_after(None);
         let mut ours = open(&disk, OURS, 2);
