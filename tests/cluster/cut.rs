@@ -46,7 +46,7 @@ fn cut_under_load(test: &str, partitions: i32, whom: impl Fn(&Cluster) -> NodeId
         assert_eq!(now.leader_epoch > before.leader_epoch, is_moved, "{now:?}, before: {before:?}");
     }
     // How long it is alone is what is tested.
-    thread::sleep(CUT_FOR.saturating_sub(load.now() - cut));
+    thread::sleep(CUT_FOR.saturating_sub(load.now().saturating_sub(cut)));
     for now in cluster.partitions(TOPIC).unwrap() {
         assert!(!now.in_sync.contains(&lonely.get()), "{now:?}");
     }

@@ -27,7 +27,7 @@ use crate::{
 const TOPIC: &str = "leases";
 const GROUP: &str = "leased";
 /// How long what was sent to the one that stands still may wait.
-const LATE: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_mins(1);
 
 fn admin(cluster: &Cluster, without: Option<NodeId>) -> Admin {
     let others = cluster.nodes.iter().filter(|node| Some(node.id()) != without);

@@ -117,7 +117,7 @@ impl Load {
             "not every partition went on within {within:?} of {since:?}; the last that was acknowledged was sent at \
              {last:?}"
         );
-        self.ledger.clock.monotonic() - since
+        self.ledger.clock.monotonic().saturating_sub(since)
     }
 
     /// A moment by the clock of the ledger.

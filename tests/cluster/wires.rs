@@ -63,7 +63,7 @@ impl Namespace {
         maker.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = maker.spawn().map_err(|error| format!("unshare: {error}"))?;
         let mut said = String::new();
-        let out = child.stdout.take().expect("it is piped");
+        let out = child.stdout.take().unwrap();
         let is_made = BufReader::new(out).read_line(&mut said).is_ok() && said.trim() == "made";
         let made = if is_made { Self::of(&child.id().to_string()) } else { Err(String::new()) };
         drop(child.stdin.take());
