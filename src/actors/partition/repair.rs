@@ -133,6 +133,14 @@ impl Repairs {
             return;
         }
         self.rests_until = None;
+        let replicas = others(self.shop.us, state.replicas.iter().copied());
+        if replicas.is_empty() {
+            // There is nobody to ask, and who found it has said so.
+            while let Some(damage) = log.next_damage() {
+                log.give_up(&damage);
+            }
+            return;
+        }
         let Some(damage) = log.next_damage() else { return };
         self.doing = Doing::Asking;
         let silent = if self.silent.0.as_ref() == Some(&damage) { self.silent.1 } else { 0 };
@@ -141,7 +149,7 @@ impl Repairs {
             shop: self.shop.clone(),
             reader: log.reader(),
             in_sync: others(self.shop.us, leader.into_iter().chain(state.in_sync.iter().copied())),
-            replicas: others(self.shop.us, state.replicas.iter().copied()),
+            replicas,
             silent_counts: silent + 1 >= SILENT_MOST,
         };
         tracing::warn!(partition = %self.shop.label, "other replicas are asked for what is damaged: {damage}");

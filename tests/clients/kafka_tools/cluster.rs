@@ -2,7 +2,7 @@
 
 use super::{
     Tools,
-    class::{API_VERSIONS, CLUSTER, CONFIGS, LEADER_ELECTION, REASSIGN},
+    class::{API_VERSIONS, CLUSTER, CONFIGS, LEADER_ELECTION, REASSIGN, TOPICS},
 };
 
 #[test]
@@ -43,11 +43,25 @@ fn what_one_node_cannot_do_is_said_to_be_unsupported_at_once() {
     let Some(tools) = Tools::find("what_one_node_cannot_do_is_said_to_be_unsupported_at_once") else {
         return;
     };
-    let election = ["--election-type", "preferred", "--all-topic-partitions"];
-    tools.refused(LEADER_ELECTION, &election, "does not support ELECT_LEADERS");
     let moves = tools.run(REASSIGN, &["--list"]);
     assert!(moves.says("does not support LIST_PARTITION_REASSIGNMENTS"), "{moves:#?}");
     let group = ["--entity-type", "groups", "--entity-name", "g", "--alter"];
     let group = [&group[..], &["--add-config", "share.session.timeout.ms=45000"]].concat();
     tools.refused(CONFIGS, &group, "share groups are not served");
+}
+
+#[test]
+fn kafkas_tool_asks_for_elections_and_hears_that_none_is_needed() {
+    let Some(tools) = Tools::find("kafkas_tool_asks_for_elections_and_hears_that_none_is_needed") else {
+        return;
+    };
+    tools.must(LEADER_ELECTION, &["--election-type", "preferred", "--all-topic-partitions"]);
+    tools.must(TOPICS, &["--create", "--topic", "led", "--partitions", "1"]);
+    let partition = ["--topic", "led", "--partition", "0"];
+    for election in ["preferred", "unclean"] {
+        let elected = tools.must(LEADER_ELECTION, &[&["--election-type", election], &partition[..]].concat());
+        assert!(elected.contains("Valid replica already elected for partitions led-0"), "{elected}");
+    }
+    let unknown = ["--election-type", "unclean", "--topic", "no-such", "--partition", "0"];
+    tools.refused(LEADER_ELECTION, &unknown, "no-such-0");
 }

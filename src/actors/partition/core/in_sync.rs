@@ -206,11 +206,11 @@ impl InSync {
     }
 
     /// Whether the watermark may move at all: the set is one of this very epoch, large enough, and nobody outside
-    /// of it may lead (S10). What stood in an image before the epoch was given may lack somebody whom an earlier
+    /// of it may lead (S10). More than there are replicas cannot be waited for (KIP-966). What stood in an image before the epoch was given may lack somebody whom an earlier
     /// leader had proposed (S2).
     pub(super) fn may_advance(&self, min_in_sync: usize) -> bool {
         self.state.leader_epoch == self.epoch
-            && self.committed() >= min_in_sync
+            && self.committed() >= min_in_sync.min(self.state.replicas.len())
             && self.state.electable.is_empty()
             && self.state.in_sync.contains(&self.me)
     }
