@@ -15,6 +15,10 @@ use polylogue::{
     config::node::variable_of,
     local_cluster::{LocalCluster, LocalNode, NodeOptions},
     model::{NodeId, Offset, PartitionIndex},
+    storage::{
+        checkpoint::{self, Found},
+        fs::real::RealFs,
+    },
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -163,6 +167,12 @@ fn s14_a_followers_rotten_batch_is_found_by_its_scrub_and_repaired_from_its_lead
 fn s14_what_rots_while_a_node_is_dead_is_found_first_thing_after_its_start_and_repaired() {
     let mut cluster = filled(&SCRUB_AFTER_CRASH);
     let (leader, before) = (cluster.leader(TOPIC, 0), files(&cluster));
+    // What lies above the checkpoint would be cut, and followed anew.
+    let checkpoint = cluster.node(leader).unwrap().partition_folder(TOPIC, 0).join("checkpoint");
+    eventually("the checkpoint covers all records", SOON, || {
+        let Found::Newest(found) = checkpoint::look(&RealFs, &checkpoint).ok()? else { return None };
+        (found.flushed.get() >= RECORDS as i64).then_some(())
+    });
     cluster.kill(&[leader]);
     flip(cluster.node(leader).unwrap(), 0);
     cluster.start_again(&[leader]);
