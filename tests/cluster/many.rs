@@ -98,7 +98,7 @@ fn live_through_everything(scale: Scale) {
     timed(scale, "leaders given back", || until_given_back(&cluster, scale.within));
     timed(scale, "a third record to each", || write_everywhere(&cluster, scale));
 
-    timed(scale, "all nodes killed", || cluster.kill(&cluster.ids()));
+    timed(scale, "all nodes stopped", || cluster.stop(scale.within).unwrap());
     timed(scale, "all nodes ready again", || restart_all(&mut cluster, scale.within));
     timed(scale, "all in sync after the restart", || cluster.until_in_sync(TOPIC, scale.within).unwrap());
     timed(scale, "a fourth record to each", || write_everywhere(&cluster, scale));

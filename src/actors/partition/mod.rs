@@ -128,6 +128,8 @@ pub struct LeaderState {
     args: LeaderArgs,
     me: Address<LeaderMessage>,
     leading: Option<Box<Leading>>,
+    /// That came before the log was open.
+    close: Option<LeaderMessage>,
 }
 
 impl Actor for LeaderReplica {
@@ -149,7 +151,7 @@ impl Actor for LeaderReplica {
             // Nobody to tell means that this incarnation was ended meanwhile; the log closes again.
             let _ = to.cast(LeaderMessage::Opened(Box::new(opening.await)));
         });
-        Ok(LeaderState { args, me, leading: None })
+        Ok(LeaderState { args, me, leading: None, close: None })
     }
 
     async fn handle(
@@ -159,13 +161,20 @@ impl Actor for LeaderReplica {
         state: &mut LeaderState,
     ) -> Result<(), ActorProcessingErr> {
         if let LeaderMessage::Opened(opened) = message {
-            state.leading = Some(Box::new(Leading::begin(&state.args, &state.me, *opened)?));
+            let mut leading = Leading::begin(&state.args, &state.me, *opened)?;
+            if let Some(close) = state.close.take() {
+                leading.on_message(close)?;
+            }
+            state.leading = Some(Box::new(leading));
             return Ok(());
         }
-        match &mut state.leading {
-            Some(leading) => Ok(leading.on_message(message)?),
+        match (&mut state.leading, &message) {
+            (Some(leading), _) => return Ok(leading.on_message(message)?),
+            // Asked once: a node that stops in the middle of an election has leaders that are not there yet.
+            (None, LeaderMessage::CloseClean { .. }) => state.close = Some(message),
             // Opening reads the configuration itself; all else is asked again by whoever asks.
-            None => Ok(()),
+            (None, _) => {}
         }
+        Ok(())
     }
 }
