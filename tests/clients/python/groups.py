@@ -279,6 +279,8 @@ def exclusive(group):
     eventually("all is read", lambda: all(len(member.records) >= EACH for member in members), *members)
     for member in members:
         member.commit()
+    # Not before all have: what the first leaves moves to the other, whose client then forgets what it has read.
+    for member in members:
         member.close()
 
 
