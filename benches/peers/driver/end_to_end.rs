@@ -4,7 +4,7 @@
 use std::{
     process,
     sync::{
-        Arc, Barrier,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -15,15 +15,21 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{
     Report, Target,
-    librdkafka::{Consumer, From, Producer},
+    librdkafka::{Consumer, From, Message, Producer},
     now_nanos, seconds_since,
 };
 use crate::{latency::Latency, process::CpuMeter};
 
-/// The consumer starts at the end of the log: it must have found it before the first message.
-const SETTLE: Duration = Duration::from_millis(1500);
+/// The consumer starts at the end of the log, and a broker that has just made the topic may take long to tell it where that
+/// is: messages that do not count are sent at this pace until one has arrived.
+const PROBE_EACH: Duration = Duration::from_millis(100);
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
+/// Between them and the first that counts.
+const SETTLE: Duration = Duration::from_millis(500);
 /// After the last message, for those still on their way.
 const TRAILING: Duration = Duration::from_millis(500);
+/// The stamp of a message that is sent only to see whether it arrives.
+const NOT_COUNTED: u64 = 0;
 /// The first messages open connections and start batches; they are not counted in longer runs.
 const MESSAGES_NOT_COUNTED: usize = 200;
 const RUN_TOO_SHORT_TO_SKIP: usize = 500;
@@ -37,16 +43,19 @@ pub(super) struct Pace {
 
 pub(super) fn run(target: &Target, pace: &Pace) -> Result<Report> {
     let count = (pace.rate * pace.seconds as f64) as u64;
+    let producer = Producer::new(&target.topic, &target.producer_settings())?;
     let receiver = Receiver::start(target, count as usize);
+    probe(&producer, &receiver, pace.size)?;
+    let probes = producer.delivered();
     let broker = target.broker_cpu()?;
     let own = CpuMeter::start(process::id())?;
     let start = now_nanos();
-    let producer = send_all(target, pace, count)?;
+    send_all(&producer, pace, count)?;
     producer.flush(Duration::from_secs(5));
     let seconds = seconds_since(start);
     thread::sleep(TRAILING);
     let on_the_way = receiver.stop()?;
-    let delivered = producer.delivered();
+    let delivered = producer.delivered() - probes;
     let mut report = Report::of_rate(delivered, delivered * pace.size as u64, seconds)
         .with_broker_cpu(broker.map(|m| m.seconds()).transpose()?);
     report.client_cpu_seconds = own.seconds()?;
@@ -58,10 +67,27 @@ pub(super) fn run(target: &Target, pace: &Pace) -> Result<Report> {
     Ok(report)
 }
 
+/// Returns when what is sent arrives.
+fn probe(producer: &Producer, receiver: &Receiver, size: usize) -> Result<()> {
+    let (start, value) = (now_nanos(), vec![0; size]);
+    while !receiver.has_heard() {
+        ensure!(
+            seconds_since(start) < HEARD_WITHIN.as_secs_f64(),
+            "nothing has arrived within {HEARD_WITHIN:?}; the producer says {:?}",
+            producer.first_error()
+        );
+        ensure!(producer.send(0, &value, NOT_COUNTED)?.is_ok(), "the producer's queue is full of probes");
+        producer.poll(PROBE_EACH);
+    }
+    producer.flush(HEARD_WITHIN);
+    ensure!(producer.queued() == 0, "probes are not acknowledged within {HEARD_WITHIN:?}");
+    thread::sleep(SETTLE);
+    Ok(())
+}
+
 /// Sends each message when it is due, not a pause after the one before: a stall delays none of the
 /// later ones' due times.
-fn send_all(target: &Target, pace: &Pace, count: u64) -> Result<Producer> {
-    let producer = Producer::new(&target.topic, &target.producer_settings())?;
+fn send_all(producer: &Producer, pace: &Pace, count: u64) -> Result<()> {
     producer.measure_latencies(now_nanos, count as usize);
     let mut value = vec![0; pace.size];
     let start = now_nanos();
@@ -73,7 +99,7 @@ fn send_all(target: &Target, pace: &Pace, count: u64) -> Result<Producer> {
         ensure!(producer.send(0, &value, stamp)?.is_ok(), "the producer's queue is full at this rate");
         producer.poll(Duration::ZERO);
     }
-    Ok(producer)
+    Ok(())
 }
 
 fn counted(mut on_the_way: Vec<u64>) -> Vec<u64> {
@@ -86,44 +112,57 @@ fn counted(mut on_the_way: Vec<u64>) -> Vec<u64> {
 /// The consumer on a thread of its own.
 struct Receiver {
     stop: Arc<AtomicBool>,
+    heard: Arc<AtomicBool>,
     thread: thread::JoinHandle<Result<Vec<u64>>>,
 }
 
 impl Receiver {
-    /// Returns when the consumer has settled at the end of the log.
     fn start(target: &Target, expected: usize) -> Self {
-        let (stop, settled) = (Arc::new(AtomicBool::new(false)), Arc::new(Barrier::new(2)));
+        let (stop, heard) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let thread = {
-            let (stop, settled, target) = (Arc::clone(&stop), Arc::clone(&settled), target.clone());
-            thread::spawn(move || receive_until(&stop, &settled, &target, expected))
+            let (stop, heard, target) = (Arc::clone(&stop), Arc::clone(&heard), target.clone());
+            thread::spawn(move || receive_until(&stop, &heard, &target, expected))
         };
-        settled.wait();
-        Self { stop, thread }
+        Self { stop, heard, thread }
     }
 
-    /// Nanoseconds on the way of each message that was received.
+    /// Whether a message has arrived, or none will.
+    fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed) || self.thread.is_finished()
+    }
+
+    /// Nanoseconds on the way of each message that was received and counts.
     fn stop(self) -> Result<Vec<u64>> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow!("the consumer's thread panicked"))?.context("consumer")
     }
 }
 
-fn receive_until(stop: &AtomicBool, settled: &Barrier, target: &Target, expected: usize) -> Result<Vec<u64>> {
-    let consumer = Consumer::new(&target.topic, 1, From::End, &target.consumer_settings());
-    if let Ok(consumer) = &consumer {
-        let start = now_nanos();
-        while seconds_since(start) < SETTLE.as_secs_f64() {
-            drop(consumer.next(Duration::from_millis(50)));
-        }
-    }
-    settled.wait();
-    let consumer = consumer?;
+fn receive_until(
+    stop: &AtomicBool,
+    heard: &AtomicBool,
+    target: &Target,
+    expected: usize,
+) -> Result<Vec<u64>> {
+    let consumer = Consumer::new(&target.topic, 1, From::End, &target.consumer_settings())?;
     let mut on_the_way = Vec::with_capacity(expected);
     while !stop.load(Ordering::Relaxed) {
         let Some(message) = consumer.next(Duration::from_millis(50)) else { continue };
-        if let Some(stamp) = message.value()?.first_chunk() {
-            on_the_way.push(now_nanos().saturating_sub(u64::from_ne_bytes(*stamp)));
+        let Some(stamp) = value_of(&message, heard)?.and_then(<[u8]>::first_chunk) else { continue };
+        let stamp = u64::from_ne_bytes(*stamp);
+        if stamp != NOT_COUNTED {
+            on_the_way.push(now_nanos().saturating_sub(stamp));
         }
+        heard.store(true, Ordering::Relaxed);
     }
     Ok(on_the_way)
+}
+
+/// Until the first message the client may report that a topic is not there yet, which is no failure.
+fn value_of<'a>(message: &'a Message<'_>, heard: &AtomicBool) -> Result<Option<&'a [u8]>> {
+    match message.value() {
+        Ok(value) => Ok(Some(value)),
+        Err(_) if !heard.load(Ordering::Relaxed) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -15,8 +15,8 @@ use self::{
 use super::{
     broker::Kind,
     measure::{
-        Both, Effort, LATENCY_SIZE, QUIET, WORKED_COUNT, ack_text, end_to_end_text, first_acknowledgement,
-        rate, rate_text, rounds,
+        Both, Effort, LATENCY_SIZE, QUIET, Round, WORKED_COUNT, ack_text, end_to_end_text,
+        first_acknowledgement, rate, rate_text, rounds,
     },
     rows::Target,
     table::Figure,
@@ -25,6 +25,9 @@ use crate::{
     driver::{Report, now_nanos},
     latency::Latency,
 };
+
+/// Before a latency is measured on nodes that have just started: Kafka's JVM compiles what it runs often.
+const LOADS_TO_WARM: usize = 2;
 
 /// Both sides and the ground they stand on.
 pub(super) struct Clusters<'a> {
@@ -72,7 +75,7 @@ impl Clusters<'_> {
     fn one_in_flight(&self, row: &Row, count: u64) -> Result<Vec<Figure>> {
         let count = (count / self.effort.divisor).to_string();
         let load = ["ack", "--size", LATENCY_SIZE, "--count", &count, "--set", "p.linger.ms=0"];
-        let results = self.loaded(row, 1, &load, ack_text)?;
+        let results = self.loaded_alone(row, &load, ack_text)?;
         Ok(figures(
             row,
             &results,
@@ -86,7 +89,7 @@ impl Clusters<'_> {
     fn end_to_end(&self, row: &Row) -> Result<Vec<Figure>> {
         let seconds = self.effort.seconds.to_string();
         let load = ["e2e", "--seconds", &seconds, "--size", LATENCY_SIZE, "--set", "p.linger.ms=0"];
-        let results = self.loaded(row, 1, &load, end_to_end_text)?;
+        let results = self.loaded_alone(row, &load, end_to_end_text)?;
         Ok(figures(
             row,
             &results,
@@ -106,23 +109,14 @@ impl Clusters<'_> {
         load: &[&str],
         text: fn(&Report) -> String,
     ) -> Result<Results<Report>> {
-        let run = |side: &mut Side, on_disk| -> Result<Report> {
-            let topic = side.fresh_topic(partitions, on_disk)?;
-            let report = side.drive(&topic, partitions, load)?;
-            side.clear(&topic)?;
-            Ok(report)
-        };
-        let (mut ours, mut kafka) = self.started()?;
+        let (mut ours, mut kafka) = (self.start_ours()?, self.start_kafka()?);
         let mut results = Results { memory: Both::none(), disk: Both::none() };
         for round in rounds(self.effort) {
-            let in_memory = run(&mut ours, false).with_context(|| format!("{round}, ours"))?;
-            eprintln!("  {round}, ours: {}", text(&in_memory));
-            let theirs = run(&mut kafka, false).with_context(|| format!("{round}, kafka"))?;
-            eprintln!("  {round}, kafka: {}", text(&theirs));
+            let run = |side: &mut Side, on_disk| run(side, on_disk, partitions, load, (round, text));
+            let in_memory = run(&mut ours, false)?;
+            let theirs = run(&mut kafka, false)?;
             if row.on_disk.is_some() {
-                let on_disk = run(&mut ours, true).with_context(|| format!("{round}, ours on disk"))?;
-                eprintln!("  {round}, ours on disk: {}", text(&on_disk));
-                results.disk.push(round, on_disk, theirs.clone());
+                results.disk.push(round, run(&mut ours, true)?, theirs.clone());
             }
             results.memory.push(round, in_memory, theirs);
         }
@@ -131,8 +125,35 @@ impl Clusters<'_> {
         Ok(results)
     }
 
+    /// The same with only one side's nodes running at any time: three idle JVMs wake often enough to be a part of anyone's
+    /// 99th percentile. Nodes are started anew in each turn, so each begins with loads that are thrown away.
+    fn loaded_alone(&self, row: &Row, load: &[&str], text: fn(&Report) -> String) -> Result<Results<Report>> {
+        let mut results = Results { memory: Both::none(), disk: Both::none() };
+        for round in rounds(Effort { warm_up: false, ..self.effort }) {
+            let run = |side: &mut Side, on_disk| run(side, on_disk, 1, load, (round, text));
+            let warm = |mut side: Side| -> Result<Side> {
+                for _ in 0..LOADS_TO_WARM {
+                    run(&mut side, false).context("to warm it up")?;
+                }
+                Ok(side)
+            };
+            let mut ours = warm(self.start_ours()?)?;
+            let in_memory = run(&mut ours, false)?;
+            let on_disk = row.on_disk.map(|_| run(&mut ours, true)).transpose()?;
+            ours.close()?;
+            let mut kafka = warm(self.start_kafka()?)?;
+            let theirs = run(&mut kafka, false)?;
+            kafka.close()?;
+            if let Some(on_disk) = on_disk {
+                results.disk.push(round, on_disk, theirs.clone());
+            }
+            results.memory.push(round, in_memory, theirs);
+        }
+        Ok(results)
+    }
+
     fn memory(&self, row: &Row) -> Result<Vec<Figure>> {
-        let (mut ours, mut kafka) = self.started()?;
+        let (mut ours, mut kafka) = (self.start_ours()?, self.start_kafka()?);
         let count = (WORKED_COUNT / self.effort.divisor).to_string();
         let look = |side: &mut Side| -> Result<(f64, f64)> {
             let topic = side.fresh_topic(8, false)?;
@@ -177,11 +198,29 @@ impl Clusters<'_> {
         Ok(vec![both.figure(names, UNDER_A_SECOND, |ms| Some(*ms))])
     }
 
-    fn started(&self) -> Result<(Side, Side)> {
-        let ours = Side::start(self.ours, &self.folder.join("ours"))?;
-        let kafka = Side::start(self.kafka, &self.folder.join("kafka"))?;
-        Ok((ours, kafka))
+    fn start_ours(&self) -> Result<Side> {
+        Side::start(self.ours, &self.folder.join("ours"))
     }
+
+    fn start_kafka(&self) -> Result<Side> {
+        Side::start(self.kafka, &self.folder.join("kafka"))
+    }
+}
+
+/// One load on a fresh topic.
+fn run(
+    side: &mut Side,
+    on_disk: bool,
+    partitions: i32,
+    load: &[&str],
+    (round, text): (Round, fn(&Report) -> String),
+) -> Result<Report> {
+    let what = format!("{round}, {}{}", side.label(), if on_disk { " on disk" } else { "" });
+    let topic = side.fresh_topic(partitions, on_disk)?;
+    let report = side.drive(&topic, partitions, load).with_context(|| what.clone())?;
+    eprintln!("  {what}: {}", text(&report));
+    side.clear(&topic)?;
+    Ok(report)
 }
 
 fn figures(row: &Row, results: &Results<Report>, shown: &[Shown<Report>]) -> Vec<Figure> {
