@@ -22,7 +22,10 @@ use crate::{
         supervise::{BoxFuture, SupervisorHandle, SupervisorOptions, Tree},
     },
     clock::SystemClock,
-    config::{node::ConsumerGroupSettings, topic::TopicDefaults},
+    config::{
+        node::{ConsumerGroupSettings, QuorumPace},
+        topic::TopicDefaults,
+    },
     model::{BootId, BrokerEpoch, RaftId, TimestampMs},
     storage::fs::faulty::SimulatedDisk,
 };
@@ -103,6 +106,7 @@ impl Process {
             data_dir: "/data".into(),
             rules,
             peers: Arc::new(net.clone()),
+            pace: QuorumPace::default(),
             commands: Arc::new(net.clone()),
             is_alive: Arc::new(|_, _| false),
             clock: SystemClock::shared(),
