@@ -384,6 +384,7 @@ impl Parts<'_> {
             defaults: self.config.topic_defaults.clone(),
             background_flush: BackgroundFlush {
                 bytes: storage.replicated_flush_bytes,
+            upkeep: self.runtimes.upkeep(),
                 after: storage.replicated_flush_interval,
             },
             retention_every: storage.retention_check_interval,

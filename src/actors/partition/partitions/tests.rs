@@ -15,7 +15,9 @@ use crate::{
             ConfigOwner, LOGS_DIR, MembershipHandle, NewTopic, Rules, TopicRef,
             registry::alone::{begin, of_one},
         },
-        partition::{BackgroundFlush, PartitionHandle, scrubber::ScrubPace, table::TopicTable},
+        partition::{
+            BackgroundFlush, PartitionHandle, UpkeepThreads, scrubber::ScrubPace, table::TopicTable,
+        },
         supervise::{ChildSpec, Ended, Fault, Placement, Slot, SupervisorHandle, SupervisorOptions, Tree},
     },
     clock::{Clock, SystemClock},
@@ -116,6 +118,7 @@ fn partitions(
         data: Handle::current(),
         io: Handle::current(),
         membership,
+        upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
         node: NODE,
         defaults: TopicDefaults::default(),
         background_flush: BackgroundFlush { bytes: 1 << 20, after: Duration::from_secs(1) },

@@ -27,7 +27,7 @@ use crate::{
             registry::alone::{begin, of_one},
         },
         partition::{
-            BackgroundFlush, Fs, RealFs,
+            BackgroundFlush, Fs, RealFs, UpkeepThreads,
             partitions::{PartitionsArgs, Reconciler},
             scrubber::ScrubPace,
             table::TopicTable,
@@ -182,6 +182,7 @@ async fn broker(
         data: Handle::current(),
         io: Handle::current(),
         membership: handle.clone(),
+        upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
         node: NODE,
         defaults,
         background_flush: BackgroundFlush { bytes: 1 << 20, after: Duration::from_secs(1) },

@@ -26,6 +26,7 @@ use crate::{
         partition::{
             Acks, AppendReply, BackgroundFlush, ClusterMessage, DiskAlarm, HandedOver, InCluster,
             Inheritance, LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle, Proposer, RealFs,
+            UpkeepThreads,
             cluster::Answer,
             core::{PartitionState, SetAnswer, SetChange},
             follower::{FollowerArgs, FollowerMessage, FollowerReplica, Led},
@@ -148,6 +149,7 @@ pub(super) struct World {
     pub(super) alarm: DiskAlarm,
     /// Where the replicas' folders are.
     pub(super) fs: Arc<dyn Fs>,
+    pub(super) upkeep: UpkeepThreads,
 }
 
 pub(super) struct Leads {
@@ -192,6 +194,7 @@ impl World {
             alarm: DiskAlarm::default(),
             fs: RealFs::shared(),
         }
+            upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
     }
 
     pub(super) fn open(&self, node: NodeId, index: i32, epoch: i32) -> Box<Log> {
@@ -256,6 +259,7 @@ impl World {
             clock: SystemClock::shared(),
             io: Handle::current(),
             membership: self.membership.clone(),
+            upkeep: self.upkeep.clone(),
             config: Arc::clone(&self.config),
             cluster: Some(cluster),
             background_flush: Self::flush_limits(),
@@ -301,6 +305,7 @@ impl World {
             clock: SystemClock::shared(),
             io: Handle::current(),
             config: Arc::clone(&self.config),
+            upkeep: self.upkeep.clone(),
             background_flush: Self::flush_limits(),
             metrics: Arc::clone(&self.metrics),
             vitals: None,
