@@ -98,6 +98,7 @@ impl Process {
             default_partitions: 4,
             default_replication_factor: None,
             partitions_max: 20_000,
+            replicas_max: usize::MAX,
             topic_defaults: TopicDefaults::default(),
             group_defaults: ConsumerGroupSettings::default(),
         };
@@ -105,8 +106,8 @@ impl Process {
             fs,
             data_dir: "/data".into(),
             rules,
-            peers: Arc::new(net.clone()),
             pace: QuorumPace::default(),
+            peers: Arc::new(net.clone()),
             commands: Arc::new(net.clone()),
             is_alive: Arc::new(|_, _| false),
             clock: SystemClock::shared(),

@@ -96,6 +96,7 @@ fn rules() -> Rules {
         default_partitions: 1,
         default_replication_factor: None,
         partitions_max: 1_000,
+        replicas_max: usize::MAX,
         topic_defaults: TopicDefaults::default(),
         group_defaults: ConsumerGroupSettings::default(),
     }
@@ -117,8 +118,8 @@ fn partitions(
         clock,
         data: Handle::current(),
         io: Handle::current(),
-        membership,
         upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
+        membership,
         node: NODE,
         defaults: TopicDefaults::default(),
         background_flush: BackgroundFlush { bytes: 1 << 20, after: Duration::from_secs(1) },

@@ -149,6 +149,7 @@ fn rules(topic_defaults: TopicDefaults) -> Rules {
         default_partitions: DEFAULT_PARTITIONS,
         default_replication_factor: None,
         partitions_max: 1_000,
+        replicas_max: usize::MAX,
         topic_defaults,
         group_defaults: ConsumerGroupSettings::default(),
     }
@@ -181,8 +182,8 @@ async fn broker(
         clock: Arc::clone(&clock),
         data: Handle::current(),
         io: Handle::current(),
-        membership: handle.clone(),
         upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
+        membership: handle.clone(),
         node: NODE,
         defaults,
         background_flush: BackgroundFlush { bytes: 1 << 20, after: Duration::from_secs(1) },

@@ -173,6 +173,7 @@ impl World {
             default_replication_factor: None,
             default_partitions: 1,
             partitions_max: 10,
+            replicas_max: usize::MAX,
             topic_defaults: TopicDefaults::default(),
             group_defaults: ConsumerGroupSettings::default(),
         };
@@ -193,8 +194,8 @@ impl World {
             config: Arc::new(RwLock::new(Arc::new(config))),
             alarm: DiskAlarm::default(),
             fs: RealFs::shared(),
-        }
             upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
+        }
     }
 
     pub(super) fn open(&self, node: NodeId, index: i32, epoch: i32) -> Box<Log> {
@@ -258,8 +259,8 @@ impl World {
             fs: Arc::clone(&self.fs),
             clock: SystemClock::shared(),
             io: Handle::current(),
-            membership: self.membership.clone(),
             upkeep: self.upkeep.clone(),
+            membership: self.membership.clone(),
             config: Arc::clone(&self.config),
             cluster: Some(cluster),
             background_flush: Self::flush_limits(),
@@ -304,8 +305,8 @@ impl World {
             fs: Arc::clone(&self.fs),
             clock: SystemClock::shared(),
             io: Handle::current(),
-            config: Arc::clone(&self.config),
             upkeep: self.upkeep.clone(),
+            config: Arc::clone(&self.config),
             background_flush: Self::flush_limits(),
             metrics: Arc::clone(&self.metrics),
             vitals: None,
