@@ -97,6 +97,7 @@ impl Parts<'_> {
             default_partitions: self.config.default_partitions,
             default_replication_factor: self.config.default_replication_factor,
             partitions_max: self.config.limits.partitions as usize,
+            replicas_max: self.files.replicas_max(),
             topic_defaults: self.config.topic_defaults.clone(),
             group_defaults: self.config.groups.consumer.clone(),
         }

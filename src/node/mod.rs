@@ -31,6 +31,7 @@ use self::{
     data_folder::{known_folders, lock_data_folder, sweep},
     doors::{Door, bind, bounds},
     groups::Desk,
+    limits::OpenFiles,
     runtimes::Runtimes,
 };
 use crate::{
@@ -57,7 +58,7 @@ use crate::{
     kafka::{AutoCreate, Broker, Budget, ConnectionLimits, Departed, LogLimit, RequestMeters},
     metrics::Metrics,
     model::BootId,
-    storage::fs::{Fs, Lock, real::RealFs},
+    storage::fs::{Fs, Lock, real::RealFs, sparing::SparingFs},
     telemetry::LogLevels,
 };
 
@@ -137,6 +138,7 @@ struct Parts<'a> {
     desk: Desk,
     levels: LogLevels,
     alarm: DiskAlarm,
+    files: OpenFiles,
 }
 
 impl Node {
@@ -179,6 +181,7 @@ impl Node {
             desk: Desk::default(),
             levels,
             alarm: DiskAlarm::default(),
+            files: OpenFiles::now(),
         };
         parts.start_all(kafka_doors, admin_port, cluster_door, (root_ended, data_folder), stop).await
     }
@@ -269,7 +272,9 @@ impl Parts<'_> {
         listeners.add(admin).await?;
         cluster::wait_until(&member, stop, |status| status.reconcile).await?;
         let image = membership.image();
-        limits::check(&image, self.config.node_id);
+        if let Some(shortage) = self.files.shortage(&image, self.config.node_id) {
+            tracing::warn!("{shortage}");
+        }
         self.sweep(&image).await?;
         let reconciler = self.open_replicas(&member, &opened, stop).await?;
         self.start_groups(&member, leaders, &image).await?;
@@ -375,10 +380,11 @@ impl Parts<'_> {
             supervisor,
             topics: self.topics.clone(),
             logs: self.logs(),
-            fs: Arc::clone(&self.fs),
+            fs: SparingFs::shared(Arc::clone(&self.fs), self.files.of_logs()),
             clock: Arc::clone(&self.clock),
             data: self.runtimes.data().clone(),
             io: self.runtimes.io().clone(),
+            upkeep: self.runtimes.upkeep(),
             membership: member.registry.clone(),
             node: self.config.node_id,
             defaults: self.config.topic_defaults.clone(),
@@ -480,14 +486,15 @@ impl Parts<'_> {
     /// must get through in any case.
     fn bounds_of_clients(&self, of_file: ConnectionBounds, membership: &MembershipHandle) -> CurrentBounds {
         let (node, membership) = (self.config.node_id, membership.clone());
-        CurrentBounds::looked_up(move || {
+        let bounds = CurrentBounds::looked_up(move || {
             let image = membership.image();
             let dynamic = image.dynamic_configs(node);
             ConnectionBounds {
                 total: dynamic.number("max.connections").unwrap_or(of_file.total),
                 per_address: dynamic.number("max.connections.per.ip").unwrap_or(of_file.per_address),
             }
-        })
+        });
+        bounds.with_descriptors(self.files.without_the_last())
     }
 
     fn listener(

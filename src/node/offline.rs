@@ -436,6 +436,7 @@ impl Importing<'_> {
             default_replication_factor: None,
             // A node checks its own limit when partitions are made there.
             partitions_max: usize::MAX,
+            replicas_max: usize::MAX,
             topic_defaults: TopicDefaults::default(),
             group_defaults: ConsumerGroupSettings::default(),
         };

@@ -19,7 +19,9 @@ use crate::{
             Answer, DiskAlarm, Proposer,
             core::{PartitionState, SetAnswer, SetChange},
             partitions::Replication,
-            replication::{ByteStream, ConnectError, Connecting, Connector, Leaders, Streams, serve},
+            replication::{
+                ByteStream, ConnectError, Connecting, Connector, Feeders, Leaders, Streams, serve,
+            },
             table::TopicTable,
         },
     },
@@ -56,15 +58,20 @@ pub(super) fn replication(
     }
 }
 
-/// Feeds the followers of other nodes, on `data`.
+/// Feeds the followers of other nodes, on `data`, with a task for each two of its workers.
 pub(super) fn feed(topics: TopicTable, data: Handle, io: Handle) -> StreamHandler {
     let leaders: Arc<dyn Leaders> = Arc::new(move |id| topics.replica(id));
-    Arc::new(move |peer, stream| {
-        let (leaders, data, io) = (Arc::clone(&leaders), data.clone(), io.clone());
+    let feeders = Arc::new(Feeders::start(data.metrics().num_workers() / 2, &data));
+    Arc::new(move |peer, mut stream| {
+        let (feeders, leaders, data, io) =
+            (Arc::clone(&feeders), Arc::clone(&leaders), data.clone(), io.clone());
         Box::pin(async move {
-            let feeding = data.spawn(serve(stream, peer.node, leaders, io));
-            if let Ok(ended) = feeding.await {
-                tracing::info!(%peer, %ended, "the stream of its followers ended");
+            if let Err(error) = stream.move_to(&data) {
+                return tracing::warn!(%peer, %error, "the stream of its followers could not be served");
+            }
+            match feeders.run(serve(stream, peer.node, leaders, io)).await {
+                Ok(ended) => tracing::info!(%peer, %ended, "the stream of its followers ended"),
+                Err(lost) => tracing::error!(%peer, %lost, "the stream of its followers was lost"),
             }
         })
     })

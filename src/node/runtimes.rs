@@ -2,20 +2,26 @@
 //!
 //! *Data* runs connections and replicas, with more workers than cores: an append that stalls holds one
 //! of them. *Control* runs membership, supervisors, timers and the admin port. *Io* is only a pool of
-//! threads that may block: flushes, openings, deletions; reads from disk use the data runtime's own
-//! pool, so that a storm of cold reads does not hold up a flush.
+//! threads that may block, for what somebody waits for: flushes, openings. Reads from disk use the data
+//! runtime's own pool, and what can wait has two more, one of them for checkpoints: neither a storm of cold
+//! reads nor the checkpoints of thousands of partitions hold up a flush, and no compaction a checkpoint.
 
 use std::{io, thread, time::Duration};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::NodeError;
+use crate::actors::partition::UpkeepThreads;
 
 /// Workers of the data runtime beyond the number of cores.
 const SPARE_WORKERS: usize = 2;
 const CONTROL_WORKERS: usize = 2;
-/// Threads that flush, open, recover and delete, at most.
+/// Threads that flush, open and recover, at most.
 const IO_THREADS: usize = 32;
+/// Threads that write checkpoints, at most. Each of them has the disk write something, as flushes do.
+const CHECKPOINT_THREADS: usize = 8;
+/// Threads that compact, scrub and delete, at most.
+const UPKEEP_THREADS: usize = 8;
 /// Threads that read from disk for connections, at most.
 const READ_THREADS: usize = 32;
 /// How long threads that are still at work may take when the node ends.
@@ -27,6 +33,8 @@ pub(super) struct Runtimes {
     data: Runtime,
     control: Runtime,
     io: Runtime,
+    checkpoints: Runtime,
+    upkeep: Runtime,
 }
 
 impl Runtimes {
@@ -47,8 +55,13 @@ impl Runtimes {
             .thread_name("control")
             .enable_all()
             .build()?;
-        let io = Builder::new_current_thread().max_blocking_threads(IO_THREADS).thread_name("io").build()?;
-        Ok(Self { data, control, io })
+        let pool = |name: &str, threads| {
+            Builder::new_current_thread().max_blocking_threads(threads).thread_name(name).build()
+        };
+        let io = pool("io", IO_THREADS)?;
+        let (checkpoints, upkeep) =
+            (pool("checkpoints", CHECKPOINT_THREADS)?, pool("upkeep", UPKEEP_THREADS)?);
+        Ok(Self { data, control, io, checkpoints, upkeep })
     }
 
     pub(super) fn data(&self) -> &Handle {
@@ -63,9 +76,15 @@ impl Runtimes {
         self.io.handle()
     }
 
+    pub(super) fn upkeep(&self) -> UpkeepThreads {
+        UpkeepThreads { checkpoints: self.checkpoints.handle().clone(), rest: self.upkeep.handle().clone() }
+    }
+
     pub(super) fn end(self) {
         self.data.shutdown_timeout(END_WITHIN);
         self.io.shutdown_timeout(END_WITHIN);
+        self.checkpoints.shutdown_timeout(END_WITHIN);
+        self.upkeep.shutdown_timeout(END_WITHIN);
         self.control.shutdown_timeout(END_WITHIN);
     }
 }

@@ -23,7 +23,7 @@ impl Parts<'_> {
         member: Member,
         leaders: &Leaders,
     ) -> AdminSource {
-        let (topics, us) = (self.topics.clone(), self.config.node_id);
+        let (topics, us, files) = (self.topics.clone(), self.config.node_id, self.files);
         let cluster = self.cluster_source(member.clone());
         let lag = Arc::new(self.lag_meter(Some(leaders.clone())));
         let ready = move || {
@@ -32,6 +32,7 @@ impl Parts<'_> {
                 reasons.push("the node is starting or stopping".to_owned());
             }
             reasons.extend(cluster::reasons(&member, &topics, us));
+            reasons.extend(files.shortage(&member.registry.image(), us));
             Readiness::unless(reasons)
         };
         AdminSource {

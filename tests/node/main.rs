@@ -15,6 +15,7 @@ mod hostile;
 mod lag;
 mod lifecycle;
 mod nodes;
+mod open_files;
 mod peer;
 mod protocol;
 mod server_side_groups;

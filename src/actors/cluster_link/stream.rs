@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::fd::AsFd as _,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -9,6 +10,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    runtime::Handle,
 };
 use tokio_rustls::TlsStream;
 
@@ -19,6 +21,29 @@ pub enum LinkStream {
     Plain(TcpStream),
     /// Encrypted.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl LinkStream {
+    /// Has the stream woken by this runtime from now on. A socket is watched by the runtime that it was made on; a task on
+    /// another one would be woken across threads each time that bytes come.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, if the process has no more descriptors.
+    pub fn move_to(&mut self, runtime: &Handle) -> io::Result<()> {
+        let _within = runtime.enter();
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => match stream.as_mut() {
+                TlsStream::Client(stream) => stream.get_mut().0,
+                TlsStream::Server(stream) => stream.get_mut().0,
+            },
+        };
+        // The first descriptor closes, and is watched no more, as the second takes its place.
+        let same = std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?);
+        *socket = TcpStream::from_std(same)?;
+        Ok(())
+    }
 }
 
 impl AsyncRead for LinkStream {
@@ -68,5 +93,62 @@ impl AsyncWrite for LinkStream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        runtime::{Builder, Runtime},
+        time::timeout,
+    };
+
+    use super::{LinkStream, TcpStream};
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    /// Two ends; the first is watched by the first runtime, that only stands still from now on.
+    fn pair(first: &Runtime, second: &Runtime) -> (LinkStream, TcpStream) {
+        let listener = first.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let dialling = TcpStream::connect(listener.local_addr().unwrap());
+        let theirs = second.block_on(dialling).unwrap();
+        let (ours, _) = first.block_on(listener.accept()).unwrap();
+        (LinkStream::Plain(ours), theirs)
+    }
+
+    #[test]
+    fn a_stream_that_has_moved_is_woken_by_its_new_runtime_alone() {
+        let (stands_still, runs) = (runtime(), runtime());
+        let (mut ours, mut theirs) = pair(&stands_still, &runs);
+        // It has been waited for where it was.
+        let waited = stands_still.block_on(async { timeout(Duration::from_millis(1), ours.read_u8()).await });
+        waited.unwrap_err();
+        runs.block_on(theirs.write_all(b"before")).unwrap();
+        ours.move_to(runs.handle()).unwrap();
+        let mut came = [0; 6];
+        let reading = async { timeout(DEADLINE, ours.read_exact(&mut came)).await };
+        runs.block_on(reading).expect("what came before the move wakes nobody").unwrap();
+        assert_eq!(&came, b"before");
+        let (read, written) = runs.block_on(async {
+            let later = async {
+                tokio::task::yield_now().await;
+                theirs.write_all(b"behind").await
+            };
+            tokio::join!(timeout(DEADLINE, ours.read_exact(&mut came)), later)
+        });
+        written.unwrap();
+        read.expect("what comes behind the move wakes nobody").unwrap();
+        assert_eq!(&came, b"behind");
+        drop(ours);
+        let ended = runs.block_on(async { timeout(DEADLINE, theirs.read_u8()).await });
+        assert!(ended.expect("a descriptor is still open").is_err());
     }
 }

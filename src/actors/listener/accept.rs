@@ -1,6 +1,6 @@
 //! The accept loop.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, os::fd::AsRawFd as _, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -93,10 +93,12 @@ impl AcceptLoop {
 
     fn on_accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
         self.error_wait = ERROR_WAIT_MIN;
-        let guard = match self.connections.admit(peer.ip()) {
-            Ok(guard) => guard,
-            Err(refusal) => return self.refuse(stream, peer, refusal),
-        };
+        let guard =
+            match self.connections.spare(stream.as_raw_fd()).and_then(|()| self.connections.admit(peer.ip()))
+            {
+                Ok(guard) => guard,
+                Err(refusal) => return self.refuse(stream, peer, refusal),
+            };
         if let Err(error) = set_up(&stream) {
             // The peer has gone already, most likely.
             tracing::debug!(listener = %self.name, %peer, %error, "connection could not be set up");

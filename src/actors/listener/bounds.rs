@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::IpAddr,
+    os::fd::RawFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,16 +21,25 @@ pub struct ConnectionBounds {
 
 /// The bounds as they are when a connection comes: they may change while the listener runs.
 #[derive(Clone)]
-pub struct CurrentBounds(Arc<dyn Fn() -> ConnectionBounds + Send + Sync>);
+pub struct CurrentBounds {
+    by: Arc<dyn Fn() -> ConnectionBounds + Send + Sync>,
+    descriptors: u64,
+}
 
 impl CurrentBounds {
     /// Bounds that are looked up for each connection.
     pub fn looked_up(by: impl Fn() -> ConnectionBounds + Send + Sync + 'static) -> Self {
-        Self(Arc::new(by))
+        Self { by: Arc::new(by), descriptors: u64::MAX }
+    }
+
+    /// No connection is let in with so many descriptors in use, by whatever: the rest is kept for others.
+    #[must_use]
+    pub fn with_descriptors(self, descriptors: u64) -> Self {
+        Self { descriptors, ..self }
     }
 
     fn get(&self) -> ConnectionBounds {
-        (self.0)()
+        (self.by)()
     }
 }
 
@@ -48,6 +58,9 @@ pub enum Refusal {
     /// As many are open from this address as there may be.
     #[error("too many connections from this address")]
     PerAddress,
+    /// The last descriptors are kept for others.
+    #[error("too many open files: raise the hard limit (`ulimit -Hn`, `LimitNOFILE=`)")]
+    Descriptors,
 }
 
 impl Refusal {
@@ -56,6 +69,7 @@ impl Refusal {
         match self {
             Self::Total => "total",
             Self::PerAddress => "per_address",
+            Self::Descriptors => "descriptors",
         }
     }
 }
@@ -76,6 +90,13 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn new(bounds: CurrentBounds, counted: Gauge) -> Arc<Self> {
         Arc::new(Self { bounds, counted, open: Mutex::default() })
+    }
+
+    /// Whether a connection with this descriptor leaves enough to others: the lowest number that is free is given out, so it tells
+    /// how many are in use.
+    pub(super) fn spare(&self, descriptor: RawFd) -> Result<(), Refusal> {
+        let is_spare = u64::try_from(descriptor).is_ok_and(|number| number < self.bounds.descriptors);
+        if is_spare { Ok(()) } else { Err(Refusal::Descriptors) }
     }
 
     /// Lets one more in from `address`, until its guard is dropped. An IPv4 address counts as one with
@@ -156,6 +177,15 @@ mod tests {
         drop((second, third, fourth));
         assert_eq!(counted.get(), 0);
         assert!(connections.open().by_address.is_empty(), "an address without connections costs nothing");
+    }
+
+    #[test]
+    fn the_last_descriptors_are_kept_for_others() {
+        let bounds = CurrentBounds::from(ConnectionBounds { total: 3, per_address: 2 });
+        let all = Connections::new(bounds.clone(), Gauge::default());
+        assert_eq!(all.spare(RawFd::MAX), Ok(()));
+        let some = Connections::new(bounds.with_descriptors(960), Gauge::default());
+        assert_eq!((some.spare(959), some.spare(960)), (Ok(()), Err(Refusal::Descriptors)));
     }
 
     #[test]

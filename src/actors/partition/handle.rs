@@ -62,6 +62,12 @@ impl PartitionHandle {
         self.slot.unled()
     }
 
+    /// How many committed records the replica here has not yet, by what its leader has last said: none if it leads itself, `None`
+    /// if it neither leads nor follows anybody.
+    pub fn lag(&self) -> Option<u64> {
+        if self.leader().is_some() { Some(0) } else { self.slot.lag() }
+    }
+
     /// The leader, waited for up to `within`: it may be in the middle of a restart.
     pub async fn leader_within(&self, within: Duration) -> Option<Arc<Leader>> {
         if let Some(leader) = self.leader() {

@@ -434,7 +434,7 @@ impl Leading {
         let Some(job) = log.seal_job() else { return };
         self.under_way.begin(Work::Seal);
         let to = self.me.clone();
-        self.args.io.spawn_blocking(move || {
+        self.args.upkeep.rest.spawn_blocking(move || {
             let _ = to.cast(LeaderMessage::Sealed(job.run()));
         });
     }
@@ -461,7 +461,7 @@ impl Leading {
         let Some(job) = log.checkpoint_job() else { return };
         self.under_way.begin(Work::Checkpoint);
         let to = self.me.clone();
-        self.args.io.spawn_blocking(move || {
+        self.args.upkeep.checkpoints.spawn_blocking(move || {
             let _ = to.cast(LeaderMessage::Checkpointed(job.run()));
         });
     }
@@ -488,7 +488,7 @@ impl Leading {
         let Some(job) = log.compaction_pass(now, self.core.high_watermark()) else { return };
         self.under_way.begin(Work::Compaction);
         let to = self.me.clone();
-        self.args.io.spawn_blocking(move || {
+        self.args.upkeep.rest.spawn_blocking(move || {
             let _ = to.cast(LeaderMessage::Compacted(job.run()));
         });
     }
@@ -526,7 +526,7 @@ impl Leading {
         let now = self.args.clock.settled_wall();
         let Some(job) = log.retention_pass(now, self.core.high_watermark()) else { return self.compact() };
         let to = self.me.clone();
-        self.args.io.spawn_blocking(move || {
+        self.args.upkeep.rest.spawn_blocking(move || {
             let _ = to.cast(LeaderMessage::RetentionApplied(job.run()));
         });
     }

@@ -82,6 +82,15 @@ pub struct BackgroundFlush {
     pub after: Duration,
 }
 
+/// Threads for blocking work that nobody waits for.
+#[derive(Clone, Debug)]
+pub struct UpkeepThreads {
+    /// Checkpoints. They are short and wait for nothing longer: what is acknowledged is ahead of them by a second at most (S14).
+    pub checkpoints: Handle,
+    /// Block checksums, compaction, retention, deletions and the scrub.
+    pub rest: Handle,
+}
+
 /// What a replica needs; the same for each of its incarnations.
 #[derive(Clone, Debug)]
 pub struct LeaderArgs {
@@ -95,8 +104,10 @@ pub struct LeaderArgs {
     pub fs: Arc<dyn Fs>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where blocking work runs.
+    /// Where blocking work runs that somebody waits for.
     pub io: Handle,
+    /// Where blocking work runs that can wait.
+    pub upkeep: UpkeepThreads,
     /// Who gives out leader epochs.
     pub membership: MembershipHandle,
     /// The topic's configuration, as it is now.

@@ -34,7 +34,7 @@ use self::{
     replica::{NewReplica, Replica, Wanted},
 };
 use super::{
-    BackgroundFlush, PartitionHandle,
+    BackgroundFlush, PartitionHandle, UpkeepThreads,
     scrubber::ScrubPace,
     table::{Topic, TopicMeters, TopicTable},
 };
@@ -76,8 +76,10 @@ pub struct PartitionsArgs {
     pub clock: Arc<dyn Clock>,
     /// Where replicas run.
     pub data: Handle,
-    /// Where blocking work runs.
+    /// Where blocking work runs that somebody waits for.
     pub io: Handle,
+    /// Where blocking work runs that can wait.
+    pub upkeep: UpkeepThreads,
     /// The metadata.
     pub membership: MembershipHandle,
     /// This node.

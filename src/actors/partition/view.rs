@@ -97,6 +97,8 @@ pub(super) struct Slot {
     followed: RwLock<Option<LogReader>>,
     /// The epoch of the last batch and the end of a log that is open and follows nobody.
     unled: RwLock<Option<(LeaderEpoch, Offset)>>,
+    /// How far the replica here is behind the leader that it follows; negative where that is not known.
+    lag: AtomicI64,
     waiters: Arc<Waiters>,
     /// Those who feed followers.
     pub(super) bells: Arc<Bells>,
@@ -110,6 +112,7 @@ impl Slot {
             leader: RwLock::new(None),
             followed: RwLock::new(None),
             unled: RwLock::new(None),
+            lag: AtomicI64::new(-1),
             waiters: Arc::default(),
             bells: Arc::default(),
         }
@@ -144,6 +147,15 @@ impl Slot {
 
     pub(super) fn set_unled(&self, end: Option<(LeaderEpoch, Offset)>) {
         *self.unled.write().unwrap_or_else(PoisonError::into_inner) = end;
+    }
+
+    pub(super) fn lag(&self) -> Option<u64> {
+        u64::try_from(self.lag.load(Ordering::Relaxed)).ok()
+    }
+
+    pub(super) fn set_lag(&self, records: Option<u64>) {
+        let known = records.map(|records| i64::try_from(records).unwrap_or(i64::MAX));
+        self.lag.store(known.unwrap_or(-1), Ordering::Relaxed);
     }
 
     pub(super) fn sign_in(&self, waiter: &Waiter) -> SignedIn {

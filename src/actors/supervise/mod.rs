@@ -50,6 +50,7 @@ pub use policy::{RestartHistory, RestartPolicy, Verdict};
 pub use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort as Reply, SupervisionEvent};
 pub use render::render_tree;
 pub use slot::Slot;
+pub(in crate::actors) use spawn::caught;
 pub use spawn::{Ended, Exit, Placement, StartError, spawn, spawn_with};
 pub use supervisor::{
     ChildContext, ChildSpec, Shutdown, StartedChild, Supervisor, SupervisorError, SupervisorHandle,

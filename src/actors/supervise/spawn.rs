@@ -347,7 +347,7 @@ async fn unpanicked<T>(
 
 /// Runs a future and gives back the text of its panic as an error. What a panic leaves half changed
 /// must be thrown away by the caller: here it is always an actor's state.
-pub(super) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
+pub(in crate::actors) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Ok),

@@ -8,6 +8,7 @@ use super::{
     sources::Settings,
     validate::{in_range, span},
 };
+use crate::config::units::Span;
 
 /// More voters only make every change slower.
 const VOTERS_MAX: u16 = 15;
@@ -25,6 +26,31 @@ pub struct TlsFiles {
     pub ca: PathBuf,
 }
 
+/// The quorum's heartbeats take at least this long: a disk's sync lies between two of them.
+const QUORUM_HEARTBEAT_MIN: Duration = Duration::from_millis(10);
+/// Nobody would wait for an election that takes longer.
+const QUORUM_ELECTION_MAX: Duration = Duration::from_mins(1);
+/// Heartbeats of the quorum that fit into the shortest wait for a leader, where no other time is given.
+const HEARTBEATS_UNTIL_ELECTION: u32 = 4;
+
+/// How fast the quorum of the metadata is: slower than the way from one voter to another and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumPace {
+    /// `cluster.quorum-heartbeat-interval`: from one heartbeat of the quorum's leader to the next, and the time in which one is to
+    /// be answered; default 50 ms, at least 10 ms.
+    pub heartbeat_interval: Duration,
+    /// `cluster.quorum-election-timeout`: a leader of the quorum that was silent for so long is missed, by each voter after this
+    /// time or up to half as much more; default four heartbeats, at least three, at most a minute.
+    pub election_timeout: Duration,
+}
+
+impl Default for QuorumPace {
+    fn default() -> Self {
+        let heartbeat_interval = Duration::from_millis(50);
+        Self { heartbeat_interval, election_timeout: heartbeat_interval * HEARTBEATS_UNTIL_ELECTION }
+    }
+}
+
 /// How a node talks to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
@@ -39,6 +65,8 @@ pub struct ClusterSettings {
     pub heartbeat_interval: Duration,
     /// `cluster.lease`: a node that was silent for so long is taken for dead; default 1.5 s.
     pub lease: Duration,
+    /// How fast the quorum of the metadata is.
+    pub quorum: QuorumPace,
     /// `cluster.replica-lag-time-max`: a replica that has not caught up for so long is in sync no more, and holds up no
     /// acknowledgement; default 10 s, at least 1 s.
     pub replica_lag_time_max: Duration,
@@ -52,6 +80,7 @@ impl Default for ClusterSettings {
             voters: 3,
             heartbeat_interval: Duration::from_millis(100),
             lease: Duration::from_millis(1500),
+            quorum: QuorumPace::default(),
             // Kafka waits 30 s, also for a node that has died. Here its lease tells that; what is left are replicas that live and
             // are too slow, and producers wait for them.
             replica_lag_time_max: Duration::from_secs(10),
@@ -100,7 +129,43 @@ impl ClusterSettings {
         if replica_lag_time_max < LAG_TIME_MIN {
             return Err(given.invalid(lag_key, "leaders look every half a second: at least 1s"));
         }
-        Ok(Self { cookie_file, tls, voters, heartbeat_interval, lease, replica_lag_time_max })
+        let quorum = QuorumPace::validate(given, raw.quorum_heartbeat_interval, raw.quorum_election_timeout)?;
+        Ok(Self { cookie_file, tls, voters, heartbeat_interval, lease, quorum, replica_lag_time_max })
+    }
+}
+
+impl QuorumPace {
+    fn validate(
+        given: &Settings,
+        heartbeat_interval: Option<Span>,
+        election_timeout: Option<Span>,
+    ) -> Result<Self, NodeConfigError> {
+        let (heartbeat_key, election_key) =
+            ("cluster.quorum-heartbeat-interval", "cluster.quorum-election-timeout");
+        let heartbeat_interval =
+            span(given, heartbeat_key, heartbeat_interval, Self::default().heartbeat_interval)?;
+        if heartbeat_interval < QUORUM_HEARTBEAT_MIN {
+            return Err(
+                given.invalid(heartbeat_key, "voters write to their disks between two: at least 10ms")
+            );
+        }
+        let election_timeout = span(
+            given,
+            election_key,
+            election_timeout,
+            heartbeat_interval.saturating_mul(HEARTBEATS_UNTIL_ELECTION),
+        )?;
+        // Blame what was given: a default cannot be wrong.
+        let blamed = if given.is_given(election_key) { election_key } else { heartbeat_key };
+        if election_timeout < heartbeat_interval.saturating_mul(3) {
+            let problem = "three heartbeats of the quorum (cluster.quorum-heartbeat-interval) have to fit into \
+                           cluster.quorum-election-timeout: one that is late must not depose a leader";
+            return Err(given.invalid(blamed, problem));
+        }
+        if election_timeout > QUORUM_ELECTION_MAX {
+            return Err(given.invalid(blamed, "no election is waited for longer than 1m"));
+        }
+        Ok(Self { heartbeat_interval, election_timeout })
     }
 }
 

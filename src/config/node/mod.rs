@@ -22,7 +22,7 @@ use std::{
 };
 
 pub use address::HostPort;
-pub use cluster::{ClusterSettings, TlsFiles};
+pub use cluster::{ClusterSettings, QuorumPace, TlsFiles};
 pub use consumer_groups::{ASSIGNORS, BoundedSpan, ConsumerGroupSettings};
 pub use error::NodeConfigError;
 pub use listeners::{KAFKA, KafkaListener};

@@ -41,6 +41,8 @@ pub(super) struct RawCluster {
     pub(super) voters: Option<u16>,
     pub(super) heartbeat_interval: Option<Span>,
     pub(super) lease: Option<Span>,
+    pub(super) quorum_heartbeat_interval: Option<Span>,
+    pub(super) quorum_election_timeout: Option<Span>,
     pub(super) replica_lag_time_max: Option<Span>,
 }
 

@@ -141,6 +141,20 @@ pub const SETTINGS: &[Setting] = &[
         |c| span(c.cluster.lease),
     ),
     setting(
+        "cluster.quorum-heartbeat-interval",
+        "duration, at least 10ms; above a round trip between voters",
+        "50 ms",
+        "from one heartbeat of the metadata quorum's leader to the next, and the time in which one is answered",
+        |c| span(c.cluster.quorum.heartbeat_interval),
+    ),
+    setting(
+        "cluster.quorum-election-timeout",
+        "duration, at least three times cluster.quorum-heartbeat-interval, at most 1m",
+        "four times cluster.quorum-heartbeat-interval",
+        "a leader of the metadata quorum that was silent for so long is missed",
+        |c| span(c.cluster.quorum.election_timeout),
+    ),
+    setting(
         "cluster.replica-lag-time-max",
         "duration, at least 1s",
         "10 s",

@@ -1,7 +1,8 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use super::{
-    HostPort, NodeConfig, NodeConfigError, NodeFlags, SETTINGS, Surroundings, raw::Raw, variable_of,
+    HostPort, NodeConfig, NodeConfigError, NodeFlags, QuorumPace, SETTINGS, Surroundings, raw::Raw,
+    variable_of,
 };
 use crate::{
     config::{broker::DynamicConfigs, topic::ConfigSource},
@@ -173,6 +174,27 @@ fn three_heartbeats_fit_into_a_lease() {
     assert!(text.starts_with("setting cluster.heartbeat-interval (command line)"), "{text}");
     let config = from_flags(&with("cluster.lease", "300ms")).unwrap();
     assert_eq!(config.cluster.lease, Duration::from_millis(300));
+}
+
+#[test]
+fn three_heartbeats_of_the_quorum_fit_into_an_election() {
+    let (heartbeat, election) = ("cluster.quorum-heartbeat-interval", "cluster.quorum-election-timeout");
+    let pace = |flags: &NodeFlags| from_flags(flags).map(|config| config.cluster.quorum);
+    let ms = |heartbeat, election| QuorumPace {
+        heartbeat_interval: Duration::from_millis(heartbeat),
+        election_timeout: Duration::from_millis(election),
+    };
+    assert_eq!(pace(&NodeFlags::default()).unwrap(), ms(50, 200));
+    assert_eq!(pace(&with(heartbeat, "300ms")).unwrap(), ms(300, 1_200), "the other one follows");
+    assert_eq!(pace(&with(election, "150ms")).unwrap(), ms(50, 150));
+    let blamed = |key, value, begin: &str| {
+        let text = pace(&with(key, value)).unwrap_err().to_string();
+        assert!(text.starts_with(begin), "{text}");
+    };
+    blamed(election, "149ms", "setting cluster.quorum-election-timeout (command line): three heartbeats");
+    blamed(election, "61s", "setting cluster.quorum-election-timeout (command line)");
+    blamed(heartbeat, "9ms", "setting cluster.quorum-heartbeat-interval (command line)");
+    blamed(heartbeat, "16s", "setting cluster.quorum-heartbeat-interval (command line)");
 }
 
 #[test]

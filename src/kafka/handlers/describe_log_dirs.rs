@@ -115,13 +115,13 @@ fn sizes(logs: &Path, mut topics: Vec<Arc<Topic>>, wanted: &Wanted) -> Vec<Descr
     topics.iter().filter_map(of_topic).collect()
 }
 
-/// The lag of a leader is none.
 fn size(logs: &Path, topic: &TopicName, partition: &PartitionHandle) -> Option<DescribeLogDirsPartition> {
     let index = partition.id().index;
-    let (bytes, offset_lag) = match partition.leader() {
-        Some(leader) => (leader.reader.size_bytes(), 0),
-        None => (size_of_files(logs, topic, index)?, UNKNOWN_LAG),
+    let bytes = match partition.leader() {
+        Some(leader) => leader.reader.size_bytes(),
+        None => size_of_files(logs, topic, index)?,
     };
+    let offset_lag = partition.lag().map_or(UNKNOWN_LAG, |lag| i64::try_from(lag).unwrap_or(i64::MAX));
     Some(DescribeLogDirsPartition {
         partition_index: index,
         partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),

@@ -66,7 +66,9 @@ pub(crate) fn of_membership(error: &MembershipError) -> ErrorCode {
 
 fn of_refusal(refusal: &Refusal) -> ErrorCode {
     match refusal {
-        Refusal::TooManyPartitions { .. } | Refusal::TooManyGroups => ErrorCode::PolicyViolation,
+        Refusal::TooManyPartitions { .. } | Refusal::TooManyReplicas { .. } | Refusal::TooManyGroups => {
+            ErrorCode::PolicyViolation
+        }
         Refusal::InvalidName(_) => ErrorCode::InvalidTopic,
         Refusal::TopicExists(_) => ErrorCode::TopicAlreadyExists,
         Refusal::UnknownTopic(_) | Refusal::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,

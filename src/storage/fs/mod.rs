@@ -6,6 +6,7 @@
 
 pub mod faulty;
 pub mod real;
+pub mod sparing;
 
 #[cfg(test)]
 mod agreement_tests;

@@ -19,6 +19,8 @@ pub struct Rules {
     pub default_replication_factor: Option<u16>,
     /// The most partitions of all topics together: each takes memory and open files.
     pub partitions_max: usize,
+    /// The most replicas that this broker may keep: it has no open files for more.
+    pub replicas_max: usize,
     /// Topic configs that the node sets.
     pub topic_defaults: TopicDefaults,
     /// What the node sets for groups, and what they may set themselves.

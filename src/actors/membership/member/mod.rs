@@ -217,6 +217,7 @@ fn registry_args(args: &MemberArgs, peers: &LinkPeers, leases: &LeaseSlot) -> Re
         fs: Arc::clone(&args.fs),
         data_dir: args.data_dir.clone(),
         rules: args.rules.clone(),
+        pace: args.settings.quorum,
         peers: Arc::new(peers.clone()),
         commands: Arc::new(peers.clone()),
         is_alive,

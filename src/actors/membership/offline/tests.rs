@@ -34,6 +34,7 @@ fn rules() -> Rules {
         default_partitions: 4,
         default_replication_factor: None,
         partitions_max: 100,
+        replicas_max: usize::MAX,
         topic_defaults: TopicDefaults::default(),
         group_defaults: ConsumerGroupSettings::default(),
     }

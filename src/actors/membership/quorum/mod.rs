@@ -67,6 +67,7 @@ pub use self::{
 use super::core::MetadataImage;
 pub use super::core::{Applied, Proposal};
 use crate::{
+    config::node::QuorumPace,
     model::RaftId,
     storage::{
         fs::{Fs, LockWait},
@@ -93,6 +94,8 @@ pub struct QuorumArgs {
     pub data_dir: PathBuf,
     /// [`LockWait::Block`] where an earlier member of this process may still hold the folder.
     pub wait: LockWait,
+    /// How long the others may take.
+    pub pace: QuorumPace,
     /// The way to the others.
     pub peers: Arc<dyn RaftPeers>,
     /// Where the state is published, over all starts.
@@ -107,6 +110,7 @@ pub struct Quorum {
 
 struct Inner {
     id: RaftId,
+    pace: QuorumPace,
     raft: Raft,
     published: Arc<watch::Sender<Arc<MetadataImage>>>,
     leadership: watch::Receiver<Leadership>,
@@ -151,7 +155,8 @@ impl Quorum {
             MachineStore::<ImageMachine>::open(started.snapshots, Arc::clone(&args.published), alive).await?;
         let log = LogStore::new(started.disk.clone(), without_leadership(started.state));
         let network = Network { us: id, peers: args.peers };
-        let config = Arc::new(config(snapshot_every));
+        let pace = args.pace;
+        let config = Arc::new(config(pace, snapshot_every));
         let raft = Raft::new(id.get(), config, network, log, machine).await;
         let raft = raft.map_err(|error| StartupError::Raft(error.to_string()))?;
         let (told, leadership) = watch::channel(Leadership::default());
@@ -160,6 +165,7 @@ impl Quorum {
         let quorum = Self {
             inner: Arc::new(Inner {
                 id,
+                pace,
                 raft,
                 published: args.published,
                 leadership,
@@ -329,12 +335,13 @@ fn without_leadership(mut state: LogState) -> LogState {
     state
 }
 
-fn config(snapshot_every: u64) -> Config {
+fn config(pace: QuorumPace, snapshot_every: u64) -> Config {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Config {
         cluster_name: "metadata".to_owned(),
-        heartbeat_interval: 50,
-        election_timeout_min: 200,
-        election_timeout_max: 300,
+        heartbeat_interval: millis(pace.heartbeat_interval),
+        election_timeout_min: millis(pace.election_timeout),
+        election_timeout_max: millis(pace.election_timeout.saturating_mul(3) / 2),
         install_snapshot_timeout: 5_000,
         max_payload_entries: 300,
         replication_lag_threshold: snapshot_every.saturating_mul(2),

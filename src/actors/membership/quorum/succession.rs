@@ -16,10 +16,10 @@ use crate::model::NodeId;
 
 /// What the highest id leaves the others, so that they know of the death too when it asks them.
 const HEAD_START: Duration = Duration::from_millis(10);
-/// How long the first election may take before another is begun: at least this, and at most twice as long. It takes four
-/// syncs, one after the other, so each further one may take twice as long as the one before: a disk that is slow would
-/// never get to the end of one.
-const FIRST_ELECTION: Duration = Duration::from_millis(60);
+/// How long the first election may take before another is begun, as a part of what a silent leader is given: at least this, and
+/// at most twice as long (60 to 120 ms, as it comes). It takes four syncs, one after the other, so each further one may take twice
+/// as long as the one before: a disk that is slow would never get to the end of one.
+const FIRST_ELECTION: f64 = 0.3;
 /// From then on the usual time-outs have to do.
 const ELECTIONS_MAX: u32 = 4;
 
@@ -38,7 +38,8 @@ impl Quorum {
             {
                 return;
             }
-            let patience = (FIRST_ELECTION * 2_u32.pow(attempt)).mul_f64(1.0 + fastrand::f64());
+            let first = self.inner.pace.election_timeout.mul_f64(FIRST_ELECTION);
+            let patience = (first * 2_u32.pow(attempt)).mul_f64(1.0 + fastrand::f64());
             let elected = metrics.wait_for(|metrics| !is_without_leader(metrics, gone));
             let _or_another = timeout(patience, elected).await;
         }

@@ -47,6 +47,7 @@ fn rules() -> Rules {
         default_partitions: 4,
         default_replication_factor: None,
         partitions_max: 20_000,
+        replicas_max: usize::MAX,
         topic_defaults: TopicDefaults::default(),
         group_defaults: ConsumerGroupSettings::default(),
     }

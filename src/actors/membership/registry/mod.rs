@@ -56,6 +56,7 @@ use super::{
 use crate::{
     actors::supervise::{Actor, ActorProcessingErr, ActorRef, Address, ChildSpec, Placement, Slot, Vitals},
     clock::Clock,
+    config::node::QuorumPace,
     metrics::Metrics,
     model::{BootId, NodeId},
     storage::fs::{Fs, LockWait},
@@ -76,6 +77,8 @@ pub struct RegistryArgs {
     pub data_dir: PathBuf,
     /// What commands are decided by.
     pub rules: Rules,
+    /// How long other members of the quorum may take.
+    pub pace: QuorumPace,
     /// The way to other members of the quorum.
     pub peers: Arc<dyn RaftPeers>,
     /// The way of commands to the controller.
@@ -190,6 +193,7 @@ impl Actor for QuorumRegistry {
             fs: Arc::clone(&args.fs),
             data_dir: args.data_dir.clone(),
             wait: if had_by_us { LockWait::Block } else { LockWait::Fail },
+            pace: args.pace,
             peers: Arc::clone(&args.peers),
             published: Arc::clone(&published.image),
         })

@@ -22,7 +22,10 @@ use crate::{
         supervise::{BoxFuture, SupervisorHandle, SupervisorOptions, Tree},
     },
     clock::SystemClock,
-    config::{node::ConsumerGroupSettings, topic::TopicDefaults},
+    config::{
+        node::{ConsumerGroupSettings, QuorumPace},
+        topic::TopicDefaults,
+    },
     model::{BootId, BrokerEpoch, RaftId, TimestampMs},
     storage::fs::faulty::SimulatedDisk,
 };
@@ -95,6 +98,7 @@ impl Process {
             default_partitions: 4,
             default_replication_factor: None,
             partitions_max: 20_000,
+            replicas_max: usize::MAX,
             topic_defaults: TopicDefaults::default(),
             group_defaults: ConsumerGroupSettings::default(),
         };
@@ -102,6 +106,7 @@ impl Process {
             fs,
             data_dir: "/data".into(),
             rules,
+            pace: QuorumPace::default(),
             peers: Arc::new(net.clone()),
             commands: Arc::new(net.clone()),
             is_alive: Arc::new(|_, _| false),

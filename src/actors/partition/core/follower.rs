@@ -165,7 +165,10 @@ enum State {
     Asking(Subscription),
     Resting,
     Truncating,
-    Fetching { leader_high_watermark: Offset },
+    /// `None` until the leader has said it.
+    Fetching {
+        leader_high_watermark: Option<Offset>,
+    },
 }
 
 /// The state of one follower.
@@ -245,6 +248,12 @@ impl FollowerCore {
             State::Truncating => "truncating",
             State::Fetching { .. } => "fetching",
         }
+    }
+
+    /// How many records that are committed it has not, as far as its leader has said; `None` while it follows nobody.
+    pub fn lag(&self) -> Option<u64> {
+        let State::Fetching { leader_high_watermark } = self.state else { return None };
+        leader_high_watermark.map(|there| there.distance_from(self.log.log_end).max(0).cast_unsigned())
     }
 
     /// Takes one input; what is to be done is put behind what `effects` already holds.
@@ -365,7 +374,7 @@ impl FollowerCore {
         if (asked.end, asked.last_epoch) != (self.log.log_end, self.last_epoch) {
             return self.ask(effects);
         }
-        self.state = State::Fetching { leader_high_watermark: Offset::ZERO };
+        self.state = State::Fetching { leader_high_watermark: None };
         if asked.flushed != self.log.flushed {
             self.report(effects);
         }
@@ -422,7 +431,7 @@ impl FollowerCore {
         log_start: Offset,
         effects: &mut Vec<FollowerEffect>,
     ) {
-        self.state = State::Fetching { leader_high_watermark: high_watermark };
+        self.state = State::Fetching { leader_high_watermark: Some(high_watermark) };
         self.advance(high_watermark, effects);
         let start = log_start.min(self.log.high_watermark);
         if start > self.log.log_start {
@@ -435,7 +444,9 @@ impl FollowerCore {
         self.last_epoch = self.last_epoch.max(last_epoch);
         if let State::Fetching { leader_high_watermark } = self.state {
             self.report(effects);
-            self.advance(leader_high_watermark, effects);
+            if let Some(known) = leader_high_watermark {
+                self.advance(known, effects);
+            }
         }
     }
 

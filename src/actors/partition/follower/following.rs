@@ -163,6 +163,7 @@ impl Following {
             (LogSlot::Here(_) | LogSlot::Away | LogSlot::Gone, _) => None,
         };
         self.args.partition.slot.set_unled(end);
+        self.args.partition.slot.set_lag(self.core.lag());
     }
 
     fn on_arrived(&mut self) -> Result<(), FollowerFault> {
@@ -363,6 +364,7 @@ impl Following {
             "{doing}, leader {leader}, start {start}, end {end}, on disk {flushed}, committed {behind}"
         );
         self.me.vitals().set_detail(Some(detail));
+        self.args.partition.slot.set_lag(self.core.lag());
     }
 }
 
@@ -373,6 +375,7 @@ impl Drop for Following {
             self.args.partition.slot.hide_followed(&log.reader());
         }
         self.args.partition.slot.set_unled(None);
+        self.args.partition.slot.set_lag(None);
         let epoch = self.core.epoch().next();
         let mut effects = Vec::new();
         self.core.step(FollowerInput::Leader { node: None, epoch }, &mut effects);

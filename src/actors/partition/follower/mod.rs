@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use self::following::Following;
 pub use self::message::FollowerMessage;
 use super::{
-    BackgroundFlush, DiskAlarm, Inheritance, PartitionHandle, Proposer,
+    BackgroundFlush, DiskAlarm, Inheritance, PartitionHandle, Proposer, UpkeepThreads,
     core::PartitionState,
     replication::{Arrivals, Streams},
 };
@@ -66,8 +66,10 @@ pub struct FollowerArgs {
     pub fs: Arc<dyn Fs>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where blocking work runs.
+    /// Where blocking work runs that somebody waits for.
     pub io: Handle,
+    /// Where blocking work runs that can wait.
+    pub upkeep: UpkeepThreads,
     /// The topic's configuration, as it is now.
     pub config: Arc<RwLock<Arc<TopicConfig>>>,
     /// Limits of what a crash may leave to be read again.

@@ -111,7 +111,7 @@ impl Following {
         let Some(job) = log.checkpoint_job() else { return };
         self.under_way.checkpoint = true;
         let to = self.me.clone();
-        self.args.io.spawn_blocking(move || {
+        self.args.upkeep.checkpoints.spawn_blocking(move || {
             let _ = to.cast(FollowerMessage::Checkpointed(job.run()));
         });
     }
@@ -135,7 +135,7 @@ impl Following {
         let Some(job) = log.seal_job() else { return };
         self.under_way.seal = true;
         let to = self.me.clone();
-        self.args.io.spawn_blocking(move || {
+        self.args.upkeep.rest.spawn_blocking(move || {
             let _ = to.cast(FollowerMessage::Sealed(job.run()));
         });
     }
@@ -165,7 +165,7 @@ impl Following {
         let Some(job) = log.compaction_pass(self.args.clock.wall(), committed) else { return };
         self.under_way.compaction = true;
         let to = self.me.clone();
-        self.args.io.spawn_blocking(move || {
+        self.args.upkeep.rest.spawn_blocking(move || {
             let _ = to.cast(FollowerMessage::Compacted(job.run()));
         });
     }
@@ -191,7 +191,7 @@ impl Following {
         let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
         let Some(job) = log.delete_records(to) else { return Ok(()) };
         let (start, me) = (log.log_start_offset(), self.me.clone());
-        self.args.io.spawn_blocking(move || {
+        self.args.upkeep.rest.spawn_blocking(move || {
             let _ = me.cast(FollowerMessage::RetentionApplied(job.run()));
         });
         self.step(FollowerInput::LogStartMoved(start))?;
@@ -208,7 +208,7 @@ impl Following {
             return Ok(());
         };
         let (start, me) = (log.log_start_offset(), self.me.clone());
-        self.args.io.spawn_blocking(move || {
+        self.args.upkeep.rest.spawn_blocking(move || {
             let _ = me.cast(FollowerMessage::RetentionApplied(job.run()));
         });
         self.step(FollowerInput::LogStartMoved(start))

@@ -90,7 +90,7 @@ impl Purging {
 
 async fn purge(args: &PartitionsArgs, topic: TopicId, deleted: DeletedTopic) -> Result<(), PurgeError> {
     let (fs, logs) = (Arc::clone(&args.fs), args.logs.clone());
-    let deleting = args.io.spawn_blocking(move || {
+    let deleting = args.upkeep.rest.spawn_blocking(move || {
         (0..deleted.partitions).map(PartitionIndex::new).try_for_each(|index| {
             let folder = partition_folder::path_of(&logs, &deleted.name, index);
             partition_folder::delete(fs.as_ref(), &folder, PartitionId { topic, index })

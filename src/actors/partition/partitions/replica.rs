@@ -209,6 +209,7 @@ impl Replica {
             fs: Arc::clone(&args.fs),
             clock: Arc::clone(&args.clock),
             io: args.io.clone(),
+            upkeep: args.upkeep.clone(),
             membership: args.membership.clone(),
             config: Arc::clone(&self.config),
             cluster: args.replication.as_ref().map(|replication| InCluster {
@@ -247,6 +248,7 @@ impl Replica {
             fs: Arc::clone(&args.fs),
             clock: Arc::clone(&args.clock),
             io: args.io.clone(),
+            upkeep: args.upkeep.clone(),
             config: Arc::clone(&self.config),
             background_flush: args.background_flush,
             metrics: Arc::clone(&args.metrics),
@@ -282,7 +284,7 @@ impl Replica {
         let scrubber = ScrubberArgs {
             partition: self.partition.clone(),
             label: Arc::clone(&self.label),
-            io: args.io.clone(),
+            io: args.upkeep.rest.clone(),
             pace: args.scrub.clone(),
             metrics: Arc::clone(&args.metrics),
         };

@@ -15,7 +15,9 @@ use crate::{
             ConfigOwner, LOGS_DIR, MembershipHandle, NewTopic, Rules, TopicRef,
             registry::alone::{begin, of_one},
         },
-        partition::{BackgroundFlush, PartitionHandle, scrubber::ScrubPace, table::TopicTable},
+        partition::{
+            BackgroundFlush, PartitionHandle, UpkeepThreads, scrubber::ScrubPace, table::TopicTable,
+        },
         supervise::{ChildSpec, Ended, Fault, Placement, Slot, SupervisorHandle, SupervisorOptions, Tree},
     },
     clock::{Clock, SystemClock},
@@ -94,6 +96,7 @@ fn rules() -> Rules {
         default_partitions: 1,
         default_replication_factor: None,
         partitions_max: 1_000,
+        replicas_max: usize::MAX,
         topic_defaults: TopicDefaults::default(),
         group_defaults: ConsumerGroupSettings::default(),
     }
@@ -115,6 +118,7 @@ fn partitions(
         clock,
         data: Handle::current(),
         io: Handle::current(),
+        upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
         membership,
         node: NODE,
         defaults: TopicDefaults::default(),

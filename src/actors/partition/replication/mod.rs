@@ -13,6 +13,7 @@ mod bells;
 mod client;
 mod connection;
 mod copy;
+mod feeders;
 pub mod frame;
 mod reports;
 mod server;
@@ -23,6 +24,7 @@ pub use self::{
     arrivals::{Arrival, Arrivals, Data},
     client::{ByteStream, ConnectError, Connecting, Connector, Streams},
     connection::StreamError,
+    feeders::{Feeders, FeedingLost},
     server::{Leaders, serve},
 };
 pub(in crate::actors::partition) use self::{

@@ -27,7 +27,7 @@ use crate::{
             registry::alone::{begin, of_one},
         },
         partition::{
-            BackgroundFlush, Fs, RealFs,
+            BackgroundFlush, Fs, RealFs, UpkeepThreads,
             partitions::{PartitionsArgs, Reconciler},
             scrubber::ScrubPace,
             table::TopicTable,
@@ -149,6 +149,7 @@ fn rules(topic_defaults: TopicDefaults) -> Rules {
         default_partitions: DEFAULT_PARTITIONS,
         default_replication_factor: None,
         partitions_max: 1_000,
+        replicas_max: usize::MAX,
         topic_defaults,
         group_defaults: ConsumerGroupSettings::default(),
     }
@@ -181,6 +182,7 @@ async fn broker(
         clock: Arc::clone(&clock),
         data: Handle::current(),
         io: Handle::current(),
+        upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
         membership: handle.clone(),
         node: NODE,
         defaults,

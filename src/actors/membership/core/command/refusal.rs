@@ -139,4 +139,19 @@ pub enum Refusal {
     /// 107
     #[error("broker {0} cannot be taken into an in-sync set: it is fenced or about to stop")]
     Ineligible(NodeId),
+    /// 44
+    #[error(
+        "broker {node} keeps {existing} replicas, and {asked} more would be over the {max} for which it may open files: raise \
+         its hard limit of open files (`ulimit -Hn`, `LimitNOFILE=`)"
+    )]
+    TooManyReplicas {
+        /// Which broker.
+        node: NodeId,
+        /// How many it keeps.
+        existing: usize,
+        /// How many more were asked for.
+        asked: usize,
+        /// The most that it may keep.
+        max: usize,
+    },
 }

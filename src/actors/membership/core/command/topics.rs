@@ -71,7 +71,7 @@ pub(in crate::actors::membership) fn create_topic(
     } else {
         assigned(image, &new.assignments)?
     };
-    check_room(image, rules, partitions.len())?;
+    check_room(image, rules, &partitions)?;
     let configs = topic::checked(&new.configs)?;
     let configs = with_what_elections_need(image, rules, configs, factor_of(&partitions));
     let created = CreatedTopic {
@@ -98,7 +98,7 @@ pub(super) fn create_partitions(
     }
     let factor = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
     let partitions = spread(image, count - existing, 1, factor)?;
-    check_room(image, rules, partitions.len())?;
+    check_room(image, rules, &partitions)?;
     Ok(MetadataRecord::PartitionsAdded { topic: topic.id, first: PartitionIndex::new(existing), partitions })
 }
 
@@ -136,10 +136,24 @@ fn replication_factor(image: &MetadataImage, rules: &Rules, asked: i16) -> Resul
     Ok(factor)
 }
 
-fn check_room(image: &MetadataImage, rules: &Rules, asked: usize) -> Result<(), Refusal> {
-    let (existing, max) = (image.partition_count(), rules.partitions_max);
+fn check_room(image: &MetadataImage, rules: &Rules, partitions: &[Assignment]) -> Result<(), Refusal> {
+    let (existing, asked, max) = (image.partition_count(), partitions.len(), rules.partitions_max);
     if existing.saturating_add(asked) > max {
         return Err(Refusal::TooManyPartitions { existing, asked, max });
+    }
+    check_own_room(image, rules, partitions)
+}
+
+/// Of other brokers it is not known here how many they can keep: they say so when they cannot open one.
+fn check_own_room(image: &MetadataImage, rules: &Rules, partitions: &[Assignment]) -> Result<(), Refusal> {
+    let (node, max) = (rules.node, rules.replicas_max);
+    let asked = partitions.iter().filter(|partition| partition.replicas.contains(&node)).count();
+    if max == usize::MAX || asked == 0 {
+        return Ok(());
+    }
+    let existing = image.partitions().filter(|(_, _, partition)| partition.replicas.contains(&node)).count();
+    if existing.saturating_add(asked) > max {
+        return Err(Refusal::TooManyReplicas { node, existing, asked, max });
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::{US, beginnings, image_of, rules};
 use crate::{
     actors::membership::core::{
         Command, CommandAnswer, ConfigOwner, Controller, CreatedTopic, MetadataImage, MetadataRecord,
-        NewTopic, Proposal, Refusal, TopicRef,
+        NewTopic, Proposal, Refusal, Rules, TopicRef,
     },
     config::topic::ConfigChange,
     model::{LeaderEpoch, PartitionId, ProducerId, TopicId},
@@ -16,6 +16,7 @@ pub(super) struct Deciding {
     controller: Controller,
     committed: Arc<MetadataImage>,
     queued: Vec<MetadataRecord>,
+    pub(super) rules: Rules,
     openings: u64,
 }
 
@@ -26,7 +27,7 @@ impl Deciding {
 
     pub(super) fn on(image: MetadataImage) -> Self {
         let controller = Controller::begin(&image);
-        Self { controller, committed: Arc::new(image), queued: Vec::new(), openings: 0 }
+        Self { controller, committed: Arc::new(image), queued: Vec::new(), rules: rules(), openings: 0 }
     }
 
     /// What readers see.
@@ -45,7 +46,7 @@ impl Deciding {
     }
 
     fn ask(&mut self, command: &Command) -> Result<CommandAnswer, Refusal> {
-        let decision = self.controller.decide(&rules(), command).unwrap();
+        let decision = self.controller.decide(&self.rules, command).unwrap();
         if let Some(Proposal::Records { records, .. }) = decision.proposal {
             self.queued.extend(records);
         }

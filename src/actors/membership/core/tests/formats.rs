@@ -298,7 +298,7 @@ fn commands_travel_and_each_keeps_its_number() {
 fn answers_and_refusals_travel() {
     let id = PartitionId { topic: TopicId::from_bytes([7; 16]), index: PartitionIndex::new(1) };
     let elections = Elections { elected: 1, unclean: vec![id], ..Elections::default() };
-    let outcomes: [Result<CommandAnswer, Refusal>; 9] = [
+    let outcomes: [Result<CommandAnswer, Refusal>; 10] = [
         Ok(CommandAnswer::Registered { epoch: BrokerEpoch::new(1), elections }),
         Ok(CommandAnswer::ProducerIds { first: ProducerId::new(0), count: 1000 }),
         Err(Refusal::InvalidName(TopicName::new("a/b").unwrap_err())),
@@ -308,6 +308,7 @@ fn answers_and_refusals_travel() {
         Err(Refusal::InvalidGroupConfig(GroupConfigError::Unserved { key: "k".into(), kind: "groups" })),
         Err(Refusal::OtherLeaderEpoch { partition: id, current: LeaderEpoch::new(3) }),
         Err(Refusal::TooManyPartitions { existing: 1, asked: 2, max: usize::MAX }),
+        Err(Refusal::TooManyReplicas { node: NodeId::new(1), existing: 1, asked: 2, max: 2 }),
     ];
     outcomes.iter().for_each(travels);
     travels(&Applied::Broken(ApplyError::Change { partition: id, what: WrongChange::Leader }));

@@ -31,6 +31,7 @@ fn rules() -> Rules {
         default_partitions: 4,
         default_replication_factor: None,
         partitions_max: 30_000,
+        replicas_max: usize::MAX,
         topic_defaults: TopicDefaults::default(),
         group_defaults: ConsumerGroupSettings::default(),
     }
@@ -154,6 +155,20 @@ fn all_topics_together_have_no_more_partitions_than_the_limit() {
     assert_eq!(refused, Refusal::TooManyPartitions { existing: 30_000, asked: 1, max: 30_000 });
     registry.delete_topic(&TopicRef::Name("a".into())).unwrap();
     registry.create_topic(&topic("d", 1), false).unwrap();
+}
+
+#[test]
+fn no_replica_is_placed_here_for_which_there_are_no_open_files() {
+    let mut registry = registry();
+    registry.rules.replicas_max = 5;
+    registry.create_topic(&topic("a", 4), false).unwrap();
+    let expected = |asked| Refusal::TooManyReplicas { node: US, existing: 4, asked, max: 5 };
+    assert_eq!(refusal(registry.create_topic(&topic("b", 2), false)), expected(2));
+    assert_eq!(refusal(registry.create_partitions("a", 7, false)), expected(3));
+    registry.rules.node = NodeId::new(9);
+    registry.create_partitions("a", 7, true).expect("a node knows of itself alone");
+    registry.rules.node = US;
+    registry.create_partitions("a", 5, false).unwrap();
 }
 
 #[test]

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{Proposal, Proposed, Quorum, QuorumArgs, QuorumError, RaftNode, RaftPeers};
 use crate::{
     actors::membership::{MetadataImage, MetadataRecord, core::FEATURE_LEVEL},
+    config::node::QuorumPace,
     model::{NodeId, RaftId},
     storage::fs::{Fs, LockWait},
 };
@@ -22,7 +23,8 @@ const LONG: Duration = Duration::from_secs(20);
 
 fn args(fs: Arc<dyn Fs>, data_dir: PathBuf, peers: Arc<dyn RaftPeers>) -> QuorumArgs {
     let (published, _) = watch::channel(Arc::new(MetadataImage::default()));
-    QuorumArgs { fs, data_dir, wait: LockWait::Block, peers, published: Arc::new(published) }
+    let (wait, pace) = (LockWait::Block, QuorumPace::default());
+    QuorumArgs { fs, data_dir, wait, pace, peers, published: Arc::new(published) }
 }
 
 fn raft_node(node: i32) -> RaftNode {

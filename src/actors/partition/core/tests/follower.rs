@@ -98,6 +98,24 @@ fn the_leaders_watermark_is_taken_over_as_far_as_the_log_goes() {
 }
 
 #[test]
+fn the_lag_is_what_is_committed_and_not_here_as_soon_as_the_leader_has_said_it() {
+    let mut core = fetching();
+    assert_eq!(core.lag(), None);
+    let (session, log_start) = (core.session(), Offset::ZERO);
+    let watermark = |to| FollowerInput::Watermark { session, high_watermark: at(to), log_start };
+    step(&mut core, watermark(95));
+    assert_eq!(core.lag(), Some(0), "it may be ahead of what is committed");
+    step(&mut core, watermark(130));
+    assert_eq!(core.lag(), Some(30));
+    let head = DataHead { high_watermark: at(130), ..data(&core, 100, 120, 5) };
+    step(&mut core, FollowerInput::Data(head));
+    step(&mut core, FollowerInput::Appended { end: at(120), last_epoch: epoch(5) });
+    assert_eq!(core.lag(), Some(10));
+    step(&mut core, names(None, 6));
+    assert_eq!(core.lag(), None, "nobody tells");
+}
+
+#[test]
 fn s08_a_flush_that_began_before_a_truncation_says_nothing_after_it() {
     let mut core = asking();
     let diverges = Verdict::Diverges { epoch: epoch(3), end: at(80) };

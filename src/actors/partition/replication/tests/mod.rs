@@ -5,3 +5,4 @@ mod frames;
 mod nodes;
 mod repairs;
 mod stories;
+mod threads;

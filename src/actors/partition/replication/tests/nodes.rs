@@ -26,6 +26,7 @@ use crate::{
         partition::{
             Acks, AppendReply, BackgroundFlush, ClusterMessage, DiskAlarm, HandedOver, InCluster,
             Inheritance, LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle, Proposer, RealFs,
+            UpkeepThreads,
             cluster::Answer,
             core::{PartitionState, SetAnswer, SetChange},
             follower::{FollowerArgs, FollowerMessage, FollowerReplica, Led},
@@ -148,6 +149,7 @@ pub(super) struct World {
     pub(super) alarm: DiskAlarm,
     /// Where the replicas' folders are.
     pub(super) fs: Arc<dyn Fs>,
+    pub(super) upkeep: UpkeepThreads,
 }
 
 pub(super) struct Leads {
@@ -171,6 +173,7 @@ impl World {
             default_replication_factor: None,
             default_partitions: 1,
             partitions_max: 10,
+            replicas_max: usize::MAX,
             topic_defaults: TopicDefaults::default(),
             group_defaults: ConsumerGroupSettings::default(),
         };
@@ -191,6 +194,7 @@ impl World {
             config: Arc::new(RwLock::new(Arc::new(config))),
             alarm: DiskAlarm::default(),
             fs: RealFs::shared(),
+            upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
         }
     }
 
@@ -255,6 +259,7 @@ impl World {
             fs: Arc::clone(&self.fs),
             clock: SystemClock::shared(),
             io: Handle::current(),
+            upkeep: self.upkeep.clone(),
             membership: self.membership.clone(),
             config: Arc::clone(&self.config),
             cluster: Some(cluster),
@@ -300,6 +305,7 @@ impl World {
             fs: Arc::clone(&self.fs),
             clock: SystemClock::shared(),
             io: Handle::current(),
+            upkeep: self.upkeep.clone(),
             config: Arc::clone(&self.config),
             background_flush: Self::flush_limits(),
             metrics: Arc::clone(&self.metrics),

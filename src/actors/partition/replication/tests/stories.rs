@@ -27,6 +27,8 @@ async fn s01_s04_all_is_acknowledged_once_the_follower_has_it_on_disk_and_its_lo
     }
     // Larger than a turn, than the window, and than what is written at once.
     leader.acknowledged(records(3, 1_200_000), Acks::All).await;
+    assert_eq!(leader.partition.lag(), Some(0));
+    until("it knows that it has all", || follower.partition.lag() == Some(0)).await;
     let handed = follower.hand_over().await;
     assert_eq!(handed.log.flushed_end(), leader.reader().log_end_offset());
     assert_eq!(bytes_of(&handed.log.reader()), bytes_of(&leader.reader()));

@@ -1,0 +1,60 @@
+//! Which work waits for which.
+
+use std::{sync::mpsc, time::Duration};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::{Instant, timeout},
+};
+
+use super::nodes::{DEADLINE, FOLLOWER, LEADER, World, blank, records, until};
+use crate::{
+    actors::partition::{Acks, UpkeepThreads},
+    model::{NodeId, Offset},
+    storage::{
+        checkpoint::{Found, look},
+        log::checkpoint::CHECKPOINT_FILE,
+    },
+};
+
+/// Longer than a replica waits with a checkpoint.
+const CHECKPOINT_IS_DUE: Duration = Duration::from_millis(1_500);
+
+/// One thread, which does nothing else until what is given is dropped.
+fn occupied() -> (Runtime, mpsc::Sender<()>) {
+    let pool = Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    let (hold, held) = mpsc::channel();
+    pool.handle().spawn_blocking(move || held.recv());
+    (pool, hold)
+}
+
+fn checkpointed(world: &World, node: NodeId) -> Offset {
+    match look(world.fs.as_ref(), &world.folder(node, 0).join(CHECKPOINT_FILE)).unwrap() {
+        Found::Newest(checkpoint) => checkpoint.flushed,
+        _ => Offset::ZERO,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s14_no_flush_waits_behind_checkpoints_and_no_checkpoint_behind_compaction() {
+    let mut world = World::new("disk");
+    let ((checkpoints, hold), (rest, _hold_rest)) = (occupied(), occupied());
+    world.upkeep = UpkeepThreads { checkpoints: checkpoints.handle().clone(), rest: rest.handle().clone() };
+    let leader = world.lead(LEADER, 0, 1, blank(world.open(LEADER, 0, 0))).await;
+    world.show(LEADER, vec![leader.partition.clone()]);
+    let follower = world.follow((FOLLOWER, 0), (LEADER, 1), &world.streams(FOLLOWER), None).await;
+    let began = Instant::now();
+    while began.elapsed() < CHECKPOINT_IS_DUE {
+        leader.acknowledged(records(1, 10), Acks::All).await;
+    }
+    let end = leader.reader().log_end_offset();
+    for node in [LEADER, FOLLOWER] {
+        assert_eq!(checkpointed(&world, node), Offset::ZERO, "node {node}: by other threads");
+    }
+    drop(hold);
+    for node in [LEADER, FOLLOWER] {
+        until("a checkpoint", || checkpointed(&world, node) >= end).await;
+    }
+    timeout(DEADLINE, follower.hand_over()).await.unwrap();
+    [checkpoints, rest].into_iter().for_each(Runtime::shutdown_background);
+}
