@@ -2,11 +2,13 @@
 //!
 //! A map that nobody checks is wrong within a month. This fails on an import from the right, on
 //! actors' crates outside of actors, on unsafe outside of its places, and on files and functions that
-//! have outgrown a reader; and on itself, where a planted breach is not found.
+//! have outgrown a reader, on a table of safety rules that is not what the tests' names say; and on itself, where a
+//! planted breach is not found.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod lexer;
 mod rules;
+mod safety;
 
 use std::{fs, path::Path};
 
@@ -163,4 +165,45 @@ fn planted_giants_are_found_and_what_just_fits_is_not() {
     let what = format!("fn f has {} lines, more than {MAX_FUNCTION_LINES}", MAX_FUNCTION_LINES + 1);
     assert_found("tests/x/main.rs", &function(MAX_FUNCTION_LINES + 1), 2, &what);
     assert_fine("tests/x/main.rs", &function(MAX_FUNCTION_LINES));
+}
+
+#[test]
+fn the_table_of_safety_rules_names_each_rules_tests_and_no_others() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ARCHITECTURE.md");
+    let misses = safety::misses(&fs::read_to_string(page).unwrap(), &sources());
+    assert!(misses.is_empty(), "in docs/ARCHITECTURE.md:\n{}", misses.join("\n"));
+}
+
+#[test]
+fn a_planted_gap_in_the_table_of_safety_rules_is_found() {
+    let source = |path: &str, text: String| Source { path: path.to_owned(), text };
+    let all = safety::RULES.map(|rule| format!("fn s{rule:02}_story() {{}}\n")).collect::<String>();
+    let rows =
+        safety::RULES.map(|rule| format!("| S{rule} | a | `b` | `src/all.rs` |\n")).collect::<String>();
+    let sources = |more: &str| {
+        vec![
+            source("src/all.rs", all.clone()),
+            source("tests/more.rs", format!("// fn s01_comment()\n{more}")),
+        ]
+    };
+    assert_eq!(safety::misses(&rows, &sources("fn s_1() {} fn some_s01_helper() {} fn s1_x() {}")), [""; 0]);
+
+    let missing = |cell: &str| format!("the last cell of S7 has to be: {cell}");
+    let also = missing("`src/all.rs`<br>`tests/more.rs` (2)");
+    assert_eq!(safety::misses(&rows, &sources("fn s07_a() {} async fn s07_b() {}")), [also]);
+    let named =
+        rows.replace("| S7 | a | `b` | `src/all.rs` |", "| S7 | a | `b` | `src/all.rs`<br>`tests/gone.rs` |");
+    assert_eq!(safety::misses(&named, &sources("")), [missing("`src/all.rs`")]);
+    let both = safety::misses(&rows, &sources("fn s07_s08_both() {}"));
+    assert_eq!(
+        both,
+        [7, 8].map(|rule| format!("the last cell of S{rule} has to be: `src/all.rs`<br>`tests/more.rs`"))
+    );
+
+    let without: String =
+        rows.lines().filter(|row| !row.starts_with("| S22 ")).map(|row| format!("{row}\n")).collect();
+    assert_eq!(safety::misses(&without, &sources("")), ["the last cell of S22 has to be: `src/all.rs`"]);
+    assert_eq!(safety::misses(&rows, &sources("fn s23_new() {}")), ["there is no rule S23"]);
+    let nobody = [source("src/all.rs", all.replace("fn s05_story", "fn story"))];
+    assert_eq!(safety::misses(&rows, &nobody), ["no test bears the number of S5"]);
 }

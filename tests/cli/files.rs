@@ -90,11 +90,14 @@ fn a_flipped_bit_is_named_and_comes_back_from_a_copy() {
     let found = polylogue(&verify, "");
     assert_eq!(found.code, Some(1), "{found:?}");
     assert!(found.out.contains("damaged") && found.out.contains("checksum"), "{found:?}");
+    let promised = "all below offset 300 was on disk for certain";
+    assert!(found.out.contains(promised), "{found:?}");
 
     let repair = ["log", "repair", "--data-dir", &data];
     let left = polylogue(&repair, "");
     assert_eq!(left.code, Some(1), "{left:?}");
     assert!(left.errors.contains("--from"), "{left:?}");
+    assert!(left.out.contains(promised), "{left:?}");
     let from = back_up.path().display().to_string();
     let planned = polylogue(&[&repair[..], &["--from", &from, "--dry-run"]].concat(), "");
     assert!(planned.out.contains("would be restored"), "{planned:?}");

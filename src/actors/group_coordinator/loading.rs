@@ -145,7 +145,7 @@ fn read_all(source: &Source, leader: &Leader) -> Result<Coordinator, LoadError> 
     let end = leader.high_watermark();
     let Replayed { mut core, records, unknown } =
         replay(&leader.reader, end, source.settings.clone(), &source.label)?;
-    let wall = source.clock.wall();
+    let wall = source.clock.settled_wall();
     core.loaded(Now { monotonic: source.clock.monotonic(), wall });
     let sizes = core.sizes();
     let took = source.clock.monotonic().saturating_sub(began);

@@ -315,7 +315,7 @@ impl CoordinatorState {
         step: impl FnOnce(&mut Coordinator, Now, &mut Vec<Effect>),
     ) -> Result<(), WriteError> {
         let Some(serving) = &mut self.serving else { return Ok(()) };
-        let now = Now { monotonic: self.args.clock.monotonic(), wall: self.args.clock.wall() };
+        let now = Now { monotonic: self.args.clock.monotonic(), wall: self.args.clock.settled_wall() };
         let mut effects = Vec::new();
         step(&mut serving.core, now, &mut effects);
         let mut effects = VecDeque::from(effects);

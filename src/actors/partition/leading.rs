@@ -484,7 +484,7 @@ impl Leading {
         if busy || self.compaction_rests || self.repairs.as_ref().is_some_and(Repairs::is_mending) {
             return;
         }
-        let now = self.args.clock.wall();
+        let now = self.args.clock.settled_wall();
         let Some(job) = log.compaction_pass(now, self.core.high_watermark()) else { return };
         self.under_way.begin(Work::Compaction);
         let to = self.me.clone();

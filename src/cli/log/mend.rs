@@ -13,10 +13,11 @@ use super::{
     Where,
     progress::Bytes,
     shown,
-    verify::{finding_json, line},
+    verify::{finding_json, flushed_text, line},
 };
 use crate::{
     cli::{connect::Output, table},
+    model::Offset,
     node::offline::{OfflineData, OfflinePartition},
     storage::inspect::{self, FolderReport, Mended, RepairOptions},
 };
@@ -45,6 +46,8 @@ struct Done {
     name: String,
     trouble: Option<String>,
     mended: Vec<Mended>,
+    /// What was found before anything was mended, where the folder could be read.
+    report: Option<FolderReport>,
 }
 
 impl Done {
@@ -67,13 +70,18 @@ pub(super) fn run(flags: &Flags) -> anyhow::Result<()> {
     let mut wrong = 0;
     for partition in flags.place.partitions(&data)? {
         if partition.trouble.is_some() || !data.fs().exists(&partition.dir)? {
-            all.push(Done { name: partition.name, trouble: partition.trouble, mended: Vec::new() });
+            all.push(Done {
+                name: partition.name,
+                trouble: partition.trouble,
+                mended: Vec::new(),
+                report: None,
+            });
             continue;
         }
         let (report, mended) = one(flags, &data, &partition, &mut progress)
             .with_context(|| format!("{} could not be mended", partition.name))?;
         wrong += report.findings.iter().filter(|finding| !finding.flaw.is_note()).count();
-        all.push(Done { name: partition.name, trouble: None, mended });
+        all.push(Done { name: partition.name, trouble: None, mended, report: Some(report) });
     }
     progress.finish();
     let mut out = io::stdout().lock();
@@ -140,6 +148,9 @@ fn print(out: &mut impl Write, all: &[Done], dry_run: bool) -> io::Result<()> {
                 Mended::Left(finding) => writeln!(out, "{}", line(finding))?,
             }
         }
+        if let Some(report) = done.report.as_ref().filter(|report| report.is_hit()) {
+            writeln!(out, "{}: {}", done.name, flushed_text(report.flushed))?;
+        }
     }
     let whole = all.iter().filter(|done| done.is_whole()).count();
     writeln!(out, "{whole} of {} partitions {}whole", all.len(), if dry_run { "would be " } else { "are " })
@@ -161,6 +172,7 @@ fn json_of(done: &Done) -> Value {
         "partition": done.name,
         "whole": done.is_whole(),
         "trouble": done.trouble,
+        "flushed": done.report.as_ref().and_then(|report| report.flushed).map(Offset::get),
         "mended": mended.collect::<Vec<_>>(),
     })
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{Where, progress::Bytes, shown};
 use crate::{
     cli::{connect::Output, table},
+    model::Offset,
     node::offline::OfflineData,
     storage::{
         fs::{Fs, real::RealFs},
@@ -130,8 +131,17 @@ fn print(out: &mut impl Write, verified: &[Verified]) -> io::Result<()> {
         for finding in each.report.iter().flat_map(|report| &report.findings) {
             writeln!(out, "{}", line(finding))?;
         }
+        if let Some(report) = each.report.as_ref().filter(|report| report.is_hit()) {
+            writeln!(out, "{}: {}", each.name, flushed_text(report.flushed))?;
+        }
     }
     Ok(())
+}
+
+/// How much of a log that was hit its node had promised.
+pub(super) fn flushed_text(flushed: Option<Offset>) -> String {
+    let known = |flushed| format!("all below offset {flushed} was on disk for certain");
+    flushed.map_or_else(|| "no checkpoint says how far it was on disk".to_owned(), known)
 }
 
 /// A finding for people.
@@ -151,6 +161,7 @@ fn json_of(verified: &Verified) -> Value {
             ("records".to_owned(), json!(report.records)),
             ("log_start".to_owned(), json!(report.log_start.get())),
             ("log_end".to_owned(), json!(report.log_end.get())),
+            ("flushed".to_owned(), json!(report.flushed.map(Offset::get))),
             ("findings".to_owned(), report.findings.iter().map(finding_json).collect()),
         ]);
     }

@@ -241,6 +241,7 @@ fn s14_what_is_hit_above_the_flushed_end_is_torn_and_not_lost_whatever_is_whole_
         assert!(report.findings.contains(&Finding { file, flaw }), "{:?}", report.findings);
     }
     assert_eq!((report.batches, report.log_end), (30, Offset::new(60)));
+    assert!(report.is_hit() && report.flushed == Some(Offset::new(60)), "{report:?}");
     assert!(
         repaired(&disk, RepairOptions { drop_damaged: true, ..RepairOptions::default() }).unwrap().is_empty()
     );
@@ -400,6 +401,19 @@ fn a_batch_with_a_wrong_offset_is_not_served_where_the_one_before_cannot_vouch_f
     assert_eq!(lost(&report), [(0, one), (one, two)]);
     let (served, _) = read_all(&disk, 2);
     assert_eq!(served, whole[2..], "each at its own offset");
+}
+
+#[test]
+fn how_far_a_log_was_on_disk_for_certain_is_what_its_checkpoint_says() {
+    let disk = closed_log();
+    let report = verified(&disk);
+    assert!(!report.is_hit() && report.flushed == Some(Offset::new(60)), "{report:?}");
+    // What has been lost since is no less promised.
+    disk.mount().open(&files(&disk)[1], Open::ReadWrite).unwrap().set_len(0).unwrap();
+    let report = verified(&disk);
+    assert!(report.is_hit() && report.flushed == Some(Offset::new(60)), "{report:?}");
+    disk.mount().remove_file(&Path::new(DIR).join("checkpoint")).unwrap();
+    assert_eq!(verified(&disk).flushed, None);
 }
 
 #[test]

@@ -134,6 +134,8 @@ pub struct FolderReport {
     pub log_start: Offset,
     /// The offset behind the last batch.
     pub log_end: Offset,
+    /// Up to where the log was surely on disk, by its checkpoint; `None` where there is none to be believed.
+    pub flushed: Option<Offset>,
     /// What is wrong or worth knowing, in the order of the files.
     pub findings: Vec<Finding>,
 }
@@ -142,6 +144,12 @@ impl FolderReport {
     /// Whether there is nothing but notes.
     pub fn is_sound(&self) -> bool {
         self.findings.iter().all(|finding| finding.flaw.is_note())
+    }
+
+    /// Whether there is anything that is not as it was written, below what was surely on disk or above it.
+    pub fn is_hit(&self) -> bool {
+        let is_torn = |finding: &Finding| matches!(finding.flaw, Flaw::TornEnd { .. });
+        !self.is_sound() || self.findings.iter().any(is_torn)
     }
 
     fn note(&mut self, file: PathBuf, flaw: Flaw) {
@@ -155,6 +163,7 @@ pub fn verify(fs: &Arc<dyn Fs>, dir: &Path, on_bytes: &mut dyn FnMut(u64)) -> io
     let (report, terms) = (FolderReport::default(), LeaderEpochs::new());
     let mut verifying = Verifying { folder, report, checkpoint: None, terms, is_torn: false };
     verifying.checkpoint = verifying.own_files()?;
+    verifying.report.flushed = verifying.checkpoint.map(|checkpoint| checkpoint.flushed);
     let segments = super::segments(fs.as_ref(), dir)?;
     verifying.report.segments = segments.len();
     verifying.report.log_end = segments.first().map_or(Offset::ZERO, |first| first.base);

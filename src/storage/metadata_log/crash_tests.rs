@@ -7,20 +7,11 @@ use fastrand::Rng;
 use super::{AppendError, MetadataLog, OpenError, Recovered, codec};
 use crate::storage::fs::{
     Fs, LockWait,
-    faulty::{AfterFailedSync, Fault, FaultRates, FaultyFs, SimulatedDisk},
+    faulty::{AfterFailedSync, Fault, FaultRates, FaultyFs, data_disk},
 };
 
 const DIR: &str = "/data/meta";
 const FILE: &str = "/data/meta/metadata.log";
-
-/// A disk with a data folder that survives everything.
-fn disk(seed: u64) -> SimulatedDisk {
-    let disk = SimulatedDisk::new(seed);
-    let fs = disk.mount();
-    fs.create_dir_all(Path::new("/data")).unwrap();
-    fs.sync_dir(Path::new("/")).unwrap();
-    disk
-}
 
 fn open(fs: &Arc<FaultyFs>) -> Result<(MetadataLog, Recovered), OpenError> {
     let fs: Arc<dyn Fs> = Arc::clone(fs) as Arc<dyn Fs>;
@@ -99,7 +90,7 @@ impl Model {
 
 /// Lives and dies ten times; the last look is on a healthy disk.
 fn play(seed: u64, rates: FaultRates) -> usize {
-    let (disk, mut rng, mut model) = (disk(seed), Rng::with_seed(seed), Model::default());
+    let (disk, mut rng, mut model) = (data_disk(seed), Rng::with_seed(seed), Model::default());
     for _ in 0..10 {
         let fs = disk.mount();
         disk.die_after(rng.bool().then(|| rng.u64(0..30)));
@@ -144,7 +135,7 @@ fn s13_an_acknowledged_record_is_there_after_failed_writes_and_syncs() {
 fn s13_what_a_failed_sync_left_in_the_cache_is_written_anew_before_anything_follows() {
     for after in [AfterFailedSync::FalselyClean, AfterFailedSync::Dropped] {
         for seed in 0..50 {
-            let (disk, mut model) = (disk(seed), Model::default());
+            let (disk, mut model) = (data_disk(seed), Model::default());
             let fs = disk.mount();
             let (mut log, _) = open(&fs).unwrap();
             log.append(&[vec![1]]).unwrap();
@@ -171,7 +162,7 @@ fn s13_what_a_failed_sync_left_in_the_cache_is_written_anew_before_anything_foll
 
 #[test]
 fn a_full_disk_refuses_and_heals_by_itself() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let fs = disk.mount();
     let (mut log, _) = open(&fs).unwrap();
     log.append(&[vec![1]]).unwrap();
@@ -189,7 +180,7 @@ fn a_full_disk_refuses_and_heals_by_itself() {
 
 #[test]
 fn one_commit_is_one_write_of_records_and_one_sync_however_many_they_are() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let (mut log, _) = open(&disk.mount()).unwrap();
     disk.reset_counters();
     let group: Vec<Vec<u8>> = (0..1000_u32).map(|i| i.to_be_bytes().to_vec()).collect();
@@ -202,7 +193,7 @@ fn one_commit_is_one_write_of_records_and_one_sync_however_many_they_are() {
 #[test]
 fn s15_a_new_log_and_a_rewritten_one_survive_a_power_cut_right_after() {
     for seed in 0..50 {
-        let disk = disk(seed);
+        let disk = data_disk(seed);
         let (mut log, _) = open(&disk.mount()).unwrap();
         log.append(&[vec![1]]).unwrap();
         log.rewrite(b"state").unwrap();

@@ -11,20 +11,12 @@ use super::{
 use crate::storage::{
     fs::{
         Fs, LockWait,
-        faulty::{FaultRates, FaultyFs, SimulatedDisk},
+        faulty::{FaultRates, FaultyFs, data_disk},
     },
     metadata_log::AppendError,
 };
 
 const DIR: &str = "/data/quorum";
-
-fn disk(seed: u64) -> SimulatedDisk {
-    let disk = SimulatedDisk::new(seed);
-    let fs = disk.mount();
-    fs.create_dir_all(Path::new("/data")).unwrap();
-    fs.sync_dir(Path::new("/")).unwrap();
-    disk
-}
 
 fn open(fs: &Arc<FaultyFs>) -> Result<Opened, OpenError> {
     QuorumLog::open(Arc::clone(fs) as Arc<dyn Fs>, Path::new(DIR), LockWait::Fail)
@@ -151,7 +143,7 @@ impl Model {
 
 /// Lives and dies ten times; the last look is on a healthy disk.
 fn play(seed: u64, rates: FaultRates) -> usize {
-    let (disk, mut rng, mut model) = (disk(seed), Rng::with_seed(seed), Model::default());
+    let (disk, mut rng, mut model) = (data_disk(seed), Rng::with_seed(seed), Model::default());
     for _ in 0..10 {
         let fs = disk.mount();
         disk.die_after(rng.bool().then(|| rng.u64(0..40)));
@@ -194,7 +186,7 @@ fn s13_what_was_promised_is_there_after_failed_writes_and_syncs() {
 
 #[test]
 fn one_write_is_one_block_and_one_sync_however_many_entries_it_has() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let mut opened = open(&disk.mount()).unwrap();
     disk.reset_counters();
     opened.log.later(Change::Committed(id(1, 0)));
@@ -206,7 +198,7 @@ fn one_write_is_one_block_and_one_sync_however_many_entries_it_has() {
 
 #[test]
 fn a_full_disk_refuses_and_heals_by_itself() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let mut opened = open(&disk.mount()).unwrap();
     opened.log.write(vec![entry(1, 0, "a")]).unwrap();
     opened.log.later(Change::Committed(id(1, 0)));

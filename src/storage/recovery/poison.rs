@@ -1,6 +1,9 @@
 //! After a failed sync (S13): the system calls pages clean that never reached the disk, so whatever is
 //! above the flushed position is read from the disk itself and written into a new file. Until that is
 //! durable the mark stays, and this can be done again.
+//!
+//! How far damage reaches is told by the whole batches behind it. So damage right below what is moved is moved along with it,
+//! unless the checkpoint says where it ends: the next opening has the same bytes to tell it by, and finds the same.
 
 use std::{io, ops::Range, sync::Arc};
 
@@ -100,19 +103,27 @@ impl Recovery<'_> {
 
     fn index_anew(&mut self, segment: &Arc<Segment>) -> io::Result<SegmentIndex> {
         let source = Source::Cached(segment.open_file()?);
-        let limits = (segment.size(), Some(self.replay.end));
-        let mut scanner = Scanner::new(source, (0, segment.base()), limits, EpochRule::any());
+        let rule = EpochRule::known(self.known_starts());
+        let mut scanner = Scanner::new(source, (0, segment.base()), (segment.size(), None), rule);
         let mut index = SegmentIndex::empty();
         self.replay.first_timestamp = None;
-        while let Step::Batch(header) = scanner.look()? {
-            if let Some(relative) = segment.relative(header.base_offset) {
-                let interval = self.options.index_interval_bytes;
-                index.note(interval, relative, scanner.position() as u32, header.max_timestamp.get());
+        loop {
+            match scanner.look()? {
+                Step::Batch(header) => {
+                    if let Some(relative) = segment.relative(header.base_offset) {
+                        let interval = self.options.index_interval_bytes;
+                        index.note(interval, relative, scanner.position() as u32, header.max_timestamp.get());
+                    }
+                    self.replay.first_timestamp.get_or_insert(header.max_timestamp.get());
+                    scanner.pass(&header);
+                }
+                Step::Bad(reason) => {
+                    let hole = scanner.skip(reason, None)?;
+                    segment.note_corrupt(&hole);
+                }
+                Step::End => return Ok(index),
             }
-            self.replay.first_timestamp.get_or_insert(header.max_timestamp.get());
-            scanner.pass(&header);
         }
-        Ok(index)
     }
 }
 

@@ -21,8 +21,9 @@ pub(super) struct Replay {
     pub(super) end: Offset,
     /// The segment and the byte where it does, and why, if there is anything behind.
     pub(super) cut: Option<(usize, u64, CorruptReason)>,
-    /// Where the flushed position was come upon, or passed by a hole that reaches over it: segment and byte, and the
-    /// offset at which the log goes on.
+    /// Where the flushed position was come upon: segment and byte, and the offset that should stand there. Where that is
+    /// right behind damage, and no checkpoint says that it is there, the damage is told from what follows it, and this is
+    /// where the damage begins.
     pub(super) flushed_at: Option<(usize, u64, Offset)>,
     /// Whether what was read last is damage.
     pub(super) behind_hole: bool,
@@ -89,7 +90,7 @@ impl Recovery<'_> {
         Ok((index, start))
     }
 
-    fn known_starts(&self) -> Arc<[(Offset, LeaderEpoch)]> {
+    pub(super) fn known_starts(&self) -> Arc<[(Offset, LeaderEpoch)]> {
         self.epochs.entries().iter().map(|entry| (entry.start, entry.epoch)).collect()
     }
 
@@ -113,11 +114,16 @@ impl Recovery<'_> {
         let mut scanner = Scanner::new(self.source(segment)?, start, (segment.size(), end), rule);
         self.replay.first_timestamp = self.first_timestamp(segment, start)?;
         let mut in_tail = false;
+        // Where what is damaged begins that has just been passed.
+        let mut damaged_from = None;
         let passed = loop {
             let here = scanner.expected();
             if here >= self.checkpoint.flushed && !in_tail {
                 in_tail = true;
-                self.replay.flushed_at.get_or_insert((at, scanner.position(), here));
+                let certain = self.checkpoint.segment_base == segment.base()
+                    && (self.checkpoint.position, self.checkpoint.flushed) == (scanner.position(), here);
+                let begins = damaged_from.filter(|_| !certain).unwrap_or((scanner.position(), here));
+                self.replay.flushed_at.get_or_insert((at, begins.0, begins.1));
                 scanner.set_rule(EpochRule::open_ended(self.known_starts(), epoch));
             }
             match scanner.look()? {
@@ -128,6 +134,7 @@ impl Recovery<'_> {
                         let _ = self.epochs.assign(header.partition_leader_epoch, header.base_offset);
                     }
                     scanner.pass(&header);
+                    damaged_from = None;
                 }
                 Step::Bad(_) if scanner.position() == start.0 && start.0 > 0 => return Ok(Passed::Astray),
                 Step::Bad(reason) if in_tail => {
@@ -138,6 +145,7 @@ impl Recovery<'_> {
                     let hole = scanner.skip(reason, self.flushed_anchor(segment, scanner.position()))?;
                     self.report.corrupt.push(segment.note_corrupt(&hole));
                     self.replay.behind_hole = true;
+                    damaged_from.get_or_insert((hole.position, hole.first));
                 }
                 Step::End => break Passed::Whole,
             }

@@ -100,6 +100,9 @@ enum Place {
 /// How many whole batches in a row are asked where they stand.
 const VOICES: usize = 8;
 
+/// The most offsets that a batch can count.
+const OFFSETS_MOST: i64 = 1 << 31;
+
 /// Where a batch has its length and its magic.
 const LENGTH_AT: usize = 8;
 const MAGIC_AT: usize = 16;
@@ -294,7 +297,8 @@ impl Scanner {
         if is_counted {
             return Ok((counted > first).then_some((behind, counted)));
         }
-        let goes_on = match self.place_of((behind, next), upper)? {
+        let count = (header.last_offset_delta >= 0).then_some(counted);
+        let goes_on = match self.place_of((behind, next), upper, count)? {
             Place::Agreed(offset) | Place::Alone(offset) => offset,
             Place::Unknown => return Ok(None),
         };
@@ -302,12 +306,15 @@ impl Scanner {
     }
 
     /// The offset of a whole batch, as those behind tell it too: how many offsets each has its checksum covers, so
-    /// that each that is whole says where all of them stand. Its own word alone may be what is wrong.
+    /// that each that is whole says where all of them stand. Its own word alone may be what is wrong. So may be what the hit
+    /// batch in front of it counts to (`counted`): it can agree, and not contradict.
     fn place_of(
         &mut self,
         (mut position, mut header): (u64, BatchHeader),
         upper: Upper,
+        counted: Option<Offset>,
     ) -> io::Result<Place> {
+        let behind = position - self.position;
         let mut said = Vec::with_capacity(VOICES + 1);
         let mut offsets = 0;
         let mut known = None;
@@ -331,7 +338,8 @@ impl Scanner {
             }
         };
         let here = |offset: Offset| offset.plus(-offsets);
-        let told: Vec<Offset> = said.iter().copied().chain(beyond.map(here)).collect();
+        said.retain(|place| self.has_room(*place, behind));
+        let told: Vec<Offset> = said.iter().copied().chain(beyond.map(here)).chain(counted).collect();
         let agreed = told.iter().find(|one| told.iter().filter(|other| other == one).count() > 1);
         Ok(match (agreed, known.map(here), said.as_slice()) {
             (_, Some(certain), _) if upper.is_certain => Place::Agreed(certain),
@@ -342,12 +350,21 @@ impl Scanner {
         })
     }
 
+    /// Whether so many bytes from here on can have held all offsets up to this one: a raised bit in an offset outside of all
+    /// checksums is not to take the log's end where no log has ever been.
+    const fn has_room(&self, upto: Offset, bytes: u64) -> bool {
+        let batches = bytes as i64 / BATCH_HEADER_LEN as i64 + 1;
+        upto.distance_from(self.expected) <= batches.saturating_mul(OFFSETS_MOST)
+    }
+
     /// Looks for the next whole batch byte by byte. A whole batch may also be a record's value, copied from
     /// another log, so one that the hit batch's checksum confirms as its end, or that leads to another
     /// batch, is preferred over the first that looks like one.
     fn search(&mut self, upper: Upper) -> io::Result<Option<(u64, Offset)>> {
         let (at, first) = (self.position, self.expected);
         let mut fallback = None;
+        let hit = self.header_but_for_magic(at)?.filter(|hit| hit.last_offset_delta >= 0);
+        let counted = hit.map(|hit| first.plus(i64::from(hit.last_offset_delta) + 1));
         for position in at + 1..upper.position {
             let Some(header) = self.candidate(position, first)? else { continue };
             if self.judge(position, None)? != Step::Batch(header) {
@@ -356,7 +373,7 @@ impl Scanner {
             if let Some(next) = self.ends_at(at, position)? {
                 return Ok(Some((position, next)));
             }
-            match self.place_of((position, header), upper)? {
+            match self.place_of((position, header), upper, counted)? {
                 Place::Agreed(next) if next > first => return Ok(Some((position, next))),
                 Place::Alone(next) => fallback = fallback.or(Some((position, next))),
                 Place::Agreed(_) | Place::Unknown => {}

@@ -19,7 +19,10 @@ use crate::{
     config::{node::ConsumerGroupSettings, topic::TopicDefaults},
     model::{BootId, BrokerEpoch, LeaderEpoch, NodeId, PartitionId, PartitionIndex, TopicId, TopicName},
     storage::{
-        fs::{Fs, LockWait, faulty::SimulatedDisk},
+        fs::{
+            Fs, LockWait,
+            faulty::{SimulatedDisk, data_disk},
+        },
         metadata_log::{MetadataLog, codec},
     },
 };
@@ -42,14 +45,6 @@ fn rules() -> Rules {
 
 fn new_topic(name: &str) -> NewTopic {
     NewTopic { name: name.to_owned(), partitions: 2, replication_factor: -1, ..NewTopic::default() }
-}
-
-fn disk(seed: u64) -> SimulatedDisk {
-    let disk = SimulatedDisk::new(seed);
-    let fs = disk.mount();
-    fs.create_dir_all(Path::new(DATA)).unwrap();
-    fs.sync_dir(Path::new("/")).unwrap();
-    disk
 }
 
 /// As a node alone wrote it before there was a quorum.
@@ -102,7 +97,7 @@ async fn go_on(disk: &SimulatedDisk, topic: &str) -> Arc<MetadataImage> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_from_before_there_was_a_quorum_goes_on_as_that_of_a_cluster_of_one() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let fs: Arc<dyn Fs> = disk.mount();
     let records = old_records();
     write_old(&fs, &records);
@@ -130,7 +125,7 @@ async fn a_folder_from_before_there_was_a_quorum_goes_on_as_that_of_a_cluster_of
 fn s15_an_old_folder_is_taken_over_as_a_whole_or_not_at_all_whenever_the_process_dies() {
     let (mut done, mut undone) = (0, 0);
     for steps in 0..120 {
-        let disk = disk(steps);
+        let disk = data_disk(steps);
         write_old(&(disk.mount() as Arc<dyn Fs>), &old_records());
         let before = image(&disk);
         disk.die_after(Some(steps));
@@ -152,7 +147,7 @@ fn s15_an_old_folder_is_taken_over_as_a_whole_or_not_at_all_whenever_the_process
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_is_made_while_the_node_is_stopped_is_there_when_it_starts_and_on_any_folder_of_its_own()
 {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let fs: Arc<dyn Fs> = disk.mount();
     // A new folder, then that of a node that has run, then again.
     for (offline, online) in [("a", "b"), ("c", "d")] {
@@ -173,7 +168,7 @@ async fn a_topic_that_is_made_while_the_node_is_stopped_is_there_when_it_starts_
 
 #[test]
 fn a_folder_of_another_node_is_refused() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let fs: Arc<dyn Fs> = disk.mount();
     OfflineRegistry::open(Arc::clone(&fs), Path::new(DATA), rules()).unwrap().commit().unwrap();
     let other = Rules { node: NodeId::new(2), ..rules() };
@@ -186,7 +181,7 @@ fn a_folder_of_another_node_is_refused() {
 
 #[test]
 fn s17_logs_without_metadata_are_never_taken_for_a_new_node() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let fs: Arc<dyn Fs> = disk.mount();
     fs.create_dir_all(&Path::new(DATA).join("logs/t-0")).unwrap();
     let refused = prepare(&fs, Path::new(DATA)).unwrap_err().to_string();

@@ -21,25 +21,13 @@ use crate::{
     clock::SystemClock,
     config::{node::ConsumerGroupSettings, topic::TopicDefaults},
     model::{LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId, TopicId},
-    storage::fs::{
-        Fs as _,
-        faulty::{AfterFailedSync, Fault as DiskFault, SimulatedDisk},
-    },
+    storage::fs::faulty::{AfterFailedSync, Fault as DiskFault, SimulatedDisk, data_disk},
 };
 
 const FILE: &str = "/data/quorum/quorum.log";
 const DEADLINE: Duration = Duration::from_secs(30);
 /// For one that may have died.
 const HASTY: Duration = Duration::from_millis(300);
-
-/// A disk with a data folder that survives everything.
-fn disk(seed: u64) -> SimulatedDisk {
-    let disk = SimulatedDisk::new(seed);
-    let fs = disk.mount();
-    fs.create_dir_all(Path::new("/data")).unwrap();
-    fs.sync_dir(Path::new("/")).unwrap();
-    disk
-}
 
 fn rules() -> Rules {
     Rules {
@@ -107,7 +95,7 @@ fn partition(topic: TopicId, index: i32) -> PartitionId {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_deleted_and_created_again_has_another_id_also_after_a_kill() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let first = Process::start(&disk).await;
     let old = first.handle.create_topic(topic("t", 1), false).await.unwrap().id;
     assert_eq!(first.handle.delete_topic(TopicRef::Name("t".into())).await.unwrap(), old);
@@ -145,7 +133,7 @@ async fn use_up(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s06_no_epoch_and_no_producer_id_is_handed_out_twice_whenever_the_process_is_killed() {
     for seed in 0..25 {
-        let (disk, mut rng) = (disk(seed), Rng::with_seed(seed));
+        let (disk, mut rng) = (data_disk(seed), Rng::with_seed(seed));
         let (mut epochs, mut ids) = (BTreeMap::new(), HashSet::new());
         for _ in 0..4 {
             disk.die_after(Some(rng.u64(0..60)));
@@ -172,7 +160,7 @@ async fn s06_no_epoch_and_no_producer_id_is_handed_out_twice_whenever_the_proces
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s06_an_actor_that_crashes_gives_no_epoch_and_no_producer_id_twice() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let process = Process::start(&disk).await;
     let (mut epochs, mut ids) = (BTreeMap::new(), HashSet::new());
     let id = process.handle.create_topic(topic("t", 1), false).await.unwrap().id;
@@ -192,7 +180,7 @@ async fn s06_an_actor_that_crashes_gives_no_epoch_and_no_producer_id_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_share_few_syncs() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let process = Process::start(&disk).await;
     disk.reset_counters();
     let mut requests = JoinSet::new();
@@ -211,7 +199,7 @@ async fn many_requests_share_few_syncs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_without_a_restart_and_heals_by_itself() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let process = Process::start(&disk).await;
     disk.set_free_bytes(1 << 20);
     // The one that finds out is still written: there is a reserve.
@@ -231,7 +219,7 @@ async fn a_full_disk_refuses_without_a_restart_and_heals_by_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s13_a_failed_sync_ends_the_registry_and_the_next_one_reads_the_log_again() {
     for (seed, after) in [(1, AfterFailedSync::FalselyClean), (2, AfterFailedSync::Dropped)] {
-        let disk = disk(seed);
+        let disk = data_disk(seed);
         let process = Process::start(&disk).await;
         process.handle.create_topic(topic("a", 1), false).await.unwrap();
         disk.inject(FILE, DiskFault::SyncFails(after));
@@ -252,7 +240,7 @@ async fn s13_a_failed_sync_ends_the_registry_and_the_next_one_reads_the_log_agai
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flipped_bit_in_what_was_committed_stops_the_start_with_a_clear_text() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let process = Process::start(&disk).await;
     process.handle.create_topic(topic("t", 1), false).await.unwrap();
     process.end().await;
@@ -266,7 +254,7 @@ async fn a_flipped_bit_in_what_was_committed_stops_the_start_with_a_clear_text()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s07_a_second_process_on_the_same_folder_is_refused() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let first = Process::start(&disk).await;
     let second = Process::open(&disk).await;
     let refused = second.refused.clone().unwrap();
@@ -278,7 +266,7 @@ async fn s07_a_second_process_on_the_same_folder_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_to_a_registry_that_never_started_was_not_taken() {
-    let (handle, _spec) = of_one(disk(1).mount(), Path::new("/data"), rules());
+    let (handle, _spec) = of_one(data_disk(1).mount(), Path::new("/data"), rules());
     let handle = handle.answering_within(Duration::from_millis(20));
     assert_eq!(handle.next_producer_id().await, Err(MembershipError::NotTaken));
     assert_eq!(*handle.image(), MetadataImage::default());
@@ -286,7 +274,7 @@ async fn a_request_to_a_registry_that_never_started_was_not_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s07_a_registry_that_has_stopped_has_let_go_of_its_folder() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     for _ in 0..20 {
         let process = Process::start(&disk).await;
         process.handle.next_producer_id().await.unwrap();
@@ -296,7 +284,7 @@ async fn s07_a_registry_that_has_stopped_has_let_go_of_its_folder() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_is_clean() {
-    let process = Process::start(&disk(1)).await;
+    let process = Process::start(&data_disk(1)).await;
     process.root.stop();
     assert_eq!(tokio::time::timeout(DEADLINE, process.ended).await.unwrap(), Exit::Stopped);
 }

@@ -162,7 +162,7 @@ impl Following {
             return;
         }
         let committed = self.core.carried().high_watermark;
-        let Some(job) = log.compaction_pass(self.args.clock.wall(), committed) else { return };
+        let Some(job) = log.compaction_pass(self.args.clock.settled_wall(), committed) else { return };
         self.under_way.compaction = true;
         let to = self.me.clone();
         self.args.upkeep.rest.spawn_blocking(move || {

@@ -47,6 +47,16 @@ use world::World;
 
 use super::{Entry, File, Fs, Lock, LockWait, Open};
 
+/// A disk with a folder `/data` that survives everything.
+#[cfg(test)]
+pub(crate) fn data_disk(seed: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::new(seed);
+    let fs = disk.mount();
+    fs.create_dir_all(Path::new("/data")).unwrap();
+    fs.sync_dir(Path::new("/")).unwrap();
+    disk
+}
+
 /// The operation came from a process that is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the simulated process has died")]

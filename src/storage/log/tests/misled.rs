@@ -205,3 +205,71 @@ fn a_lone_batch_behind_a_hit_one_stays_where_it_is_although_the_end_of_its_file_
         log.close_clean(BootId::random()).unwrap();
     }
 }
+
+/// Of three batches the first is hit in what its checksum covers, and the third one's offset is raised, which no checksum
+/// covers. What is known to be on disk ends behind the first, and the checkpoint that says where is lost.
+fn raised_behind_a_hit_one(machine: &mut Machine, raised_by: u8, hit: u64) {
+    machine.options.snapshot_bytes = 1;
+    let (mut log, _) = machine.open();
+    for _ in 0..3 {
+        one(&mut log, b"flushed");
+        if log.log_end_offset() == Offset::new(1) {
+            flush(&mut log);
+            log.checkpoint_job().unwrap().run().unwrap();
+        }
+    }
+    flush(&mut log);
+    drop(log);
+    machine.disk.kill();
+    // The highest byte of the third batch's offset that `raised_by` names; the first one's byte.
+    assert!(machine.disk.flip(
+        Machine::path(0),
+        2 * BATCH + 7 - u64::from(raised_by / 8),
+        1 << (raised_by % 8)
+    ));
+    assert!(machine.disk.flip(Machine::path(0), hit, 1));
+    for slot in [0, 4096] {
+        assert!(machine.disk.flip(format!("{DIR}/checkpoint"), slot + 20, 1));
+    }
+}
+
+#[test]
+fn s14_an_offset_that_is_raised_behind_a_hit_batch_takes_the_end_nowhere() {
+    // A little and very much; the first batch is hit in its records, or in what it counts, which could contradict the third.
+    for (raised_by, hit) in [(3, 70), (20, 70), (34, 70), (34, 26), (62, 26)] {
+        for is_poisoned in [false, true] {
+            let mut machine = Machine::new();
+            raised_behind_a_hit_one(&mut machine, raised_by, hit);
+            if is_poisoned {
+                machine.disk.mount().open(Path::new(&format!("{DIR}/poisoned")), Open::Create).unwrap();
+            }
+            for opening in 0..3 {
+                let (log, report) = machine.open();
+                let place = format!(
+                    "raised by 2^{raised_by}, hit at {hit}, poisoned: {is_poisoned}, opening {opening}"
+                );
+                assert_eq!(report.log_end, Offset::new(2), "{place}");
+                assert_eq!(consume(&log, 0), (vec![1], vec![(0, 1)]), "{place}");
+                // What nobody can place is kept beside the log.
+                assert_eq!(report.set_aside.len(), usize::from(opening == 0), "{place}");
+            }
+        }
+    }
+}
+
+#[test]
+fn s13_what_the_disk_holds_behind_damage_is_found_at_the_same_offsets_once_it_has_been_moved() {
+    // Nobody knows which of the two offsets is right: the second batch's own, or that which the third one tells.
+    let mut machine = Machine::new();
+    raised_behind_a_hit_one(&mut machine, 20, 26);
+    machine.disk.mount().open(Path::new(&format!("{DIR}/poisoned")), Open::Create).unwrap();
+    let (log, report) = machine.open();
+    assert!(report.was_poisoned);
+    let first = (report.log_end, consume(&log, 0));
+    drop(log);
+    for opening in 1..4 {
+        let (log, report) = machine.open();
+        assert_eq!((report.log_end, consume(&log, 0)), first, "opening {opening}");
+        assert!(!report.was_poisoned && report.cut.is_none(), "opening {opening}: {report:?}");
+    }
+}

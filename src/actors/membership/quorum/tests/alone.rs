@@ -14,7 +14,7 @@ use crate::{
     model::RaftId,
     storage::fs::{
         Fs,
-        faulty::{AfterFailedSync, Fault, SimulatedDisk},
+        faulty::{AfterFailedSync, Fault, data_disk},
         real::RealFs,
     },
 };
@@ -31,14 +31,6 @@ async fn formed(fs: Arc<dyn Fs>, dir: &Path) -> (Quorum, u64) {
     leads(&quorum).await;
     let epoch = control(&quorum).await.unwrap();
     (quorum, epoch)
-}
-
-fn disk(seed: u64) -> SimulatedDisk {
-    let disk = SimulatedDisk::new(seed);
-    let fs = disk.mount();
-    fs.create_dir_all(Path::new("/data")).unwrap();
-    fs.sync_dir(Path::new("/")).unwrap();
-    disk
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,7 +117,7 @@ async fn s18_a_quorum_of_an_even_number_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_is_there_after_kills_and_power_cuts() {
     for seed in 0..6 {
-        let disk = disk(seed);
+        let disk = data_disk(seed);
         let (mut quorum, mut epoch) = formed(disk.mount(), Path::new("/data")).await;
         for value in 0..3 {
             quorum.propose(set(epoch, "group", value)).await.unwrap();
@@ -148,7 +140,7 @@ async fn what_was_answered_is_there_after_kills_and_power_cuts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s13_a_failed_sync_ends_the_member_and_the_next_start_goes_on() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let (quorum, epoch) = formed(disk.mount(), Path::new("/data")).await;
     quorum.propose(set(epoch, "group", 1)).await.unwrap();
     disk.inject("/data/quorum/quorum.log", Fault::SyncFails(AfterFailedSync::Dropped));
@@ -167,7 +159,7 @@ async fn s13_a_failed_sync_ends_the_member_and_the_next_start_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_proposals_and_heals_by_itself() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let (quorum, epoch) = formed(disk.mount(), Path::new("/data")).await;
     quorum.propose(set(epoch, "group", 1)).await.unwrap();
     disk.set_free_bytes(1 << 20);
@@ -183,7 +175,7 @@ async fn a_full_disk_refuses_proposals_and_heals_by_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_full_to_the_last_byte_ends_the_member_until_there_is_space() {
-    let disk = disk(1);
+    let disk = data_disk(1);
     let (quorum, epoch) = formed(disk.mount(), Path::new("/data")).await;
     disk.set_free_bytes(1);
     assert_eq!(quorum.propose(set(epoch, "group", 1)).await, Err(QuorumError::Unknown));

@@ -3,10 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    time::Duration,
 };
 
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use super::{
     super::{Proposed, Quorum, QuorumError, Refused},
@@ -69,16 +69,12 @@ impl World {
 
     /// Who leads, among those of these nodes.
     async fn leader_among(&self, nodes: &[i32]) -> i32 {
-        let leading = async {
-            loop {
-                let found = nodes.iter().find(|node| self.members[node].leadership().borrow().is_self);
-                if let Some(node) = found {
-                    return *node;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        soon("an election", leading).await
+        let mut leading = JoinSet::new();
+        for node in nodes.iter().copied() {
+            let mut leadership = self.members[&node].leadership();
+            leading.spawn(async move { leadership.wait_for(|now| now.is_self).await.map(|_| node) });
+        }
+        soon("an election", leading.join_next()).await.unwrap().unwrap().unwrap()
     }
 
     fn nodes(&self) -> Vec<i32> {
@@ -259,10 +255,11 @@ async fn s17_a_member_with_a_new_disk_is_swapped_in_by_one_change_and_voters_sta
     let one_more = quorum.promote(BTreeSet::from([comes])).await;
     assert_eq!(one_more, Err(QuorumError::Refused(Refused::Even(4))));
     has(&world.members[&lost], "group", 1).await;
+    let mut progress = quorum.inner.raft.metrics();
     let swapping = async {
         while let Err(error) = quorum.swap(goes, comes).await {
             assert_eq!(error, QuorumError::Refused(Refused::Behind(comes)));
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            progress.changed().await.unwrap();
         }
     };
     soon("a swap", swapping).await;
