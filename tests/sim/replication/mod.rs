@@ -22,24 +22,24 @@ mod run;
 mod script;
 mod world;
 
-use self::{mistakes::Mistake, script::Script};
-use crate::trial::{self, all_hold, same_seed_same_trace};
+use self::{mistakes::Mistake, script::Replicas};
+use crate::trial::{self, Script, all_hold, same_seed_same_trace};
 
 #[test]
 fn replicas_keep_what_they_promise_whatever_happens() {
-    all_hold::<Script>();
+    all_hold::<Replicas>();
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace_of_replicas() {
-    same_seed_same_trace::<Script>();
+    same_seed_same_trace::<Replicas>();
 }
 
 fn is_found(mistake: Mistake, rules: &[&str]) {
-    is_found_in(Script::of_seed, mistake, rules);
+    is_found_in(script::of_seed, mistake, rules);
 }
 
-fn is_found_in(script_of: fn(u64) -> Script, mistake: Mistake, rules: &[&str]) {
+fn is_found_in(script_of: fn(u64) -> Script<Replicas>, mistake: Mistake, rules: &[&str]) {
     trial::is_found((0..1000).map(script_of), mistake, rules);
 }
 
@@ -55,7 +55,7 @@ fn s02_a_proposed_member_that_does_not_count_is_found() {
 
 #[test]
 fn s02_an_image_from_before_the_epoch_that_counts_is_found() {
-    is_found_in(Script::restless, Mistake::TrustsOldImage, &[checks::COMPLETE]);
+    is_found_in(script::restless, Mistake::TrustsOldImage, &[checks::COMPLETE]);
 }
 
 #[test]

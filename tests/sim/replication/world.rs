@@ -17,11 +17,11 @@ use super::{
     log::{Flush, Record},
     mistakes::Mistake,
     node::Node,
-    script::{Action, Node as NodeId, Script},
+    script::{Action, Node as NodeId, Replicas},
 };
 use crate::{
     chance::{Trace, chance},
-    trial::{Checked, Happened},
+    trial::{Checked, Happened, Script},
 };
 
 /// What a node asks the controller.
@@ -115,7 +115,7 @@ pub(super) struct Stream {
 
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) script: Script,
+    pub(super) script: Script<Replicas>,
     pub(super) mistake: Option<Mistake>,
     /// Microseconds.
     pub(super) now: u64,
@@ -142,7 +142,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(script: &Script, mistake: Option<Mistake>, traced: bool) -> Self {
+    pub(super) fn new(script: &Script<Replicas>, mistake: Option<Mistake>, traced: bool) -> Self {
+        let given = &script.given;
         let mut world = Self {
             mistake,
             now: 0,
@@ -152,9 +153,9 @@ impl World {
             trace: Trace::new(traced),
             events: 0,
             happened: Happened::new(),
-            controller: Controller::new(script.nodes, script.durability, script.min_in_sync, mistake),
-            nodes: (0..=script.nodes).map(Node::new).collect(),
-            clients: script.clients.iter().map(|client| Producer::new(*client)).collect(),
+            controller: Controller::new(given.nodes, given.durability, given.min_in_sync, mistake),
+            nodes: (0..=given.nodes).map(Node::new).collect(),
+            clients: given.clients.iter().map(|client| Producer::new(*client)).collect(),
             streams: Vec::new(),
             promises: Promises::new(),
             incarnations: 0,
@@ -166,11 +167,11 @@ impl World {
             calm: false,
             script: script.clone(),
         };
-        for node in 1..=script.nodes {
+        for node in 1..=given.nodes {
             world.push(0, Event::Up { node });
         }
         world.push(0, Event::ControllerTick);
-        for client in 0..script.clients.len() {
+        for client in 0..given.clients.len() {
             world.push(300_000, Event::Client { client });
         }
         for (at, (_, step)) in script.steps.iter().enumerate() {
@@ -424,7 +425,7 @@ impl World {
     }
 
     fn on_step(&mut self, at: usize) -> Checked {
-        let Some((_, step)) = self.script.steps.get(at).copied() else { return Ok(()) };
+        let Some((_, step)) = self.script.steps.get(at).cloned() else { return Ok(()) };
         match step.what {
             Action::Kill { node, down_ms } => self.crash(node, false, down_ms),
             Action::PowerCut { node, down_ms } => self.crash(node, true, down_ms),
