@@ -3,6 +3,22 @@
 //!
 //! The cores are the program's own; the log, the controller and the actors around the cores are played here. [`checks`]
 //! says what has to hold after every step. Seeds, steps and traces are asked for as in the groups' world.
+//!
+//! **Disks that lie.** In one world of four the disks of some nodes say for a while that they have what they keep in a
+//! memory of their own; a power cut meanwhile takes it. A node cannot know that (what its checkpoint shows to be missing,
+//! recovery finds; here the checkpoint is lost as well), and the protocol cannot see it before it comes back. So this is
+//! all that can be promised, and all of it is asserted:
+//!
+//! - On `replicated` topics nobody's disk is believed: whoever comes back from a power cut is out of the set by its
+//!   registration (S11), and lies cost nothing.
+//! - On `disk` topics such a node stays in the set, with less than it had promised. For as long as another leads, nothing
+//!   is lost: all others that may lead have all that was promised, and the leader counts the node for what it has now, not
+//!   for what it had (a position goes with its subscription). So nothing that is promised after its return rests on the
+//!   lie, and once it has caught up it answers for everything again. How many disks lie does not matter for this.
+//! - When such a node leads before it has caught up, what it lacks is lost, though it was acknowledged with `acks=all`; not more
+//!   than what it lacks, and what is left is a beginning of what was there. From then on what an earlier leader says counts for
+//!   nothing, all follow the new one, and all that is promised from there on holds as ever.
+//! - Kills, and restarts of replicas, bring no lie to light, and cost nothing.
 
 #![allow(
     clippy::needless_pass_by_value,
@@ -66,6 +82,11 @@ fn s03_a_join_below_the_epochs_start_is_found() {
 #[test]
 fn s04_an_append_that_counts_as_a_flush_is_found() {
     is_found(Mistake::CountsAppended, &[checks::COMPLETE]);
+}
+
+#[test]
+fn s04_a_follower_that_is_believed_to_have_what_it_lost_is_found() {
+    is_found_in(script::lying, Mistake::KeepsPosition, &[checks::COMPLETE]);
 }
 
 #[test]

@@ -41,6 +41,9 @@ impl Given for Replicas {
         "records deleted",
         "chosen of those who left",
         "lost as the topic allows",
+        "a lie came to light",
+        "has again what its disk lost",
+        "lost by a lie",
     ];
 
     fn script(seed: u64) -> Script<Self> {

@@ -65,6 +65,11 @@ pub(super) enum Action {
         delay_ms: u64,
         ms: u64,
     },
+    /// The disk says that it has what was written, and keeps it in a memory of its own.
+    Lie {
+        node: Node,
+        ms: u64,
+    },
     /// Data on their way to a follower are damaged.
     Damage {
         node: Node,
@@ -110,7 +115,7 @@ pub(super) fn of_seed(seed: u64) -> Script<Replicas> {
         pause_ms: rng.u64(20..200),
     };
     let clients = (0..rng.usize(1..=3)).map(|_| client(&mut rng)).collect();
-    let steps: Vec<Step<Action>> = (0..rng.usize(4..30))
+    let steps: Vec<_> = (0..rng.usize(4..30))
         .map(|_| Step { what: action(&mut rng, nodes), at_ms: rng.u64(500..LENGTH_MS) })
         .collect();
     let given = Replicas {
@@ -119,7 +124,32 @@ pub(super) fn of_seed(seed: u64) -> Script<Replicas> {
         min_in_sync: if nodes > 2 { rng.usize(1..=2) } else { 1 },
         clients,
     };
+    if seed % 4 == 3 { with_liars(seed, given, steps) } else { Script::new(seed, given, steps) }
+}
+
+/// Some disks lie for a while, of a minority or of any, and most of them lose their power meanwhile.
+fn with_liars(seed: u64, given: Replicas, mut steps: Vec<Step<Action>>) -> Script<Replicas> {
+    let mut rng = chance(seed, &[103]);
+    let most = if rng.u8(0..4) == 0 { given.nodes } else { (given.nodes - 1) / 2 };
+    for node in 1..=rng.usize(1..=most.max(1)) {
+        for _ in 0..rng.usize(1..4) {
+            let (at_ms, ms) = (rng.u64(500..LENGTH_MS - 3000), rng.u64(100..3000));
+            steps.push(Step { at_ms, what: Action::Lie { node, ms } });
+            if rng.u8(0..4) != 0 {
+                let what = Action::PowerCut { node, down_ms: rng.u64(5..1000) };
+                steps.push(Step { at_ms: at_ms + rng.u64(0..=ms), what });
+            }
+        }
+    }
     Script::new(seed, given, steps)
+}
+
+/// A topic that counts the disk, on disks that lie.
+pub(super) fn lying(seed: u64) -> Script<Replicas> {
+    let Script { given, steps, .. } = of_seed(seed);
+    let keeps = |step: &Step<Action>| !matches!(step.what, Action::Lie { .. } | Action::SetDurability(_));
+    let steps = steps.into_iter().map(|(_, step)| step).filter(keeps).collect();
+    with_liars(seed, Replicas { durability: Durability::Disk, ..given }, steps)
 }
 
 /// Two replicas that restart all the time, while what the controller says comes late.

@@ -265,6 +265,7 @@ impl World {
             self.events += 1;
             self.trace.say(at, format_args!("{event:?}"));
             self.on_event(event)?;
+            self.look_at_the_deceived();
             self.check()?;
         }
         self.now = end;
@@ -399,18 +400,8 @@ impl World {
     fn publish(&mut self) {
         if let Some((chosen, left)) = self.controller.chosen_of_the_left.take() {
             self.happens("chosen of those who left");
-            if left.iter().any(|node| self.nodes[*node].lost_memory) {
-                let log = &self.nodes[chosen].log;
-                let mut kept = (0..=self.promises.seen_end()).rev();
-                let kept = kept.find(|at| {
-                    log.chain_at(*at).is_none_or(|it| self.promises.seen_at(*at) == Some(it))
-                        && *at <= log.end()
-                });
-                if kept.is_none_or(|kept| kept < self.promises.seen_end()) {
-                    self.forgiven += 1;
-                    self.happens("lost as the topic allows");
-                }
-                self.promises.forgive(kept.unwrap_or(0));
+            if left.iter().any(|node| self.nodes[*node].lost_memory) && self.forgive_what_lacks(chosen) {
+                self.happens("lost as the topic allows");
             }
             self.nodes[chosen].lost_memory = false;
         }
@@ -422,6 +413,19 @@ impl World {
                 self.tell(node, boot, Told::Image(image.clone()));
             }
         }
+    }
+
+    /// Whoever leads now lacks some of what was promised: what it has counts from here on. Whether anything is lost.
+    pub(super) fn forgive_what_lacks(&mut self, node: NodeId) -> bool {
+        let (log, seen) = (&self.nodes[node].log, self.promises.seen_end());
+        let is_kept = |at: &i64| {
+            log.chain_at(*at).is_none_or(|it| self.promises.seen_at(*at) == Some(it)) && *at <= log.end()
+        };
+        let kept = (0..=seen).rev().find(is_kept);
+        let is_lost = kept.is_none_or(|kept| kept < seen);
+        self.forgiven += u64::from(is_lost);
+        self.promises.forgive(kept.unwrap_or(0));
+        is_lost
     }
 
     fn on_step(&mut self, at: usize) -> Checked {
@@ -453,6 +457,7 @@ impl World {
             Action::SlowDisk { node, delay_ms, ms } => {
                 self.nodes[node].slow_disk = (1000 * delay_ms, self.now + 1000 * ms);
             }
+            Action::Lie { node, ms } => self.nodes[node].lies_until = self.now + 1000 * ms,
             Action::Damage { node, ms } => self.nodes[node].damaged_until = self.now + 1000 * ms,
             Action::SetDurability(durability) => self.controller.set_durability(durability),
             Action::SetMinInSync(min_in_sync) => self.controller.set_min_in_sync(min_in_sync),
@@ -474,6 +479,7 @@ impl World {
             node.paused_until = node.paused_until.min(now);
             node.slow_disk.1 = 0;
             node.damaged_until = 0;
+            node.lies_until = 0;
         }
     }
 
