@@ -50,7 +50,7 @@ impl World {
             return Ok(());
         };
         let (log_end, is_poisoned) = (log.log_end_offset(), log.is_poisoned());
-        let read = replay(&log.reader(), end, self.script.settings.clone(), "simulated");
+        let read = replay(&log.reader(), end, self.script.given.settings.clone(), "simulated");
         let mut core = match read {
             Ok(read) => read.core,
             // Whoever flushes will find it as well.
@@ -232,7 +232,8 @@ impl World {
     fn in_time(&mut self) -> Checked {
         let now = self.node.now(self.now).monotonic;
         let Some(serving) = &mut self.node.serving else { return Ok(()) };
-        let longest = 1000 * (3 * self.script.longest_rebalance_ms() + 3 * self.script.longest_session_ms());
+        let given = &self.script.given;
+        let longest = 1000 * (3 * given.longest_rebalance_ms() + 3 * given.longest_session_ms());
         let limit = longest + DISK_US;
         for asked in serving.tickets.values() {
             let waits = self.now - asked.at;

@@ -31,22 +31,22 @@ mod world;
 
 use crate::{
     plants::Plant,
-    script::Script,
+    script::Groups,
     trial::{all_hold, same_seed_same_trace},
 };
 
 #[test]
 fn groups_keep_what_they_promise_whatever_happens() {
-    all_hold::<Script>();
+    all_hold::<Groups>();
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    same_seed_same_trace::<Script>();
+    same_seed_same_trace::<Groups>();
 }
 
 fn is_found(plant: Plant, rules: &[&str], steps: usize) {
-    let (left, of) = trial::is_found((0..400).map(Script::of_seed), plant, rules);
+    let (left, of) = trial::is_found((0..400).map(script::of_seed), plant, rules);
     assert!(left <= steps && left < of);
 }
 

@@ -6,13 +6,13 @@ use crate::{
     checks::{ANSWERED, SETTLES, describe},
     member::{Member, Phase},
     plants::Plant,
-    script::{Script, Step},
-    trial::{Checked, Ran, Scripted, Violation, hold, violation},
+    script::{self, Action, Groups},
+    trial::{Checked, Given, Ran, Script, Violation, hold, violation},
     world::World,
 };
 
-impl Scripted for Script {
-    type Step = Step;
+impl Given for Groups {
+    type Action = Action;
     type Mistake = Plant;
 
     const SEEDS: u64 = if cfg!(feature = "long") { 10_000 } else { 400 };
@@ -38,20 +38,8 @@ impl Scripted for Script {
         "compacted",
     ];
 
-    fn of_seed(seed: u64) -> Self {
-        Self::of_seed(seed)
-    }
-
-    fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    fn steps(&self) -> &[(usize, Step)] {
-        &self.steps
-    }
-
-    fn with(&self, steps: Vec<(usize, Step)>) -> Self {
-        Self { steps, ..self.clone() }
+    fn script(seed: u64) -> Script<Self> {
+        script::of_seed(seed)
     }
 
     fn cast(&self) -> Vec<String> {
@@ -59,8 +47,8 @@ impl Scripted for Script {
         members.map(|(at, spec)| format!("member {at}: {spec:?}")).collect()
     }
 
-    fn run(&self, plant: Option<Plant>, traced: bool) -> Ran {
-        let mut world = World::new(self, plant, traced);
+    fn run(script: &Script<Self>, plant: Option<Plant>, traced: bool) -> Ran {
+        let mut world = World::new(script, plant, traced);
         let violation = violation(|| world.live());
         Ran::new(violation, world.trace, world.events, world.happened)
     }
@@ -70,7 +58,8 @@ impl World {
     fn live(&mut self) -> Checked {
         self.run_until(1000 * self.script.ends_ms())?;
         self.calm();
-        let quiet_ms = 3 * self.script.longest_rebalance_ms() + 3 * self.script.longest_session_ms() + 20_000;
+        let given = &self.script.given;
+        let quiet_ms = 3 * given.longest_rebalance_ms() + 3 * given.longest_session_ms() + 20_000;
         self.run_until(self.now + 1000 * quiet_ms)?;
         self.settled()?;
         // And all of it is still true when the power goes.
@@ -95,7 +84,7 @@ impl World {
             let members: Vec<_> = self.members.iter().filter(live).collect();
             // Those whom a full group does not take try again and again. So do those who do not speak what the group
             // has chosen, where the members are known from the log, which has no more of what they speak (as Kafka's).
-            let full = described.members.len() >= self.script.settings.max_size as usize;
+            let full = described.members.len() >= self.script.given.settings.max_size as usize;
             let speaks =
                 |member: &Member| member.spec.protocols.iter().any(|p| described.protocol_data == *p);
             let outside = |member: &Member| member.phase == Phase::Joining && (full || !speaks(member));
@@ -116,7 +105,7 @@ impl World {
             hold!(consuming && generations.len() == 1, SETTLES, "{group}: {:?}", phases(&members));
             let mut shares: Vec<_> = inside.iter().flat_map(|member| member.assigned.clone()).collect();
             shares.sort_unstable();
-            let all: Vec<_> = (0..self.script.partitions).collect();
+            let all: Vec<_> = (0..self.script.given.partitions).collect();
             hold!(shares == all, SETTLES, "{group}: {shares:?} of {all:?} have an owner");
         }
         Ok(())

@@ -1,12 +1,15 @@
 //! What the world is given: who there is, and what is done to them when. All of it comes from the seed, and any part of
 //! the steps makes a script as well.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use fastrand::Rng;
 use polylogue::config::node::GroupSettings;
 
-use crate::chance::chance;
+use crate::{
+    chance::chance,
+    trial::{Script, Step},
+};
 
 /// A member of a classic group, as its client was set up.
 #[derive(Clone, Debug)]
@@ -99,65 +102,19 @@ pub(crate) enum Action {
     RecreateTopic,
 }
 
-#[derive(Clone)]
-pub(crate) struct Step {
-    pub(crate) at_ms: u64,
-    pub(crate) what: Action,
-}
-
-impl fmt::Debug for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>7} ms  {:?}", self.at_ms, self.what)
-    }
-}
-
 /// All that a world begins with.
 #[derive(Clone, Debug)]
-pub(crate) struct Script {
-    pub(crate) seed: u64,
+pub(crate) struct Groups {
     pub(crate) settings: GroupSettings,
     pub(crate) groups: usize,
     pub(crate) partitions: usize,
     pub(crate) members: Vec<Spec>,
-    /// With the number that each had in the whole script.
-    pub(crate) steps: Vec<(usize, Step)>,
 }
 
 /// How long a script goes on.
 const LENGTH_MS: u64 = 60_000;
 
-impl Script {
-    pub(crate) fn of_seed(seed: u64) -> Self {
-        let mut rng = chance(seed, &[0]);
-        let groups = rng.usize(1..=2);
-        let members: Vec<Spec> = (0..rng.usize(1..=6)).map(|at| spec(&mut rng, groups, at)).collect();
-        let settings = GroupSettings {
-            initial_rebalance_delay: Duration::from_millis(*rng.choice(&[0, 0, 300, 3000]).unwrap_or(&0)),
-            min_session_timeout: Duration::from_secs(1),
-            max_size: if rng.u8(0..8) == 0 { 2 } else { 1000 },
-            offsets_retention: Duration::from_secs(rng.u64(20..600)),
-            ..GroupSettings::default()
-        };
-        let mut steps: Vec<Step> = members
-            .iter()
-            .enumerate()
-            .map(|(at, _)| Step { at_ms: rng.u64(0..8000), what: Action::Start(at) })
-            .collect();
-        let partitions = rng.usize(1..=5);
-        for _ in 0..rng.usize(5..40) {
-            let what = action(&mut rng, groups, members.len(), partitions);
-            steps.push(Step { at_ms: rng.u64(0..LENGTH_MS), what });
-        }
-        steps.sort_by_key(|step| step.at_ms);
-        let steps = steps.into_iter().enumerate().collect();
-        Self { seed, settings, groups, partitions, members, steps }
-    }
-
-    /// When the last of it has been done.
-    pub(crate) fn ends_ms(&self) -> u64 {
-        self.steps.last().map_or(0, |(_, step)| step.at_ms) + 1000
-    }
-
+impl Groups {
     pub(crate) fn longest_session_ms(&self) -> u64 {
         self.members.iter().map(|spec| spec.session_ms).max().unwrap_or(0)
     }
@@ -165,6 +122,30 @@ impl Script {
     pub(crate) fn longest_rebalance_ms(&self) -> u64 {
         self.members.iter().map(|spec| spec.rebalance_ms).max().unwrap_or(0)
     }
+}
+
+pub(crate) fn of_seed(seed: u64) -> Script<Groups> {
+    let mut rng = chance(seed, &[0]);
+    let groups = rng.usize(1..=2);
+    let members: Vec<Spec> = (0..rng.usize(1..=6)).map(|at| spec(&mut rng, groups, at)).collect();
+    let settings = GroupSettings {
+        initial_rebalance_delay: Duration::from_millis(*rng.choice(&[0, 0, 300, 3000]).unwrap_or(&0)),
+        min_session_timeout: Duration::from_secs(1),
+        max_size: if rng.u8(0..8) == 0 { 2 } else { 1000 },
+        offsets_retention: Duration::from_secs(rng.u64(20..600)),
+        ..GroupSettings::default()
+    };
+    let mut steps: Vec<Step<Action>> = members
+        .iter()
+        .enumerate()
+        .map(|(at, _)| Step { at_ms: rng.u64(0..8000), what: Action::Start(at) })
+        .collect();
+    let partitions = rng.usize(1..=5);
+    for _ in 0..rng.usize(5..40) {
+        let what = action(&mut rng, groups, members.len(), partitions);
+        steps.push(Step { at_ms: rng.u64(0..LENGTH_MS), what });
+    }
+    Script::new(seed, Groups { settings, groups, partitions, members }, steps)
 }
 
 fn spec(rng: &mut Rng, groups: usize, at: usize) -> Spec {

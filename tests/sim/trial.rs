@@ -67,9 +67,54 @@ pub(crate) fn violation(live: impl FnOnce() -> Checked) -> Option<Violation> {
     }
 }
 
+/// Something that is done to a world.
+#[derive(Clone)]
+pub(crate) struct Step<A> {
+    pub(crate) at_ms: u64,
+    pub(crate) what: A,
+}
+
+impl<A: Debug> Debug for Step<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>7} ms  {:?}", self.at_ms, self.what)
+    }
+}
+
 /// What is done in a world, and to whom: all of it by a seed, and any part of its steps is one as well.
-pub(crate) trait Scripted: Sized {
-    type Step: Clone + Debug;
+#[derive(Clone, Debug)]
+pub(crate) struct Script<G: Given> {
+    pub(crate) seed: u64,
+    pub(crate) given: G,
+    /// In their order, with the number that each had in the whole script.
+    pub(crate) steps: Vec<(usize, Step<G::Action>)>,
+}
+
+impl<G: Given> Script<G> {
+    /// A whole one.
+    pub(crate) fn new(seed: u64, given: G, mut steps: Vec<Step<G::Action>>) -> Self {
+        steps.sort_by_key(|step| step.at_ms);
+        Self { seed, given, steps: steps.into_iter().enumerate().collect() }
+    }
+
+    /// The same with these steps alone.
+    fn with(&self, steps: Vec<(usize, Step<G::Action>)>) -> Self {
+        Self { steps, ..self.clone() }
+    }
+
+    /// When the last of it has been done.
+    pub(crate) fn ends_ms(&self) -> u64 {
+        self.steps.last().map_or(0, |(_, step)| step.at_ms) + 1000
+    }
+
+    fn run(&self, mistake: Option<G::Mistake>, traced: bool) -> Ran {
+        G::run(self, mistake, traced)
+    }
+}
+
+/// What a world begins with.
+pub(crate) trait Given: Clone + Sized {
+    /// What can be done to it.
+    type Action: Clone + Debug;
     /// What can be planted.
     type Mistake: Copy + Debug;
 
@@ -80,17 +125,12 @@ pub(crate) trait Scripted: Sized {
     /// What happens in some hundred seeds, or the world is not the one that it was meant to be.
     const HAPPENS: &'static [&'static str];
 
-    fn of_seed(seed: u64) -> Self;
-    fn seed(&self) -> u64;
-    /// With the number that each had in the whole script.
-    fn steps(&self) -> &[(usize, Self::Step)];
-    /// The same with these steps alone.
-    fn with(&self, steps: Vec<(usize, Self::Step)>) -> Self;
+    fn script(seed: u64) -> Script<Self>;
     /// Who there is, for whoever reads a failure.
     fn cast(&self) -> Vec<String> {
         Vec::new()
     }
-    fn run(&self, mistake: Option<Self::Mistake>, traced: bool) -> Ran;
+    fn run(script: &Script<Self>, mistake: Option<Self::Mistake>, traced: bool) -> Ran;
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -98,24 +138,24 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// The script of a seed, or the part of it that the environment names.
-fn asked_for<S: Scripted>(seed: u64) -> S {
-    let whole = S::of_seed(seed);
+fn asked_for<G: Given>(seed: u64) -> Script<G> {
+    let whole = G::script(seed);
     let Ok(kept) = env::var("POLYLOGUE_SIM_STEPS") else { return whole };
     let kept: Vec<usize> =
         kept.split(',').filter(|at| !at.is_empty()).map(|at| at.parse().unwrap()).collect();
-    let steps = whole.steps().iter().filter(|(at, _)| kept.contains(at)).cloned().collect();
+    let steps = whole.steps.iter().filter(|(at, _)| kept.contains(at)).cloned().collect();
     whole.with(steps)
 }
 
 /// Runs the seeds that the environment asks for, or so many as are usual.
-pub(crate) fn all_hold<S: Scripted>() {
+pub(crate) fn all_hold<G: Given>() {
     let first = number("POLYLOGUE_SIM_SEED");
-    let count = number("POLYLOGUE_SIM_SEEDS").unwrap_or(if first.is_some() { 1 } else { S::SEEDS });
+    let count = number("POLYLOGUE_SIM_SEEDS").unwrap_or(if first.is_some() { 1 } else { G::SEEDS });
     let first = first.unwrap_or(0);
     let traced = env::var("POLYLOGUE_SIM_TRACE").is_ok();
     let (mut events, mut happened) = (0, Happened::new());
     for seed in first..first + count {
-        let script: S = asked_for(seed);
+        let script = asked_for::<G>(seed);
         let ran = script.run(None, traced);
         ran.lines.iter().for_each(|line| println!("{line}"));
         if let Some(violation) = ran.violation {
@@ -126,23 +166,23 @@ pub(crate) fn all_hold<S: Scripted>() {
     }
     println!("{count} seeds from {first} on: {events} events, {happened:?}");
     if count >= 300 {
-        let missing: Vec<_> = S::HAPPENS.iter().filter(|what| !happened.contains_key(*what)).collect();
+        let missing: Vec<_> = G::HAPPENS.iter().filter(|what| !happened.contains_key(*what)).collect();
         assert!(missing.is_empty(), "a world in which this does not happen shows little: {missing:?}");
     }
 }
 
 /// Runs one seed twice, and another.
-pub(crate) fn same_seed_same_trace<S: Scripted>() {
-    let script = S::of_seed(7);
+pub(crate) fn same_seed_same_trace<G: Given>() {
+    let script = G::script(7);
     let (first, again) = (script.run(None, false), script.run(None, true));
     assert_eq!(first.hash, again.hash);
-    assert_ne!(first.hash, S::of_seed(8).run(None, false).hash);
+    assert_ne!(first.hash, G::script(8).run(None, false).hash);
     assert!(!again.lines.is_empty() && first.lines.is_empty());
 }
 
 /// The shortest part of a script that breaks the same rule.
-fn shortest<S: Scripted>(script: &S, mistake: Option<S::Mistake>, violation: &Violation) -> S {
-    let steps = shrink(script.steps(), |steps| {
+fn shortest<G: Given>(script: &Script<G>, mistake: Option<G::Mistake>, violation: &Violation) -> Script<G> {
+    let steps = shrink(&script.steps, |steps| {
         let found = script.with(steps.to_vec()).run(mistake, false).violation;
         found.is_some_and(|found| found.rule == violation.rule)
     });
@@ -150,15 +190,15 @@ fn shortest<S: Scripted>(script: &S, mistake: Option<S::Mistake>, violation: &Vi
 }
 
 /// What whoever mends it needs.
-fn report<S: Scripted>(script: &S, violation: &Violation) -> String {
+fn report<G: Given>(script: &Script<G>, violation: &Violation) -> String {
     let short = shortest(script, None, violation);
-    let mut text = format!("seed {}: {violation}\n", script.seed());
-    let kept: Vec<_> = short.steps().iter().map(|(at, _)| at.to_string()).collect();
-    let _ = writeln!(text, "{} of {} steps break it as well:", kept.len(), script.steps().len());
-    for (at, step) in short.steps() {
+    let mut text = format!("seed {}: {violation}\n", script.seed);
+    let kept: Vec<_> = short.steps.iter().map(|(at, _)| at.to_string()).collect();
+    let _ = writeln!(text, "{} of {} steps break it as well:", kept.len(), script.steps.len());
+    for (at, step) in &short.steps {
         let _ = writeln!(text, "  {at:>3} {step:?}");
     }
-    for line in short.cast() {
+    for line in short.given.cast() {
         let _ = writeln!(text, "  {line}");
     }
     if let Some(again) = short.run(None, false).violation {
@@ -167,18 +207,18 @@ fn report<S: Scripted>(script: &S, violation: &Violation) -> String {
     let _ = writeln!(
         text,
         "POLYLOGUE_SIM_SEED={} POLYLOGUE_SIM_STEPS={} POLYLOGUE_SIM_TRACE=1 cargo test --test sim {} -- --nocapture",
-        script.seed(),
+        script.seed,
         kept.join(","),
-        S::TEST,
+        G::TEST,
     );
     text
 }
 
 /// Finds the mistake in these scripts, shortens the one that found it, and shows that what is left fails again in the
 /// same way, and only with the mistake. How many steps are left, and of how many.
-pub(crate) fn is_found<S: Scripted>(
-    mut scripts: impl Iterator<Item = S>,
-    mistake: S::Mistake,
+pub(crate) fn is_found<G: Given>(
+    mut scripts: impl Iterator<Item = Script<G>>,
+    mistake: G::Mistake,
     rules: &[&str],
 ) -> (usize, usize) {
     let found = scripts
@@ -186,8 +226,8 @@ pub(crate) fn is_found<S: Scripted>(
     let Some((script, violation)) = found else { panic!("{mistake:?} is not found") };
     let short = shortest(&script, Some(mistake), &violation);
     let again = short.run(Some(mistake), false).violation.unwrap();
-    let (left, of) = (short.steps().len(), script.steps().len());
-    println!("{mistake:?}: seed {}, {left} of {of} steps: {again}\n{:#?}", script.seed(), short.steps());
+    let (left, of) = (short.steps.len(), script.steps.len());
+    println!("{mistake:?}: seed {}, {left} of {of} steps: {again}\n{:#?}", script.seed, short.steps);
     assert!(rules.contains(&again.rule), "{again}");
     assert_eq!(short.run(None, false).violation, None, "without the mistake");
     (left, of)

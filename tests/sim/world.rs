@@ -21,8 +21,8 @@ use crate::{
     network::Network,
     node::{Asked, Node},
     plants::Plant,
-    script::{Action, Script},
-    trial::{Checked, Happened},
+    script::{Action, Groups},
+    trial::{Checked, Happened, Script},
 };
 
 /// Something that is going to happen.
@@ -74,7 +74,7 @@ pub(crate) enum Event {
 
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) script: Script,
+    pub(crate) script: Script<Groups>,
     pub(crate) plant: Option<Plant>,
     /// Microseconds.
     pub(crate) now: u64,
@@ -96,9 +96,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(script: &Script, plant: Option<Plant>, traced: bool) -> Self {
-        let seed = script.seed;
-        let specs = script.members.iter().cloned().enumerate();
+    pub(crate) fn new(script: &Script<Groups>, plant: Option<Plant>, traced: bool) -> Self {
+        let (seed, given) = (script.seed, &script.given);
+        let specs = given.members.iter().cloned().enumerate();
         let session = |(at, spec): (usize, &crate::script::Spec)| {
             (format!("c{at}"), Duration::from_millis(spec.session_ms))
         };
@@ -109,12 +109,12 @@ impl World {
             sequence: 0,
             pauses: 0,
             trace: Trace::new(traced),
-            checks: Checks::new(script.settings.clone()),
+            checks: Checks::new(given.settings.clone()),
             node: Node::new(seed),
             members: specs.map(|(at, spec)| Member::new(spec, chance(seed, &[4, at as u64]))).collect(),
-            groups: (0..script.groups).map(|at| Str::from(format!("g{at}"))).collect(),
-            sessions: script.members.iter().enumerate().map(session).collect(),
-            network: Network::new(script.members.len() + 1),
+            groups: (0..given.groups).map(|at| Str::from(format!("g{at}"))).collect(),
+            sessions: given.members.iter().enumerate().map(session).collect(),
+            network: Network::new(given.members.len() + 1),
             topics: 1,
             events: 0,
             happened: Happened::new(),
@@ -264,7 +264,7 @@ impl World {
     }
 
     fn on_wake(&mut self, client: usize, life: u64) {
-        let around = Around { now: self.now, topic: self.topic(), partitions: self.script.partitions };
+        let around = Around { now: self.now, topic: self.topic(), partitions: self.script.given.partitions };
         let Some(member) = self.members.get_mut(client) else { return };
         if member.life != life || member.phase == Phase::Gone {
             return;
@@ -281,7 +281,7 @@ impl World {
     }
 
     fn on_reply(&mut self, client: usize, connection: u64, number: u64, outcome: Result<Answer, Refusal>) {
-        let around = Around { now: self.now, topic: self.topic(), partitions: self.script.partitions };
+        let around = Around { now: self.now, topic: self.topic(), partitions: self.script.given.partitions };
         let Some(member) = self.members.get_mut(client) else { return };
         if member.connection != connection || member.phase == Phase::Gone {
             return;

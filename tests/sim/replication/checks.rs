@@ -28,6 +28,8 @@ pub(super) struct Promises {
     /// Who leads in an epoch, and what was written under it.
     leaders: BTreeMap<i32, (usize, u64)>,
     written: BTreeMap<(i32, i64), u64>,
+    /// Leaders of earlier epochs promise nothing any more.
+    counts_from: i32,
 }
 
 impl Promises {
@@ -37,6 +39,7 @@ impl Promises {
             acknowledged: BTreeMap::new(),
             leaders: BTreeMap::new(),
             written: BTreeMap::new(),
+            counts_from: 0,
         }
     }
 
@@ -59,6 +62,15 @@ impl Promises {
         let other = *self.written.entry((epoch, offset)).or_insert(id);
         hold!(other == id, ONE_LEADER, "records {other} and {id} at {offset} of epoch {epoch}");
         Ok(())
+    }
+
+    /// A leader has begun from less than was promised: what an earlier one promises yet rests on the same lie.
+    pub(super) fn count_from(&mut self, epoch: i32) {
+        self.counts_from = self.counts_from.max(epoch);
+    }
+
+    pub(super) fn counts(&self, epoch: i32) -> bool {
+        epoch >= self.counts_from
     }
 
     /// Who might have known has lost it, as the topic's owner has allowed: what is kept counts from here on.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use polylogue::{
     actors::partition::core::{
         Acks, Carried, DataHead, Effect, EpochStart, FollowerInput, Input, LeaderCore, SetAnswer,
-        Subscription, Term, Verdict, in_sync::FollowerMoved,
+        Subscription, Term, Verdict,
+        in_sync::{FollowerMoved, FollowerPosition},
     },
     model::{LeaderEpoch, Offset},
 };
@@ -16,7 +17,7 @@ use super::{
     controller::{Image, id},
     log::Record,
     mistakes::Mistake,
-    node::{Fed, Leading, Role},
+    node::{Fed, Leading, Node, Role},
     script::Node as Number,
     world::{Ask, Event, FollowerSays, LeaderSays, Produce, Produced, World},
 };
@@ -43,6 +44,7 @@ impl World {
     pub(super) fn begin_to_lead(&mut self, node: Number, epoch: LeaderEpoch, carried: &Carried) -> Checked {
         let incarnation = self.incarnation();
         let (now, mistake) = (self.time(), self.mistake);
+        self.deceived_leads(node, epoch);
         let it = &mut self.nodes[node];
         let Some(image) = it.image.clone() else { return Ok(()) };
         if it.log.epochs.latest().is_some_and(|latest| latest.epoch > epoch) {
@@ -72,6 +74,22 @@ impl World {
         self.happens("took over");
         self.see(node, high_watermark)?;
         self.lead(node, |_, _| ())
+    }
+
+    /// What it was believed to have and has not is lost, if it was promised.
+    fn deceived_leads(&mut self, node: Number, epoch: LeaderEpoch) {
+        let Some(upto) = self.nodes[node].deceived.take() else { return };
+        let it = &self.nodes[node];
+        let lacks_nothing = it.log.end() >= upto && self.holds_what_was_seen(it).is_ok();
+        if lacks_nothing || !self.controller.image.partition.on_disk {
+            return;
+        }
+        if self.forgive_what_lacks(node) {
+            self.happens("lost by a lie");
+        }
+        // What is on its way to an earlier leader may still be believed there.
+        self.promises.count_from(epoch.get());
+        self.forgiven += 1;
     }
 
     /// Lets the core decide something, and does what it says.
@@ -126,7 +144,8 @@ impl World {
     fn acknowledge(&mut self, node: Number, ticket: &Ticket) -> Checked {
         let found = self.nodes[node].log.get(ticket.offset).map(|record| record.id);
         hold!(found == Some(ticket.id), ONCE, "node {node} acknowledges {ticket:?}, and has {found:?} there");
-        if ticket.acks_all {
+        let Role::Leading(leading) = &self.nodes[node].role else { return Ok(()) };
+        if ticket.acks_all && self.promises.counts(leading.epoch) {
             self.happens("acknowledged");
             let seen = self.promises.seen_end();
             hold!(ticket.offset < seen, COMPLETE, "{ticket:?} is acknowledged above {seen}");
@@ -152,6 +171,9 @@ impl World {
         let it = &mut self.nodes[node];
         let before = std::mem::replace(&mut it.high_watermark, to);
         hold!(to >= before, SEEN, "node {node}'s watermark goes from {before} to {to}");
+        if !matches!(&it.role, Role::Leading(leading) if self.promises.counts(leading.epoch)) {
+            return Ok(());
+        }
         let seen = self.promises.seen_end();
         if self.forgiven == 0 {
             let at = to.min(seen);
@@ -230,7 +252,7 @@ impl World {
     fn on_subscribe(&mut self, node: Number, follower: Number, stream: u64, asked: &Subscription) -> Checked {
         let (now, mistake) = (self.time(), self.mistake);
         let it = &self.nodes[node];
-        let Role::Leading(_) = &it.role else {
+        let Role::Leading(leading) = &it.role else {
             // The gateway of a node that does not lead.
             let refusal = polylogue::actors::partition::core::SubscriptionRefusal::UnknownLeaderEpoch;
             return self.tell_verdict(stream, asked, Verdict::Refused(refusal), None);
@@ -239,6 +261,7 @@ impl World {
             Some(Mistake::IgnoresEpochs) => Some((asked.last_epoch, Offset::new(it.log.end()))),
             _ => it.log.epoch_end(asked.last_epoch),
         };
+        let known = leading.core.followers().find(|known| known.node == asked.node);
         let log_start = Offset::new(it.log.start);
         let mut verdict = Verdict::Follows;
         self.lead(node, |core, effects| {
@@ -246,6 +269,9 @@ impl World {
         })?;
         let of_leader = |at| self.nodes[node].log.chain_at(at);
         let chain = Self::verdict_chain(&verdict, asked.end.get(), of_leader);
+        if mistake == Some(Mistake::KeepsPosition) {
+            self.believe_what_was(node, asked, known)?;
+        }
         if !matches!(verdict, Verdict::Follows) {
             self.happens("subscription not taken");
             return self.tell_verdict(stream, asked, verdict, chain);
@@ -287,14 +313,26 @@ impl World {
         Ok(())
     }
 
+    /// A follower that asks anew has what it had.
+    fn believe_what_was(
+        &mut self,
+        node: Number,
+        asked: &Subscription,
+        known: Option<FollowerPosition>,
+    ) -> Checked {
+        let Some(FollowerPosition { node: follower, appended, flushed, .. }) = known else { return Ok(()) };
+        let (now, session) = (self.time(), asked.session);
+        let at = FollowerMoved { node: follower, session, appended, flushed };
+        self.lead(node, |core, effects| core.step(Input::Follower { at, now }, effects))
+    }
+
     /// What so many hold as have to, all are said to hold.
     fn believe_the_minimum(&mut self, node: Number) -> Checked {
         let now = self.time();
         let it = &self.nodes[node];
         let minimum = it.image.as_ref().map_or(1, |image| image.min_in_sync.max(2));
         let Role::Leading(leading) = &it.role else { return Ok(()) };
-        let held =
-            |p: &polylogue::actors::partition::core::in_sync::FollowerPosition| p.flushed.min(p.appended);
+        let held = |p: &FollowerPosition| p.flushed.min(p.appended);
         let mut positions: Vec<_> = leading.core.followers().map(|p| held(&p)).collect();
         positions.sort_unstable();
         positions.reverse();
@@ -443,15 +481,24 @@ impl World {
             if it.lost_memory && !partition.on_disk {
                 continue;
             }
-            let held = if partition.on_disk { it.log.on_disk() } else { it.log.end() };
-            hold!(held >= seen, COMPLETE, "node {member} holds {held}, and {seen} is seen ({:?})", partition);
-            let chain = it.log.chain_at(seen);
-            hold!(
-                chain.is_none() || chain == self.promises.seen_at(seen),
-                COMPLETE,
-                "node {member} has other records below {seen}"
-            );
+            let may_lack = partition.on_disk && it.deceived.is_some_and(|upto| seen <= upto);
+            if !may_lack {
+                self.holds_what_was_seen(it)?;
+            }
         }
+        Ok(())
+    }
+
+    pub(super) fn holds_what_was_seen(&self, it: &Node) -> Checked {
+        let (partition, seen, node) = (&self.controller.image.partition, self.promises.seen_end(), it.number);
+        let held = if partition.on_disk { it.log.on_disk() } else { it.log.end() };
+        hold!(held >= seen, COMPLETE, "node {node} holds {held}, and {seen} is seen ({partition:?})");
+        let chain = it.log.chain_at(seen);
+        hold!(
+            chain.is_none() || chain == self.promises.seen_at(seen),
+            COMPLETE,
+            "node {node} has other records below {seen}"
+        );
         Ok(())
     }
 }

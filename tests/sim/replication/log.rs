@@ -49,6 +49,8 @@ pub(super) struct Log {
     pub(super) epochs: LeaderEpochs,
     /// What stood here before a truncation that is not on disk yet.
     before: Option<Box<Log>>,
+    /// What is on disk in truth, where the disk has said more than it has done.
+    truth: Option<Box<Log>>,
 }
 
 const fn chained(chain: u64, record: &Record) -> u64 {
@@ -130,8 +132,9 @@ impl Log {
         Flush { opening: self.opening, generation: self.generation, end: self.end(), from, chains }
     }
 
-    /// What was flushed is on disk, as far as it is still there.
-    pub(super) fn flushed(&mut self, flush: &Flush) {
+    /// What was flushed is on disk, as far as it is still there; or so the disk says.
+    pub(super) fn flushed(&mut self, flush: &Flush, lies: bool) {
+        self.heard_of_disk(lies);
         if self.disk < flush.from {
             return;
         }
@@ -140,8 +143,18 @@ impl Log {
         self.disk = self.disk.max(still.map_or(0, |(at, _)| at));
     }
 
-    pub(super) fn flush_all(&mut self) {
+    pub(super) fn flush_all(&mut self, lies: bool) {
+        self.heard_of_disk(lies);
         self.disk = self.end();
+    }
+
+    /// The disk says that it has what was written. If that is true, it has what it has lied about before as well.
+    fn heard_of_disk(&mut self, lies: bool) {
+        if !lies {
+            self.truth = None;
+        } else if self.truth.is_none() {
+            self.truth = Some(Box::new(self.clone()));
+        }
     }
 
     /// Begins to cut; the disk follows with [`Log::cut_is_on_disk`].
@@ -169,7 +182,8 @@ impl Log {
         }
     }
 
-    pub(super) fn cut_is_on_disk(&mut self) {
+    pub(super) fn cut_is_on_disk(&mut self, lies: bool) {
+        self.heard_of_disk(lies);
         self.before = None;
     }
 
@@ -189,7 +203,7 @@ impl Log {
     /// The process ends, or the power; the next opening finds what is left.
     pub(super) fn crash(&mut self, power: bool, rng: &mut Rng) {
         if let Some(before) = self.before.take().filter(|_| rng.bool()) {
-            *self = Self { opening: self.opening, generation: self.generation, ..*before };
+            self.become_again(*before);
         }
         if power {
             let kept = rng.i64(self.on_disk()..=self.end());
@@ -199,5 +213,20 @@ impl Log {
         self.start = self.start.min(self.end());
         self.opening += 1;
         self.generation = Generation::default();
+    }
+
+    fn become_again(&mut self, earlier: Self) {
+        *self = Self { opening: self.opening, generation: self.generation, ..earlier };
+    }
+
+    /// The power goes: all that the disk has lied about is gone, or nothing of it is sure.
+    pub(super) fn truth_comes_to_light(&mut self, rng: &mut Rng) {
+        let Some(truth) = self.truth.take() else { return };
+        if rng.bool() {
+            return self.become_again(*truth);
+        }
+        let mut common = (self.base..=truth.on_disk().min(self.end())).rev();
+        let common = common.find(|at| self.chain_at(*at) == truth.chain_at(*at));
+        self.disk = self.disk.min(common.unwrap_or(self.base));
     }
 }

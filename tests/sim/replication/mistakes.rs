@@ -14,6 +14,8 @@ pub(super) enum Mistake {
     JoinsBelowEpochStart,
     /// S4: what a follower has appended is said to be flushed.
     CountsAppended,
+    /// S4: a follower that comes back has what it had before it was gone.
+    KeepsPosition,
     /// S5: the watermark that consumers see goes back to a new follower's end.
     WatermarkGoesBack,
     /// S6: a replica that opens its log again goes on under its epoch.

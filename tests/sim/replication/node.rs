@@ -73,6 +73,10 @@ pub(super) struct Node {
     used_epoch: LeaderEpoch,
     flushing: bool,
     pub(super) lost_memory: bool,
+    /// Its disk says that it has what it has not, until then.
+    pub(super) lies_until: u64,
+    /// It has lost what its disk had said to have, and may lack what was promised up to here.
+    pub(super) deceived: Option<i64>,
     pub(super) paused_until: u64,
     pub(super) slow_disk: (u64, u64),
     pub(super) damaged_until: u64,
@@ -93,6 +97,8 @@ impl Node {
             used_epoch: LeaderEpoch::NONE,
             flushing: false,
             lost_memory: false,
+            lies_until: 0,
+            deceived: None,
             paused_until: 0,
             slow_disk: (0, 0),
             damaged_until: 0,
@@ -144,7 +150,8 @@ impl World {
         let is_cutting = matches!(&self.nodes[node].role, Role::Following(it) if !it.core.may_hand_over());
         if self.nodes[node].up && !is_cutting {
             self.happens("stopped");
-            self.nodes[node].log.flush_all();
+            let lies = self.disk_lies(node);
+            self.nodes[node].log.flush_all(lies);
             self.ends(node, false);
             self.nodes[node].clean = Some(self.nodes[node].boot);
             self.after(1000 * down_ms, Event::Up { node });
@@ -157,8 +164,17 @@ impl World {
         it.up = false;
         it.role = Role::Closed;
         it.flushing = false;
+        let (said, end) = (it.log.on_disk(), it.log.end());
+        let chain = it.log.chain_at(said);
+        if power {
+            it.log.truth_comes_to_light(&mut rng);
+        }
         it.log.crash(power, &mut rng);
         it.high_watermark = it.log.start;
+        if chain.is_some() && it.log.chain_at(said) != chain {
+            it.deceived = it.deceived.max(Some(end));
+            self.happens("a lie came to light");
+        }
         for stream in 0..self.streams.len() {
             let ends = [self.streams[stream].follower.0, self.streams[stream].leader.0];
             if ends.contains(&node) {
@@ -407,6 +423,23 @@ impl World {
         if until > self.now { usual + slow } else { usual }
     }
 
+    /// Whoever was deceived and has what the leader has keeps its promises again.
+    pub(super) fn look_at_the_deceived(&mut self) {
+        let Some(leader) = self.controller.image.leader else { return };
+        let end = self.nodes[leader].log.end();
+        for node in (1..self.nodes.len()).filter(|node| *node != leader) {
+            let it = &self.nodes[node];
+            if it.deceived.is_some() && it.log.end() >= end && self.holds_what_was_seen(it).is_ok() {
+                self.nodes[node].deceived = None;
+                self.happens("has again what its disk lost");
+            }
+        }
+    }
+
+    fn disk_lies(&self, node: Number) -> bool {
+        self.nodes[node].lies_until > self.now
+    }
+
     fn append_arrived(&mut self, node: Number) -> Checked {
         let it = &mut self.nodes[node];
         let Role::Following(following) = &mut it.role else { return Ok(()) };
@@ -478,12 +511,13 @@ impl World {
     }
 
     pub(super) fn on_flushed(&mut self, node: Number, flush: &Flush) -> Checked {
+        let lies = self.disk_lies(node);
         let it = &mut self.nodes[node];
         if flush.opening != it.log.opening {
             return Ok(());
         }
         it.flushing = false;
-        it.log.flushed(flush);
+        it.log.flushed(flush, lies);
         let end = Offset::new(flush.end);
         match &it.role {
             Role::Following(_) => {
@@ -499,11 +533,12 @@ impl World {
     }
 
     pub(super) fn on_cut(&mut self, node: Number, incarnation: u64) -> Checked {
+        let lies = self.disk_lies(node);
         let it = &mut self.nodes[node];
         if !matches!(&it.role, Role::Following(following) if following.incarnation == incarnation) {
             return Ok(());
         }
-        it.log.cut_is_on_disk();
+        it.log.cut_is_on_disk(lies);
         let (left, last_epoch) = (it.log.carried(0), it.log.last_epoch());
         it.high_watermark = it.high_watermark.min(it.log.end()).max(it.log.start);
         self.follow(node, Some(incarnation), FollowerInput::Truncated { left, last_epoch })?;

@@ -6,13 +6,13 @@ use super::{
     checks::{ONCE, SETTLES},
     mistakes::Mistake,
     node::Role,
-    script::{Script, Step},
+    script::{self, Action, Replicas},
     world::{Event, World},
 };
-use crate::trial::{Checked, Ran, Scripted, Violation, hold, violation};
+use crate::trial::{Checked, Given, Ran, Script, Violation, hold, violation};
 
-impl Scripted for Script {
-    type Step = Step;
+impl Given for Replicas {
+    type Action = Action;
     type Mistake = Mistake;
 
     const SEEDS: u64 = if cfg!(feature = "long") { 10_000 } else { 300 };
@@ -41,26 +41,17 @@ impl Scripted for Script {
         "records deleted",
         "chosen of those who left",
         "lost as the topic allows",
+        "a lie came to light",
+        "has again what its disk lost",
+        "lost by a lie",
     ];
 
-    fn of_seed(seed: u64) -> Self {
-        Self::of_seed(seed)
+    fn script(seed: u64) -> Script<Self> {
+        script::of_seed(seed)
     }
 
-    fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    fn steps(&self) -> &[(usize, Step)] {
-        &self.steps
-    }
-
-    fn with(&self, steps: Vec<(usize, Step)>) -> Self {
-        Self { steps, ..self.clone() }
-    }
-
-    fn run(&self, mistake: Option<Mistake>, traced: bool) -> Ran {
-        let mut world = World::new(self, mistake, traced);
+    fn run(script: &Script<Self>, mistake: Option<Mistake>, traced: bool) -> Ran {
+        let mut world = World::new(script, mistake, traced);
         let violation = violation(|| world.live());
         Ran::new(violation, world.trace, world.events, world.happened)
     }
@@ -82,7 +73,7 @@ impl World {
     /// All are in sync, their logs are equal, and what was acknowledged is there: once, and in order.
     fn settled(&mut self) -> Checked {
         let partition = self.controller.image.partition.clone();
-        hold!(partition.in_sync.len() == self.script.nodes, SETTLES, "{partition:?}");
+        hold!(partition.in_sync.len() == self.script.given.nodes, SETTLES, "{partition:?}");
         hold!(partition.electable.is_empty(), SETTLES, "{partition:?}");
         let idle = self.clients.iter().all(super::client::Producer::is_idle);
         hold!(idle, SETTLES, "a producer is not answered: {:?}", self.clients);

@@ -1,12 +1,13 @@
 //! What the world of replicas is given: how it is set up, and what is done to it when. All of it comes from the seed,
 //! and any part of the steps makes a script as well.
 
-use std::fmt;
-
 use fastrand::Rng;
 use polylogue::config::topic::Durability;
 
-use crate::chance::chance;
+use crate::{
+    chance::chance,
+    trial::{Script, Step},
+};
 
 /// A node by its id, from 1; 0 is the controller.
 pub(super) type Node = usize;
@@ -64,6 +65,11 @@ pub(super) enum Action {
         delay_ms: u64,
         ms: u64,
     },
+    /// The disk says that it has what was written, and keeps it in a memory of its own.
+    Lie {
+        node: Node,
+        ms: u64,
+    },
     /// Data on their way to a follower are damaged.
     Damage {
         node: Node,
@@ -81,18 +87,6 @@ pub(super) enum Action {
     },
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct Step {
-    pub(super) at_ms: u64,
-    pub(super) what: Action,
-}
-
-impl fmt::Debug for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>7} ms  {:?}", self.at_ms, self.what)
-    }
-}
-
 /// A producer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client {
@@ -101,65 +95,77 @@ pub(super) struct Client {
     pub(super) pause_ms: u64,
 }
 
+/// All that a world begins with.
 #[derive(Clone, Debug)]
-pub(super) struct Script {
-    pub(super) seed: u64,
+pub(super) struct Replicas {
     pub(super) nodes: usize,
     pub(super) durability: Durability,
     pub(super) min_in_sync: usize,
     pub(super) clients: Vec<Client>,
-    /// With the number that each had in the whole script.
-    pub(super) steps: Vec<(usize, Step)>,
 }
 
 const LENGTH_MS: u64 = 10_000;
 
-impl Script {
-    pub(super) fn of_seed(seed: u64) -> Self {
-        let mut rng = chance(seed, &[100]);
-        let nodes = *rng.choice(&[2, 3, 3, 3, 4, 5]).unwrap_or(&3);
-        let client = |rng: &mut Rng| Client {
-            idempotent: rng.u8(0..3) != 0,
-            acks_all: rng.u8(0..4) != 0,
-            pause_ms: rng.u64(20..200),
-        };
-        let clients = (0..rng.usize(1..=3)).map(|_| client(&mut rng)).collect();
-        let mut steps: Vec<Step> = (0..rng.usize(4..30))
-            .map(|_| Step { what: action(&mut rng, nodes), at_ms: rng.u64(500..LENGTH_MS) })
-            .collect();
-        steps.sort_by_key(|step| step.at_ms);
-        Self {
-            seed,
-            nodes,
-            durability: durability(&mut rng),
-            min_in_sync: if nodes > 2 { rng.usize(1..=2) } else { 1 },
-            clients,
-            steps: steps.into_iter().enumerate().collect(),
+pub(super) fn of_seed(seed: u64) -> Script<Replicas> {
+    let mut rng = chance(seed, &[100]);
+    let nodes = *rng.choice(&[2, 3, 3, 3, 4, 5]).unwrap_or(&3);
+    let client = |rng: &mut Rng| Client {
+        idempotent: rng.u8(0..3) != 0,
+        acks_all: rng.u8(0..4) != 0,
+        pause_ms: rng.u64(20..200),
+    };
+    let clients = (0..rng.usize(1..=3)).map(|_| client(&mut rng)).collect();
+    let steps: Vec<_> = (0..rng.usize(4..30))
+        .map(|_| Step { what: action(&mut rng, nodes), at_ms: rng.u64(500..LENGTH_MS) })
+        .collect();
+    let given = Replicas {
+        nodes,
+        durability: durability(&mut rng),
+        min_in_sync: if nodes > 2 { rng.usize(1..=2) } else { 1 },
+        clients,
+    };
+    if seed % 4 == 3 { with_liars(seed, given, steps) } else { Script::new(seed, given, steps) }
+}
+
+/// Some disks lie for a while, of a minority or of any, and most of them lose their power meanwhile.
+fn with_liars(seed: u64, given: Replicas, mut steps: Vec<Step<Action>>) -> Script<Replicas> {
+    let mut rng = chance(seed, &[103]);
+    let most = if rng.u8(0..4) == 0 { given.nodes } else { (given.nodes - 1) / 2 };
+    for node in 1..=rng.usize(1..=most.max(1)) {
+        for _ in 0..rng.usize(1..4) {
+            let (at_ms, ms) = (rng.u64(500..LENGTH_MS - 3000), rng.u64(100..3000));
+            steps.push(Step { at_ms, what: Action::Lie { node, ms } });
+            if rng.u8(0..4) != 0 {
+                let what = Action::PowerCut { node, down_ms: rng.u64(5..1000) };
+                steps.push(Step { at_ms: at_ms + rng.u64(0..=ms), what });
+            }
         }
     }
+    Script::new(seed, given, steps)
+}
 
-    /// Two replicas that restart all the time, while what the controller says comes late.
-    pub(super) fn restless(seed: u64) -> Self {
-        let mut rng = chance(seed, &[102]);
-        let ms = LENGTH_MS;
-        let mut steps =
-            vec![Step { at_ms: 500, what: Action::Network { lost_percent: 3, delay_ms: 300, ms } }];
-        steps.extend((0..40).map(|_| {
-            let node = rng.usize(1..=2);
-            let what = match rng.u8(0..3) {
-                0 => Action::Kill { node, down_ms: rng.u64(5..300) },
-                _ => Action::RestartReplica { node },
-            };
-            Step { at_ms: rng.u64(500..LENGTH_MS), what }
-        }));
-        steps.sort_by_key(|step| step.at_ms);
-        let steps = steps.into_iter().enumerate().collect();
-        Self { nodes: 2, min_in_sync: 1, steps, ..Self::of_seed(seed) }
-    }
+/// A topic that counts the disk, on disks that lie.
+pub(super) fn lying(seed: u64) -> Script<Replicas> {
+    let Script { given, steps, .. } = of_seed(seed);
+    let keeps = |step: &Step<Action>| !matches!(step.what, Action::Lie { .. } | Action::SetDurability(_));
+    let steps = steps.into_iter().map(|(_, step)| step).filter(keeps).collect();
+    with_liars(seed, Replicas { durability: Durability::Disk, ..given }, steps)
+}
 
-    pub(super) fn ends_ms(&self) -> u64 {
-        self.steps.last().map_or(0, |(_, step)| step.at_ms) + 1000
-    }
+/// Two replicas that restart all the time, while what the controller says comes late.
+pub(super) fn restless(seed: u64) -> Script<Replicas> {
+    let mut rng = chance(seed, &[102]);
+    let ms = LENGTH_MS;
+    let mut steps = vec![Step { at_ms: 500, what: Action::Network { lost_percent: 3, delay_ms: 300, ms } }];
+    steps.extend((0..40).map(|_| {
+        let node = rng.usize(1..=2);
+        let what = match rng.u8(0..3) {
+            0 => Action::Kill { node, down_ms: rng.u64(5..300) },
+            _ => Action::RestartReplica { node },
+        };
+        Step { at_ms: rng.u64(500..LENGTH_MS), what }
+    }));
+    Script::new(seed, Replicas { nodes: 2, min_in_sync: 1, ..of_seed(seed).given }, steps)
 }
 
 fn durability(rng: &mut Rng) -> Durability {

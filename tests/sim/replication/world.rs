@@ -17,11 +17,11 @@ use super::{
     log::{Flush, Record},
     mistakes::Mistake,
     node::Node,
-    script::{Action, Node as NodeId, Script},
+    script::{Action, Node as NodeId, Replicas},
 };
 use crate::{
     chance::{Trace, chance},
-    trial::{Checked, Happened},
+    trial::{Checked, Happened, Script},
 };
 
 /// What a node asks the controller.
@@ -115,7 +115,7 @@ pub(super) struct Stream {
 
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) script: Script,
+    pub(super) script: Script<Replicas>,
     pub(super) mistake: Option<Mistake>,
     /// Microseconds.
     pub(super) now: u64,
@@ -142,7 +142,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(script: &Script, mistake: Option<Mistake>, traced: bool) -> Self {
+    pub(super) fn new(script: &Script<Replicas>, mistake: Option<Mistake>, traced: bool) -> Self {
+        let given = &script.given;
         let mut world = Self {
             mistake,
             now: 0,
@@ -152,9 +153,9 @@ impl World {
             trace: Trace::new(traced),
             events: 0,
             happened: Happened::new(),
-            controller: Controller::new(script.nodes, script.durability, script.min_in_sync, mistake),
-            nodes: (0..=script.nodes).map(Node::new).collect(),
-            clients: script.clients.iter().map(|client| Producer::new(*client)).collect(),
+            controller: Controller::new(given.nodes, given.durability, given.min_in_sync, mistake),
+            nodes: (0..=given.nodes).map(Node::new).collect(),
+            clients: given.clients.iter().map(|client| Producer::new(*client)).collect(),
             streams: Vec::new(),
             promises: Promises::new(),
             incarnations: 0,
@@ -166,11 +167,11 @@ impl World {
             calm: false,
             script: script.clone(),
         };
-        for node in 1..=script.nodes {
+        for node in 1..=given.nodes {
             world.push(0, Event::Up { node });
         }
         world.push(0, Event::ControllerTick);
-        for client in 0..script.clients.len() {
+        for client in 0..given.clients.len() {
             world.push(300_000, Event::Client { client });
         }
         for (at, (_, step)) in script.steps.iter().enumerate() {
@@ -264,6 +265,7 @@ impl World {
             self.events += 1;
             self.trace.say(at, format_args!("{event:?}"));
             self.on_event(event)?;
+            self.look_at_the_deceived();
             self.check()?;
         }
         self.now = end;
@@ -398,18 +400,8 @@ impl World {
     fn publish(&mut self) {
         if let Some((chosen, left)) = self.controller.chosen_of_the_left.take() {
             self.happens("chosen of those who left");
-            if left.iter().any(|node| self.nodes[*node].lost_memory) {
-                let log = &self.nodes[chosen].log;
-                let mut kept = (0..=self.promises.seen_end()).rev();
-                let kept = kept.find(|at| {
-                    log.chain_at(*at).is_none_or(|it| self.promises.seen_at(*at) == Some(it))
-                        && *at <= log.end()
-                });
-                if kept.is_none_or(|kept| kept < self.promises.seen_end()) {
-                    self.forgiven += 1;
-                    self.happens("lost as the topic allows");
-                }
-                self.promises.forgive(kept.unwrap_or(0));
+            if left.iter().any(|node| self.nodes[*node].lost_memory) && self.forgive_what_lacks(chosen) {
+                self.happens("lost as the topic allows");
             }
             self.nodes[chosen].lost_memory = false;
         }
@@ -423,8 +415,21 @@ impl World {
         }
     }
 
+    /// Whoever leads now lacks some of what was promised: what it has counts from here on. Whether anything is lost.
+    pub(super) fn forgive_what_lacks(&mut self, node: NodeId) -> bool {
+        let (log, seen) = (&self.nodes[node].log, self.promises.seen_end());
+        let is_kept = |at: &i64| {
+            log.chain_at(*at).is_none_or(|it| self.promises.seen_at(*at) == Some(it)) && *at <= log.end()
+        };
+        let kept = (0..=seen).rev().find(is_kept);
+        let is_lost = kept.is_none_or(|kept| kept < seen);
+        self.forgiven += u64::from(is_lost);
+        self.promises.forgive(kept.unwrap_or(0));
+        is_lost
+    }
+
     fn on_step(&mut self, at: usize) -> Checked {
-        let Some((_, step)) = self.script.steps.get(at).copied() else { return Ok(()) };
+        let Some((_, step)) = self.script.steps.get(at).cloned() else { return Ok(()) };
         match step.what {
             Action::Kill { node, down_ms } => self.crash(node, false, down_ms),
             Action::PowerCut { node, down_ms } => self.crash(node, true, down_ms),
@@ -452,6 +457,7 @@ impl World {
             Action::SlowDisk { node, delay_ms, ms } => {
                 self.nodes[node].slow_disk = (1000 * delay_ms, self.now + 1000 * ms);
             }
+            Action::Lie { node, ms } => self.nodes[node].lies_until = self.now + 1000 * ms,
             Action::Damage { node, ms } => self.nodes[node].damaged_until = self.now + 1000 * ms,
             Action::SetDurability(durability) => self.controller.set_durability(durability),
             Action::SetMinInSync(min_in_sync) => self.controller.set_min_in_sync(min_in_sync),
@@ -473,6 +479,7 @@ impl World {
             node.paused_until = node.paused_until.min(now);
             node.slow_disk.1 = 0;
             node.damaged_until = 0;
+            node.lies_until = 0;
         }
     }
 
