@@ -1,7 +1,7 @@
 //! `polylogue consume --group`: as a member of a consumer group. What is printed, or worked on by a command, is committed;
 //! what a command fails on is refused, which the group counts.
 //!
-//! The first Ctrl-C ends the reading: what is under way is brought to its end, and the member leaves its group.
+//! The first Ctrl-C or SIGTERM ends the reading: what is under way is brought to its end, and the member leaves its group.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,10 @@ use std::{
 };
 
 use anyhow::{anyhow, bail};
-use tokio::select;
+use tokio::{
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use super::{Flags, Format, QUIET};
 use crate::{
@@ -33,20 +36,44 @@ pub(super) async fn run(flags: &Flags, group: &str, format: Format) -> anyhow::R
     let config = GroupConfig { start: flags.from, ..GroupConfig::new(group) };
     let consumer = GroupConsumer::join(&client, config, std::slice::from_ref(&flags.topic));
     let mut consumer = consumer.await.map_err(advise)?;
+    let mut stop = Stop::new()?;
     let most = flags.max.unwrap_or(u64::MAX);
     let outcome = match &flags.exec {
-        Some(command) => work(&mut consumer, command, most).await,
-        None => Printing::new(format).run(&mut consumer, most).await,
+        Some(command) => work(&mut consumer, &mut stop, command, most).await,
+        None => Printing::new(format).run(&mut consumer, &mut stop, most).await,
     };
     let left = consumer.close().await.map_err(advise);
     outcome.and(left)
 }
 
+/// What ends the reading; one that comes while nobody waits for it is kept.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn asked_for(&mut self) {
+        select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// The next record; `None` once it is to end.
-async fn next(consumer: &mut GroupConsumer, within: Duration) -> anyhow::Result<Option<Option<Delivery>>> {
+async fn next(
+    consumer: &mut GroupConsumer,
+    stop: &mut Stop,
+    within: Duration,
+) -> anyhow::Result<Option<Option<Delivery>>> {
     select! {
         next = consumer.next(within) => Ok(Some(next.map_err(advise)?)),
-        _ = tokio::signal::ctrl_c() => Ok(None),
+        () = stop.asked_for() => Ok(None),
     }
 }
 
@@ -67,11 +94,11 @@ impl Printing<io::Stdout> {
 }
 
 impl<W: Write> Printing<W> {
-    async fn run(&mut self, consumer: &mut GroupConsumer, most: u64) -> anyhow::Result<()> {
+    async fn run(&mut self, consumer: &mut GroupConsumer, stop: &mut Stop, most: u64) -> anyhow::Result<()> {
         let mut left = most;
         while left > 0 {
             let within = if self.printed.is_empty() { WAIT } else { QUIET };
-            match next(consumer, within).await? {
+            match next(consumer, stop, within).await? {
                 Some(Some(delivery)) => {
                     self.print(delivery)?;
                     left -= 1;
@@ -114,12 +141,12 @@ fn passable(outcome: Result<(), GroupError>) -> anyhow::Result<()> {
 }
 
 /// Runs the command for each record until so many are done or given up.
-async fn work(consumer: &mut GroupConsumer, command: &str, most: u64) -> anyhow::Result<()> {
+async fn work(consumer: &mut GroupConsumer, stop: &mut Stop, command: &str, most: u64) -> anyhow::Result<()> {
     let mut left = most;
     while left > 0 {
-        let Some(next) = next(consumer, WAIT).await? else { return Ok(()) };
+        let Some(next) = next(consumer, stop, WAIT).await? else { return Ok(()) };
         let Some(delivery) = next else { continue };
-        let (status, stops) = run_command(command, &delivery).await?;
+        let (status, stops) = run_command(stop, command, &delivery).await?;
         if status.success() {
             passable(consumer.ack(&delivery))?;
             passable(consumer.commit().await)?;
@@ -169,18 +196,21 @@ async fn refuse(
 }
 
 /// How the command ended, and whether the reading is to end.
-async fn run_command(command: &str, delivery: &Delivery) -> anyhow::Result<(ExitStatus, bool)> {
+async fn run_command(
+    stop: &mut Stop,
+    command: &str,
+    delivery: &Delivery,
+) -> anyhow::Result<(ExitStatus, bool)> {
     let (text, delivery) = (command.to_owned(), delivery.clone());
     let mut running = tokio::task::spawn_blocking(move || give_to(&text, &delivery));
-    let stops = select! {
+    select! {
         ended = &mut running => return Ok((ended??, false)),
-        stops = tokio::signal::ctrl_c() => stops,
-    };
-    stops?;
+        () = stop.asked_for() => {}
+    }
     // A terminal has told the command, too. One that was told by nobody comes to its end.
     select! {
         ended = running => Ok((ended??, true)),
-        _ = tokio::signal::ctrl_c() => bail!("interrupted while the command was running"),
+        () = stop.asked_for() => bail!("interrupted while the command was running"),
     }
 }
 

@@ -135,12 +135,12 @@ impl Member {
     }
 
     /// The last thing that it says. A static member keeps its place for as long as its session lasts.
-    pub(super) fn farewell(profile_of: &Profile) -> ConsumerGroupHeartbeatRequest {
-        let epoch = if profile_of.instance.is_some() { LEAVES_FOR_A_WHILE } else { LEAVES };
+    pub(super) fn farewell(profile: &Profile) -> ConsumerGroupHeartbeatRequest {
+        let epoch = if profile.instance.is_some() { LEAVES_FOR_A_WHILE } else { LEAVES };
         ConsumerGroupHeartbeatRequest {
-            group_id: profile_of.group.clone(),
-            member_id: profile_of.id.clone(),
-            instance_id: profile_of.instance.clone(),
+            group_id: profile.group.clone(),
+            member_id: profile.id.clone(),
+            instance_id: profile.instance.clone(),
             member_epoch: epoch,
             ..ConsumerGroupHeartbeatRequest::default()
         }

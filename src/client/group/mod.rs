@@ -1,8 +1,8 @@
 //! Reading as a member of a consumer group (KIP-848): partitions are shared out by the coordinator, how far each is done
 //! is committed, and a record that cannot be worked on is refused ([`GroupConsumer::nack`]).
 //!
-//! [`member`] says what a member says and hears, [`places`] what it holds; both are pure. [`keeper`] is the task that
-//! keeps the member in its group while the application works; [`calls`] asks the coordinator. The records come through a
+//! `member` decides what a member says and hears, `places` knows what it holds; both are pure. `keeper` is the task that
+//! keeps the member in its group while the application works; `calls` asks the coordinator. The records come through a
 //! [`Consumer`](super::Consumer).
 //!
 //! **Promised:** each record of the topics is delivered at least once to some member of the group, in the order of its
