@@ -65,15 +65,18 @@ impl Stop {
     }
 }
 
-/// The next record; `None` once it is to end.
-async fn next(
-    consumer: &mut GroupConsumer,
-    stop: &mut Stop,
-    within: Duration,
-) -> anyhow::Result<Option<Option<Delivery>>> {
+/// What came next.
+enum Came {
+    Record(Delivery),
+    Nothing,
+    /// It is to end.
+    Stop,
+}
+
+async fn next(consumer: &mut GroupConsumer, stop: &mut Stop, within: Duration) -> anyhow::Result<Came> {
     select! {
-        next = consumer.next(within) => Ok(Some(next.map_err(advise)?)),
-        () = stop.asked_for() => Ok(None),
+        next = consumer.next(within) => Ok(next.map_err(advise)?.map_or(Came::Nothing, Came::Record)),
+        () = stop.asked_for() => Ok(Came::Stop),
     }
 }
 
@@ -99,15 +102,15 @@ impl<W: Write> Printing<W> {
         while left > 0 {
             let within = if self.printed.is_empty() { WAIT } else { QUIET };
             match next(consumer, stop, within).await? {
-                Some(Some(delivery)) => {
+                Came::Record(delivery) => {
                     self.print(delivery)?;
                     left -= 1;
                     if self.committed.elapsed() >= COMMIT_EVERY {
                         self.commit(consumer).await?;
                     }
                 }
-                Some(None) => self.commit(consumer).await?,
-                None => break,
+                Came::Nothing => self.commit(consumer).await?,
+                Came::Stop => break,
             }
         }
         self.commit(consumer).await
@@ -144,8 +147,11 @@ fn passable(outcome: Result<(), GroupError>) -> anyhow::Result<()> {
 async fn work(consumer: &mut GroupConsumer, stop: &mut Stop, command: &str, most: u64) -> anyhow::Result<()> {
     let mut left = most;
     while left > 0 {
-        let Some(next) = next(consumer, stop, WAIT).await? else { return Ok(()) };
-        let Some(delivery) = next else { continue };
+        let delivery = match next(consumer, stop, WAIT).await? {
+            Came::Record(delivery) => delivery,
+            Came::Nothing => continue,
+            Came::Stop => return Ok(()),
+        };
         let (status, stops) = run_command(stop, command, &delivery).await?;
         if status.success() {
             passable(consumer.ack(&delivery))?;
