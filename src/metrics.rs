@@ -201,7 +201,7 @@ metrics! {
     group_lag_left_out: Gauge = Gauge::default(), Gauge "polylogue_group_lag_left_out",
         "Committed offsets whose lag is not among these metrics because a bound was reached";
     delivery_attempts: Counter = Counter::default(), Counter "polylogue_delivery_attempts_total",
-        "Consumers lost over a record whose failed deliveries are counted";
+        "Failed deliveries of records that are counted: consumers lost over one, and nacks";
     dead_letters: Counter = Counter::default(), Counter "polylogue_dead_letters_total",
         "Records that have become dead letters";
     dead_letter_failures: Counter = Counter::default(), Counter "polylogue_dead_letter_failures_total",

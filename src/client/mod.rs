@@ -5,7 +5,8 @@
 //! the protocol. It knows nothing of a terminal, of actors or of this project's nodes.
 //!
 //! - [`Client`]: connections and what is known of topics and leaders, cheap to clone.
-//! - [`Producer`] writes, [`Consumer`] reads, [`Admin`] manages; each is made from a client.
+//! - [`Producer`] writes, [`Consumer`] reads, [`GroupConsumer`] reads as a member of a group, [`Admin`] manages; each is
+//!   made from a client.
 //! - [`Connection`] is one connection for any request, which the others are made of.
 //!
 //! **Invariants.** Everything that waits has a time-out. A request that changes something and has no
@@ -18,6 +19,7 @@ mod config;
 mod connection;
 pub mod consumer;
 mod error;
+pub mod group;
 mod metadata;
 mod offsets;
 pub mod partitioner;
@@ -33,6 +35,7 @@ pub use self::{
     connection::{Connection, Pending, Versions},
     consumer::{Assignment, Consumer, ConsumerConfig, Polled, StartAt},
     error::{ClientError, ConnectionError},
+    group::{Delivery, GroupConfig, GroupConsumer, GroupError, Nacked},
     metadata::{Broker, Leader, Metadata, PartitionMetadata, TopicMetadata},
     offsets::{FoundOffset, OffsetSpec},
     producer::{Producer, ProducerConfig, ProducerRecord},

@@ -7,6 +7,7 @@ mod clusters;
 mod dead_letters;
 mod documented;
 mod files;
+mod group_consume;
 mod groups;
 mod groups_elsewhere;
 mod refusals;

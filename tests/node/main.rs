@@ -14,6 +14,7 @@ mod groups;
 mod hostile;
 mod lag;
 mod lifecycle;
+mod nacks;
 mod nodes;
 mod open_files;
 mod peer;

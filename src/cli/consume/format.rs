@@ -5,9 +5,35 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    model::{PartitionIndex, TopicName},
-    record::RecordRef,
+    model::{Offset, PartitionIndex, TimestampMs, TopicName},
+    record::{Record, RecordRef},
 };
+
+/// A record to be printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Printed<'a> {
+    offset: Offset,
+    timestamp: TimestampMs,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
+}
+
+impl<'a> From<&RecordRef<'a>> for Printed<'a> {
+    fn from(record: &RecordRef<'a>) -> Self {
+        let RecordRef { offset, timestamp, key, value, headers } = record.clone();
+        Self { offset, timestamp, key, value, headers: headers.collect() }
+    }
+}
+
+impl<'a> From<&'a Record> for Printed<'a> {
+    fn from(record: &'a Record) -> Self {
+        let Record { offset, timestamp, key, value, headers } = record;
+        let headers = headers.iter().map(|header| (header.name.as_ref(), header.value.as_deref()));
+        let (offset, timestamp) = (*offset, *timestamp);
+        Self { offset, timestamp, key: key.as_deref(), value: value.as_deref(), headers: headers.collect() }
+    }
+}
 
 /// A piece of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,16 +87,17 @@ impl Format {
     }
 
     /// Prints one record.
-    pub(super) fn print(
+    pub(super) fn print<'a>(
         &self,
         out: &mut impl Write,
         topic: &TopicName,
         partition: PartitionIndex,
-        record: &RecordRef<'_>,
+        record: impl Into<Printed<'a>>,
     ) -> io::Result<()> {
+        let record = record.into();
         match self {
             Self::Json => {
-                serde_json::to_writer(&mut *out, &json(topic, partition, record))?;
+                serde_json::to_writer(&mut *out, &json(topic, partition, &record))?;
                 writeln!(out)
             }
             Self::Text { pieces, null } => pieces.iter().try_for_each(|piece| match piece {
@@ -81,7 +108,7 @@ impl Format {
                 Piece::Timestamp => write!(out, "{}", record.timestamp),
                 Piece::Key => out.write_all(record.key.unwrap_or(null.as_bytes())),
                 Piece::Value => out.write_all(record.value.unwrap_or(null.as_bytes())),
-                Piece::Headers => headers(out, record, null),
+                Piece::Headers => headers(out, &record, null),
             }),
         }
     }
@@ -112,8 +139,8 @@ fn field(letter: char) -> Result<Piece, String> {
     })
 }
 
-fn headers(out: &mut impl Write, record: &RecordRef<'_>, null: &str) -> io::Result<()> {
-    for (at, (name, value)) in record.headers.clone().enumerate() {
+fn headers(out: &mut impl Write, record: &Printed<'_>, null: &str) -> io::Result<()> {
+    for (at, (name, value)) in record.headers.iter().enumerate() {
         if at > 0 {
             out.write_all(b",")?;
         }
@@ -124,9 +151,9 @@ fn headers(out: &mut impl Write, record: &RecordRef<'_>, null: &str) -> io::Resu
     Ok(())
 }
 
-fn json(topic: &TopicName, partition: PartitionIndex, record: &RecordRef<'_>) -> Value {
+fn json(topic: &TopicName, partition: PartitionIndex, record: &Printed<'_>) -> Value {
     let header =
-        |(name, value): (&[u8], Option<&[u8]>)| json!({ "name": text(Some(name)), "value": text(value) });
+        |(name, value): &(&[u8], Option<&[u8]>)| json!({ "name": text(Some(*name)), "value": text(*value) });
     json!({
         "topic": topic.as_str(),
         "partition": partition.get(),
@@ -134,7 +161,7 @@ fn json(topic: &TopicName, partition: PartitionIndex, record: &RecordRef<'_>) ->
         "timestamp": record.timestamp.get(),
         "key": text(record.key),
         "value": text(record.value),
-        "headers": record.headers.clone().map(header).collect::<Vec<_>>(),
+        "headers": record.headers.iter().map(header).collect::<Vec<_>>(),
     })
 }
 

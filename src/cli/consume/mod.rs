@@ -1,6 +1,7 @@
-//! `polylogue consume`: records go to standard output.
+//! `polylogue consume`: records go to standard output, or each to a command.
 
 pub(super) mod format;
+mod group;
 
 use std::{
     collections::BTreeMap,
@@ -45,6 +46,14 @@ pub(super) struct Flags {
     /// End after so many records [default: do not]
     #[arg(long, value_name = "N")]
     max: Option<u64>,
+    /// Read as a member of this consumer group: from where it stands, or from --from where it has committed nothing. What
+    /// was printed is committed.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["partitions", "until_end"])]
+    group: Option<String>,
+    /// Run a command of the shell for each record rather than print it: its value on standard input; topic, partition, offset,
+    /// timestamp, key and attempt as POLYLOGUE_TOPIC and so on. Where it fails, that is counted (max.delivery.attempts).
+    #[arg(long, value_name = "COMMAND", requires = "group", conflicts_with_all = ["format", "output", "print_partition", "print_key", "print_headers", "print_offset", "print_timestamp", "null_marker"])]
+    exec: Option<String>,
     /// End at what is the end of each partition now, rather than wait for more.
     #[arg(long)]
     until_end: bool,
@@ -129,6 +138,9 @@ impl Flags {
 
 pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
     let format = flags.printed().map_err(|error| anyhow::anyhow!("--format: {error}"))?;
+    if let Some(group) = &flags.group {
+        return group::run(&flags, group, format).await;
+    }
     let client = flags.connect.client();
     let partitions = partitions(&client, &flags).await.map_err(explain)?;
     let ends = if flags.until_end {

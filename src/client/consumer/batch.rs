@@ -1,5 +1,6 @@
 use bytes::Bytes;
 
+use super::turns::Turn;
 use crate::{
     model::{Offset, PartitionIndex, TopicName},
     record::{BatchError, DEFAULT_MAX_UNPACKED_BYTES, RecordIter, RecordRef, UnpackedBatch, unpack},
@@ -44,6 +45,7 @@ pub(super) struct FetchedBatch {
     pub(super) high_watermark: Offset,
     pub(super) next_offset: Offset,
     pub(super) from: Offset,
+    pub(super) turn: Turn,
     pub(super) bytes: Bytes,
     pub(super) is_control: bool,
 }

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     ConsumeError, ConsumerConfig, Fetched, OutOfRange, StartAt, batch::FetchedBatch, partition::Placed,
-    placement::Returned,
+    placement::Returned, turns::Turns,
 };
 use crate::{
     client::{Client, ClientError, Connection, OffsetSpec, cluster::SILENCE, metadata::Hint},
@@ -49,6 +49,7 @@ pub(super) struct Fetcher {
     pub(super) incoming: mpsc::UnboundedReceiver<Placed>,
     pub(super) returned: Returned,
     pub(super) events: mpsc::Sender<Fetched>,
+    pub(super) turns: Turns,
     pub(super) room: Arc<Semaphore>,
     pub(super) room_size: usize,
     pub(super) partitions: Vec<Placed>,
@@ -78,6 +79,8 @@ impl Fetcher {
             while let Ok(placed) = self.incoming.try_recv() {
                 self.partitions.push(placed);
             }
+            let turns = &self.turns;
+            self.partitions.retain(|placed| is_current(turns, placed));
             if self.partitions.is_empty() {
                 let Some(placed) = self.incoming.recv().await else { return };
                 self.partitions.push(placed);
@@ -190,6 +193,9 @@ impl Fetcher {
         let mut answers = by_partition(response, version);
         let mut kept = Vec::with_capacity(self.partitions.len());
         for placed in std::mem::take(&mut self.partitions) {
+            if !is_current(&self.turns, &placed) {
+                continue;
+            }
             let key = if version > LAST_BY_NAME {
                 (Str::default(), placed.leader.topic_id, placed.assigned.partition)
             } else {
@@ -254,8 +260,8 @@ impl Fetcher {
             return Ok(self.returned(placed));
         }
         let source = ClientError::refused(ApiKey::Fetch, code, None);
-        let (topic, partition) = (placed.assigned.topic, placed.assigned.partition);
-        self.fail(ConsumeError::Partition { topic, partition, source }).await
+        let (topic, partition) = (placed.assigned.topic.clone(), placed.assigned.partition);
+        self.fail(placed, ConsumeError::Partition { topic, partition, source }).await
     }
 
     /// What was just learned of the leader is not asked for again.
@@ -271,8 +277,9 @@ impl Fetcher {
             OutOfRange::Latest => OffsetSpec::Latest,
             OutOfRange::Fail => {
                 let (topic, partition, offset) =
-                    (placed.assigned.topic, placed.assigned.partition, placed.offset);
-                return self.fail(ConsumeError::OutOfRange { topic, partition, offset, log_start }).await;
+                    (placed.assigned.topic.clone(), placed.assigned.partition, placed.offset);
+                let error = ConsumeError::OutOfRange { topic, partition, offset, log_start };
+                return self.fail(placed, error).await;
             }
         };
         let (topic, partition) = (&placed.assigned.topic, placed.assigned.partition);
@@ -307,6 +314,7 @@ impl Fetcher {
                 high_watermark,
                 next_offset: header.next_offset(),
                 from: placed.offset,
+                turn: placed.assigned.turn,
                 bytes,
                 is_control: header.is_control(),
             };
@@ -323,8 +331,9 @@ impl Fetcher {
     }
 
     async fn on_corrupt(&self, placed: Placed, source: BatchError) -> Result<After, Gone> {
-        let (topic, partition) = (placed.assigned.topic, placed.assigned.partition);
-        self.fail(ConsumeError::Corrupt { topic, partition, offset: placed.offset, source }).await
+        let (topic, partition, offset) =
+            (placed.assigned.topic.clone(), placed.assigned.partition, placed.offset);
+        self.fail(placed, ConsumeError::Corrupt { topic, partition, offset, source }).await
     }
 
     async fn report_end(&self, placed: &mut Placed, high_watermark: Offset) -> Result<(), Gone> {
@@ -334,7 +343,7 @@ impl Fetcher {
         }
         placed.assigned.reported_end = Some(placed.offset);
         let (topic, partition) = (placed.assigned.topic.clone(), placed.assigned.partition);
-        self.say(Fetched::End { topic, partition, offset: placed.offset }).await
+        self.say(Fetched::End { topic, partition, offset: placed.offset, turn: placed.assigned.turn }).await
     }
 
     /// Hands a batch over once there is room for it; one larger than all room takes all.
@@ -345,14 +354,19 @@ impl Fetcher {
         self.say(Fetched::Batch(batch, room)).await
     }
 
-    async fn fail(&self, error: ConsumeError) -> Result<After, Gone> {
-        self.say(Fetched::Failed(error)).await?;
+    async fn fail(&self, placed: Placed, error: ConsumeError) -> Result<After, Gone> {
+        self.say(Fetched::failed(placed.assigned, error)).await?;
         Ok(After::Drop)
     }
 
     async fn say(&self, event: Fetched) -> Result<(), Gone> {
         self.events.send(event).await.map_err(|_| Gone)
     }
+}
+
+/// Whether it is still to be read, and from there.
+fn is_current(turns: &Turns, placed: &Placed) -> bool {
+    turns.is_current(&placed.assigned.topic, placed.assigned.partition, placed.assigned.turn)
 }
 
 type Key = (Str, TopicId, PartitionIndex);

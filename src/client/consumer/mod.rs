@@ -14,6 +14,7 @@ mod config;
 mod fetcher;
 mod partition;
 mod placement;
+mod turns;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -28,7 +29,11 @@ pub use self::{
     batch::ConsumedBatch,
     config::{ConsumerConfig, OutOfRange, StartAt},
 };
-use self::{partition::Assigned, placement::Placement};
+use self::{
+    partition::Assigned,
+    placement::{Placement, Returned},
+    turns::{Turn, Turns},
+};
 use super::{Client, ClientError};
 use crate::{
     model::{Offset, PartitionIndex, TopicName},
@@ -111,8 +116,26 @@ pub enum ConsumeError {
 #[derive(Debug)]
 enum Fetched {
     Batch(FetchedBatch, OwnedSemaphorePermit),
-    End { topic: TopicName, partition: PartitionIndex, offset: Offset },
-    Failed(ConsumeError),
+    End { topic: TopicName, partition: PartitionIndex, offset: Offset, turn: Turn },
+    Failed { topic: TopicName, partition: PartitionIndex, turn: Turn, error: ConsumeError },
+}
+
+impl Fetched {
+    fn failed(assigned: Assigned, error: ConsumeError) -> Self {
+        let Assigned { topic, partition, turn, .. } = assigned;
+        Self::Failed { topic, partition, turn, error }
+    }
+
+    /// Whether what it belongs to is still read.
+    fn is_current(&self, turns: &Turns) -> bool {
+        let (topic, partition, turn) = match self {
+            Self::Batch(batch, _) => (&batch.topic, batch.partition, batch.turn),
+            Self::End { topic, partition, turn, .. } | Self::Failed { topic, partition, turn, .. } => {
+                (topic, *partition, *turn)
+            }
+        };
+        turns.is_current(topic, partition, turn)
+    }
 }
 
 /// Reads records.
@@ -129,6 +152,8 @@ pub struct Consumer {
 struct Running {
     events: mpsc::Receiver<Fetched>,
     placement: JoinHandle<()>,
+    assigning: Returned,
+    turns: Turns,
 }
 
 impl Drop for Running {
@@ -150,12 +175,42 @@ impl Consumer {
     pub fn assign(&mut self, assignments: &[Assignment]) {
         self.running = None;
         self.positions.clear();
+        self.running = Some(self.start(assignments));
+    }
+
+    /// Reads these partitions too from now on; one that is read already goes on from where this says. What was fetched
+    /// of it and not polled is forgotten.
+    ///
+    /// It must be called within a tokio runtime.
+    pub fn add(&mut self, assignments: &[Assignment]) {
+        let Some(running) = &self.running else { return self.assign(assignments) };
+        for assignment in assignments {
+            let turn = running.turns.begin(&assignment.topic, assignment.partition);
+            self.positions.remove(&(assignment.topic.clone(), assignment.partition));
+            // Placement ends only with what is running.
+            let _ = running.assigning.send(Assigned::new(assignment, turn));
+        }
+    }
+
+    /// Reads this partition no further. What was fetched of it and not polled is forgotten.
+    pub fn remove(&mut self, topic: &TopicName, partition: PartitionIndex) {
+        self.positions.remove(&(topic.clone(), partition));
+        if let Some(running) = &self.running {
+            running.turns.end(topic, partition);
+        }
+    }
+
+    fn start(&self, assignments: &[Assignment]) -> Running {
         let (sender, events) = mpsc::channel(EVENTS);
         let room = self.config.prefetch_bytes.clamp(1, u32::MAX as usize).min(Semaphore::MAX_PERMITS);
-        let assigned = assignments.iter().map(Assigned::new).collect();
-        let placement = Placement::new(self.client.clone(), Arc::clone(&self.config), sender, room);
-        let placement = tokio::spawn(placement.run(assigned));
-        self.running = Some(Running { events, placement });
+        let turns = Turns::default();
+        let assigned = |one: &Assignment| Assigned::new(one, turns.begin(&one.topic, one.partition));
+        let assigned = assignments.iter().map(assigned).collect();
+        let placement =
+            Placement::new(self.client.clone(), Arc::clone(&self.config), sender, turns.clone(), room);
+        let (assigning, returns) = mpsc::unbounded_channel();
+        let placement = tokio::spawn(placement.run(assigned, assigning.clone(), returns));
+        Running { events, placement, assigning, turns }
     }
 
     /// Reads all partitions of a topic from now on, from the same place each, and says how many there are.
@@ -179,16 +234,20 @@ impl Consumer {
         loop {
             let running = self.running.as_mut().ok_or(ConsumeError::NothingAssigned)?;
             let Ok(event) = timeout_at(deadline, running.events.recv()).await else { return Ok(None) };
-            match event.ok_or(ConsumeError::NothingAssigned)? {
+            let event = event.ok_or(ConsumeError::NothingAssigned)?;
+            if !event.is_current(&running.turns) {
+                continue;
+            }
+            match event {
                 Fetched::Batch(batch, _room) => {
                     if let Some(batch) = self.take(batch)? {
                         return Ok(Some(Polled::Batch(batch)));
                     }
                 }
-                Fetched::End { topic, partition, offset } => {
+                Fetched::End { topic, partition, offset, .. } => {
                     return Ok(Some(Polled::EndOfPartition { topic, partition, offset }));
                 }
-                Fetched::Failed(error) => return Err(error),
+                Fetched::Failed { error, .. } => return Err(error),
             }
         }
     }

@@ -1,4 +1,4 @@
-use super::{Assignment, StartAt};
+use super::{Assignment, StartAt, turns::Turn};
 use crate::{
     client::Leader,
     model::{Offset, PartitionIndex, TopicName},
@@ -10,6 +10,8 @@ pub(super) struct Assigned {
     pub(super) topic: TopicName,
     pub(super) partition: PartitionIndex,
     pub(super) next: StartAt,
+    /// Which reading of the partition this is.
+    pub(super) turn: Turn,
     /// Failures in a row.
     pub(super) failures: u32,
     /// The most bytes to ask for, where a batch was larger than the configured limit.
@@ -19,11 +21,12 @@ pub(super) struct Assigned {
 }
 
 impl Assigned {
-    pub(super) fn new(assignment: &Assignment) -> Self {
+    pub(super) fn new(assignment: &Assignment, turn: Turn) -> Self {
         Self {
             topic: assignment.topic.clone(),
             partition: assignment.partition,
             next: assignment.start,
+            turn,
             failures: 0,
             max_bytes: None,
             reported_end: None,

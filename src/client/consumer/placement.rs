@@ -19,6 +19,7 @@ use super::{
     ConsumeError, ConsumerConfig, Fetched, StartAt,
     fetcher::Fetcher,
     partition::{Assigned, Placed},
+    turns::Turns,
 };
 use crate::{
     client::{Client, ClientError},
@@ -27,18 +28,20 @@ use crate::{
 
 /// What fetchers and placement say to each other.
 pub(super) type Returned = mpsc::UnboundedSender<Assigned>;
+pub(super) type Returns = mpsc::UnboundedReceiver<Assigned>;
 
 pub(super) struct Placement {
     client: Client,
     config: Arc<ConsumerConfig>,
     events: mpsc::Sender<Fetched>,
+    turns: Turns,
     room: Arc<Semaphore>,
     room_size: usize,
     /// Partitions that are being placed.
     placing: Arc<AtomicUsize>,
     fetchers: HashMap<NodeId, mpsc::UnboundedSender<Placed>>,
     /// Fetchers, and partitions that are being placed.
-    tasks: JoinSet<Option<Result<Placed, ConsumeError>>>,
+    tasks: JoinSet<Option<Result<Placed, (Assigned, ConsumeError)>>>,
 }
 
 impl Placement {
@@ -46,28 +49,34 @@ impl Placement {
         client: Client,
         config: Arc<ConsumerConfig>,
         events: mpsc::Sender<Fetched>,
+        turns: Turns,
         room_size: usize,
     ) -> Self {
         let room = Arc::new(Semaphore::new(room_size));
         let (placing, fetchers) = (Arc::default(), HashMap::new());
-        Self { client, config, events, room, room_size, placing, fetchers, tasks: JoinSet::new() }
+        Self { client, config, events, turns, room, room_size, placing, fetchers, tasks: JoinSet::new() }
     }
 
     /// Places what is assigned and what comes back, until the consumer is gone.
     ///
-    /// The channels between the tasks hold each partition at most once, which bounds them.
-    pub(super) async fn run(mut self, assigned: Vec<Assigned>) {
-        let (returned, mut returns) = mpsc::unbounded_channel();
+    /// The channels between the tasks hold each partition once for each turn that the consumer gave it, which bounds them.
+    pub(super) async fn run(mut self, assigned: Vec<Assigned>, returned: Returned, mut returns: Returns) {
         for assigned in assigned {
             self.place(assigned);
         }
         loop {
             select! {
-                Some(assigned) = returns.recv() => self.place(assigned),
+                Some(assigned) = returns.recv() => {
+                    self.place(assigned);
+                    // Those that come together are placed together: a fetch that does not know yet of the last one waits.
+                    while let Ok(assigned) = returns.try_recv() {
+                        self.place(assigned);
+                    }
+                }
                 Some(done) = self.tasks.join_next() => match done {
                     Ok(Some(Ok(placed))) => self.hand_over(placed, &returned),
-                    Ok(Some(Err(error))) => {
-                        if self.events.send(Fetched::Failed(error)).await.is_err() {
+                    Ok(Some(Err((assigned, error)))) => {
+                        if self.events.send(Fetched::failed(assigned, error)).await.is_err() {
                             return;
                         }
                     }
@@ -80,6 +89,9 @@ impl Placement {
     }
 
     fn place(&mut self, assigned: Assigned) {
+        if !self.is_current(&assigned) {
+            return;
+        }
         let client = self.client.clone();
         let placing = Arc::clone(&self.placing);
         placing.fetch_add(1, Ordering::AcqRel);
@@ -90,8 +102,15 @@ impl Placement {
         });
     }
 
+    fn is_current(&self, assigned: &Assigned) -> bool {
+        self.turns.is_current(&assigned.topic, assigned.partition, assigned.turn)
+    }
+
     /// Gives a partition to the fetcher of its leader, which is started if there is none.
     fn hand_over(&mut self, placed: Placed, returned: &Returned) {
+        if !self.is_current(&placed.assigned) {
+            return;
+        }
         let node = placed.leader.node;
         let refused = match self.fetchers.get(&node) {
             Some(fetcher) => fetcher.send(placed).err().map(|refused| refused.0),
@@ -107,6 +126,7 @@ impl Placement {
             incoming,
             returned: returned.clone(),
             events: self.events.clone(),
+            turns: self.turns.clone(),
             room: Arc::clone(&self.room),
             room_size: self.room_size,
             partitions: vec![placed],
@@ -119,7 +139,7 @@ impl Placement {
     }
 }
 
-async fn place(client: &Client, mut assigned: Assigned) -> Result<Placed, ConsumeError> {
+async fn place(client: &Client, mut assigned: Assigned) -> Result<Placed, (Assigned, ConsumeError)> {
     let failed = |assigned: &Assigned, source| ConsumeError::Partition {
         topic: assigned.topic.clone(),
         partition: assigned.partition,
@@ -136,7 +156,8 @@ async fn place(client: &Client, mut assigned: Assigned) -> Result<Placed, Consum
         Ok((leader, offset)) => Ok(Placed { assigned, leader, offset }),
         Err(error) => {
             assigned.failures += 1;
-            Err(failed(&assigned, error))
+            let error = failed(&assigned, error);
+            Err((assigned, error))
         }
     }
 }

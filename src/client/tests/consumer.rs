@@ -200,3 +200,34 @@ async fn what_was_sent_comes_back_from_every_partition_and_codec_in_order() {
     }
     assert_eq!(by_key.len(), 17);
 }
+
+#[tokio::test]
+async fn a_partition_is_read_again_from_elsewhere_and_another_comes_and_goes_without_a_trace() {
+    let world = World::new(2);
+    fill(&world, &[3, 3]);
+    let broker = world.node(|_, _| None).await;
+    let mut consumer = consumer(&broker, ConsumerConfig::default(), StartAt::BEGINNING);
+    let (records, end) = read_to_end(&mut consumer).await.unwrap();
+    assert_run(&records, 0, 6);
+    assert_eq!(end.get(), 6);
+    let second = PartitionIndex::new(1);
+    consumer.add(&[Assignment { topic: topic(), partition: second, start: StartAt::BEGINNING }]);
+    let Some(Polled::EndOfPartition { partition, .. }) = consumer.poll(PATIENCE).await.unwrap() else {
+        panic!("there is nothing in it")
+    };
+    assert_eq!(partition, second);
+    // What was fetched and not polled is forgotten with the first turn.
+    for from in [1, 4] {
+        consumer.add(&[Assignment {
+            topic: topic(),
+            partition: FIRST,
+            start: StartAt::Offset(Offset::new(from)),
+        }]);
+    }
+    let (records, _) = read_to_end(&mut consumer).await.unwrap();
+    assert_run(&records, 4, 6);
+    consumer.remove(&topic(), FIRST);
+    assert_eq!(consumer.position(&topic(), FIRST), None);
+    fill(&world, &[3]);
+    assert!(consumer.poll(std::time::Duration::from_millis(700)).await.unwrap().is_none());
+}

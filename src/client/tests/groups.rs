@@ -102,8 +102,11 @@ async fn a_coordinator_that_is_loading_is_asked_until_it_has_loaded() {
         let code = if left > 0 { ErrorCode::CoordinatorLoadInProgress } else { ErrorCode::None };
         let asked: OffsetCommitRequest = call.decode();
         assert_eq!((asked.generation_id_or_member_epoch, asked.member_id.as_str()), (-1, ""));
-        let partitions =
-            vec![OffsetCommitResponsePartition { partition_index: PartitionIndex::new(2), error_code: code }];
+        let partitions = vec![OffsetCommitResponsePartition {
+            partition_index: PartitionIndex::new(2),
+            error_code: code,
+            ..OffsetCommitResponsePartition::default()
+        }];
         let topics = vec![OffsetCommitResponseTopic { name: "events".into(), partitions }];
         call.answer(&OffsetCommitResponse { topics, ..OffsetCommitResponse::default() })
     })

@@ -3,6 +3,7 @@
 mod broker;
 mod connection;
 mod consumer;
+mod group_member;
 mod groups;
 mod producer;
 mod world;

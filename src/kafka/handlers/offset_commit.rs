@@ -1,4 +1,5 @@
-//! `OffsetCommit`: keeps how far a group has come. Durable when it is answered.
+//! `OffsetCommit`: keeps how far a group has come, and counts deliveries that a consumer of ours refuses. Durable when it
+//! is answered.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,7 @@ use crate::{
     wire::{
         ApiKey, ErrorCode, Str,
         api::offset_commit::{
-            OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse,
+            Nacked, OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse,
             OffsetCommitResponsePartition, OffsetCommitResponseTopic,
         },
     },
@@ -34,17 +35,21 @@ pub(crate) async fn handle(
         retention_ms: request.retention_time_ms,
         topics,
     };
-    let outcome = groups::ask(broker, session, version, &group, Request::Commit(commit), ANSWER_WITHIN).await;
+    let nacks = commit.topics.iter().flat_map(|topic| &topic.partitions).any(|one| one.nack.is_some());
+    let request = if nacks { Request::Nack(commit) } else { Request::Commit(commit) };
+    let outcome = groups::ask(broker, session, version, &group, request, ANSWER_WITHIN).await;
     let outcome = match outcome {
-        Ok(Answer::Commit(codes)) => Ok(by_partition(codes)),
+        Ok(Answer::Commit(codes)) => Ok(by_partition(codes, |code| (code, None))),
+        Ok(Answer::Nack(outcomes)) => Ok(by_partition(outcomes, |outcome| outcome)),
         Ok(_) => Err(ErrorCode::UnknownServerError),
         Err(code) => Err(code),
     };
-    let code = |topic: &Str, index: PartitionIndex| match &outcome {
-        Ok(codes) => {
-            codes.get(&(topic.clone(), index)).copied().unwrap_or(ErrorCode::UnknownTopicOrPartition)
+    let outcome = |topic: &Str, index: PartitionIndex| match &outcome {
+        Ok(outcomes) => {
+            let found = outcomes.get(&(topic.clone(), index)).cloned();
+            found.unwrap_or((ErrorCode::UnknownTopicOrPartition, None))
         }
-        Err(code) => *code,
+        Err(code) => (*code, None),
     };
     let topics = asked
         .into_iter()
@@ -52,9 +57,9 @@ pub(crate) async fn handle(
             partitions: indexes
                 .into_iter()
                 .map(|partition_index| {
-                    let error_code = code(&name, partition_index);
+                    let (error_code, nacked) = outcome(&name, partition_index);
                     groups::count(broker, ApiKey::OffsetCommit, error_code);
-                    OffsetCommitResponsePartition { partition_index, error_code }
+                    OffsetCommitResponsePartition { partition_index, error_code, nacked }
                 })
                 .collect(),
             name,
@@ -74,9 +79,14 @@ fn that_exist(broker: &Broker, asked: OffsetCommitRequestTopic) -> Option<Commit
     Some(CommitTopic { name: asked.name, id: topic.id, partitions })
 }
 
-fn by_partition(codes: PerPartition<ErrorCode>) -> HashMap<(Str, PartitionIndex), ErrorCode> {
-    let one = |(topic, codes): (Str, Vec<_>)| {
-        codes.into_iter().map(move |(index, code)| ((topic.clone(), index), code))
+type Outcome = (ErrorCode, Option<Nacked>);
+
+fn by_partition<T>(
+    outcomes: PerPartition<T>,
+    outcome: fn(T) -> Outcome,
+) -> HashMap<(Str, PartitionIndex), Outcome> {
+    let one = |(topic, outcomes): (Str, Vec<(PartitionIndex, T)>)| {
+        outcomes.into_iter().map(move |(index, one)| ((topic.clone(), index), outcome(one)))
     };
-    codes.into_iter().flat_map(one).collect()
+    outcomes.into_iter().flat_map(one).collect()
 }

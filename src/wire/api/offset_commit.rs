@@ -1,4 +1,8 @@
 //! How far a group has come.
+//!
+//! Kafka has no word for a delivery that failed. Tag 10000 is our own: it says that the record at the committed offset
+//! was delivered and refused. Who does not know it keeps the offset, which is right in any case, and answers without
+//! the tag, which tells the client that nothing was counted. Nothing of it goes to a client that does not send it.
 
 use crate::{
     model::{LeaderEpoch, Offset, PartitionIndex},
@@ -40,6 +44,17 @@ wire_structs! {
         committed_leader_epoch: LeaderEpoch [6..] = LeaderEpoch::NONE,
         /// Whatever the client wants to keep with it.
         committed_metadata: Option<Str> [2..; null 2..] = Some(Str::default()),
+        /// Our own: the delivery of the record at this offset has failed.
+        nack: Option<Nack> [8..; null 8..; tag 10000],
+    }
+
+    /// A delivery that failed, as the consumer tells it.
+    struct Nack {
+        /// Which of the record's failed deliveries this is, from 1 on; one that is counted already is not counted again.
+        /// 0: not known, count it.
+        attempt: i32 [8..],
+        /// Why, for a person.
+        cause: Str [8..],
     }
 
     /// What came of it.
@@ -64,7 +79,21 @@ wire_structs! {
         partition_index: PartitionIndex [2..],
         /// Why the offset was not kept.
         error_code: ErrorCode [2..],
+        /// Our own: what became of a delivery that failed.
+        nacked: Option<Nacked> [8..; null 8..; tag 10000],
+    }
+
+    /// What became of it.
+    struct Nacked {
+        /// How often the record's deliveries have failed by now; 0: that is not counted, or the group is past it.
+        attempts: i32 [8..],
+        /// The group goes on behind the record. `OffsetFetch` says where, as soon as the dead letter is on disk.
+        given_up: bool [8..],
+        /// So many records in a row had failed that no more are given up.
+        dead_letters_stopped: bool [8..],
     }
 }
+
+nullable_structs!(Nack, Nacked);
 
 wire_api!(OffsetCommit: OffsetCommitRequest -> OffsetCommitResponse);

@@ -115,7 +115,7 @@ wire_structs! {
         metadata: Option<Str> [8..; null 8..] = Some(Str::default()),
         /// Why there is none.
         error_code: ErrorCode [8..],
-        /// Our own: how often consumers of the group were lost with the record that comes next.
+        /// Our own: how often deliveries of the record that comes next have failed.
         attempts: i32 [8..; tag 10000],
         /// Our own: the offset of that record; -1: there is none.
         attempted_offset: Offset [8..; tag 10001] = Offset::new(-1),

@@ -14,7 +14,17 @@ use crate::wire::{Layout, Message, api, sample::Sample};
 
 const VALUES_PER_VERSION: u64 = 60;
 /// Tags of our own, which the oracle keeps as unknown ones.
-const OURS_ALONE: [&str; 4] = ["with_attempts", "attempts", "attempted_offset", "dead_letters_stopped"];
+const OURS_ALONE: [&str; 9] = [
+    "with_attempts",
+    "attempts",
+    "attempted_offset",
+    "dead_letters_stopped",
+    "nack",
+    "attempt",
+    "cause",
+    "nacked",
+    "given_up",
+];
 
 /// Names of fields in a value's debug text, in order; texts in quotes are passed over.
 fn field_names(debug: &str) -> Vec<String> {

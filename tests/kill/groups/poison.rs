@@ -1,6 +1,8 @@
 //! Records that take their consumers down, where the group's coordinator, the record's leader and the leader of the dead
 //! letters are three nodes, of which some are killed in the middle.
 
+mod nacks;
+
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;

@@ -1,6 +1,7 @@
 //! Which record takes its consumers down, how often it has, and when it is given up.
 //!
-//! A client that dies says nothing about it, so an attempt is inferred: an owner is lost while the record at the
+//! A consumer of ours says that a delivery has failed ([`super::nacks`]). A client that dies says nothing about it, so an
+//! attempt is inferred: an owner is lost while the record at the
 //! group's position had been served to it. The position is the committed one, or where nothing is committed the
 //! first that the owner was given. A commit that moves it clears the count; past the limit the record goes to the
 //! topic of dead letters, and only when it is there on disk the position moves behind it. Meanwhile nobody is told the
@@ -25,7 +26,7 @@ use crate::{
     },
     config::topic::Delivery,
     model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId},
-    wire::Str,
+    wire::{Str, api::offset_commit::Nacked},
 };
 
 /// A partition by the name of its topic.
@@ -166,11 +167,20 @@ pub enum Buried {
     Gone,
 }
 
+/// A delivery that has failed.
+pub(super) struct Failed<'a> {
+    pub(super) group: &'a Str,
+    pub(super) place: &'a Place,
+    pub(super) topic: TopicId,
+    pub(super) offset: Offset,
+    pub(super) cause: Str,
+}
+
 #[derive(Clone, Debug)]
 struct Owner {
     member: Str,
     client: ClientKey,
-    /// Since when it has owned the partition without a break.
+    /// Since when it has owned the partition without a break, or has last said that a delivery failed.
     since: Duration,
 }
 
@@ -300,25 +310,69 @@ impl Attempts {
         delivery: &Delivery,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(limit) = delivery.limit(ask.place.1) else { return };
-        let tries = self.tries.entry(ask.place.clone()).or_insert_with(|| Tries::at(ask.topic, offset));
+        let failed = Failed {
+            group: &ask.group,
+            place: &ask.place,
+            topic: ask.topic,
+            offset,
+            cause: Str::from_static(ask.cause.text()),
+        };
+        self.fail(now, failed, delivery, effects);
+    }
+
+    /// A delivery of the record has failed.
+    fn fail(&mut self, now: Now, failed: Failed<'_>, delivery: &Delivery, effects: &mut Vec<Effect>) {
+        let Failed { group, place, topic, offset, cause } = failed;
+        let Some(limit) = delivery.limit(place.1) else { return };
+        let tries = self.tries.entry(place.clone()).or_insert_with(|| Tries::at(topic, offset));
         if tries.moving {
             return;
         }
-        if tries.offset != offset || tries.topic != ask.topic {
-            *tries = Tries::at(ask.topic, offset);
+        if tries.offset != offset || tries.topic != topic {
+            *tries = Tries::at(topic, offset);
         }
         if tries.count == 0 {
             tries.first = now.wall;
         }
         tries.count = tries.count.saturating_add(1);
-        (tries.last, tries.cause) = (now.wall, Str::from_static(ask.cause.text()));
+        (tries.last, tries.cause) = (now.wall, cause);
         if tries.count >= limit {
-            self.give_up(&ask.group, &ask.place, delivery, effects);
+            self.give_up(group, place, delivery, effects);
         }
-        if let Some(tries) = self.tries.get(&ask.place) {
-            effects.push(Effect::Write(tries.stored(&ask.group, &ask.place)));
+        if let Some(tries) = self.tries.get(place) {
+            effects.push(Effect::Write(tries.stored(group, place)));
         }
+    }
+
+    /// The owner says itself that a delivery has failed, for the `attempt`th time as far as it knows. Says whether that
+    /// is news, and what has become of the record.
+    pub(super) fn nacked(
+        &mut self,
+        now: Now,
+        failed: Failed<'_>,
+        attempt: u32,
+        delivery: &Delivery,
+        effects: &mut Vec<Effect>,
+    ) -> (bool, Nacked) {
+        let (place, topic, offset) = (failed.place, failed.topic, failed.offset);
+        let counted = |tries: &&Tries| tries.offset == offset && tries.topic == topic;
+        let before = self.tries.get(place).filter(counted);
+        let is_news = before.is_none_or(|tries| !tries.moving && (attempt == 0 || tries.count < attempt));
+        if is_news {
+            self.fail(now, failed, delivery, effects);
+            // What it was given until now is accounted for: should it be lost too, that is another attempt only if it
+            // was given the record again.
+            if let Some(owner) = self.owners.get_mut(place) {
+                owner.since = now.monotonic;
+            }
+        }
+        let tries = self.tries.get(place).filter(counted);
+        let nacked = tries.map_or_else(Nacked::default, |tries| Nacked {
+            attempts: i32::try_from(tries.count).unwrap_or(i32::MAX),
+            given_up: tries.moving,
+            dead_letters_stopped: self.stopped() > 0,
+        });
+        (is_news && tries.is_some(), nacked)
     }
 
     /// The record has failed too often: it goes to the dead letters, unless it is one of too many.

@@ -23,6 +23,18 @@ impl Coordinator {
         commit: Commit,
         effects: &mut Vec<Effect>,
     ) {
+        let codes = self.commit(now, version, commit, effects);
+        effects.push(Effect::Answer(ticket, Answer::Commit(codes)));
+    }
+
+    /// Keeps what may be kept, and says what came of each.
+    pub(super) fn commit(
+        &mut self,
+        now: Now,
+        version: i16,
+        commit: Commit,
+        effects: &mut Vec<Effect>,
+    ) -> PerPartition<ErrorCode> {
         let allowed = match self.groups.get_mut(&commit.group) {
             Some(group) => {
                 let cx = Cx::new(now, &self.settings, &self.image, effects);
@@ -38,14 +50,12 @@ impl Coordinator {
                     topic.partitions.iter().map(|partition| (partition.partition_index, code)).collect();
                 (topic.name, codes)
             };
-            let answer = commit.topics.into_iter().map(refused).collect();
-            effects.push(Effect::Answer(ticket, Answer::Commit(answer)));
-            return;
+            return commit.topics.into_iter().map(refused).collect();
         }
         let id = own(&commit.group);
         self.found(&id, now.wall);
         let positions = self.positions_of(&id, &commit.topics);
-        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(group) = self.groups.get_mut(&id) else { return Vec::new() };
         let member = own(&commit.member_id);
         let Group { protocol, offsets, .. } = group;
         let held_by_another = |topic: &Str, id, index| match &*protocol {
@@ -61,7 +71,7 @@ impl Coordinator {
         let kept = codes.iter().flat_map(|(_, codes)| codes).filter(|(_, code)| *code == ErrorCode::None);
         self.counts.commits += kept.count() as u64;
         self.attempts_committed(&id, &positions, &codes, effects);
-        effects.push(Effect::Answer(ticket, Answer::Commit(codes)));
+        codes
     }
 
     pub(super) fn fetch_offsets(

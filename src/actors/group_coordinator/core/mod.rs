@@ -17,6 +17,7 @@ mod holdings;
 mod image;
 mod joining;
 mod member;
+mod nacks;
 mod offsets;
 mod request;
 mod requests;
@@ -117,7 +118,7 @@ pub struct Counts {
     pub expired_offsets: u64,
     /// Offsets that were committed.
     pub commits: u64,
-    /// Owners that were lost over a record.
+    /// Deliveries that have failed: owners that were lost over a record, and nacks.
     pub attempts: u64,
     /// Records that have become dead letters.
     pub dead_letters: u64,
@@ -381,6 +382,7 @@ impl Coordinator {
                 self.on_consumer_heartbeat(now, ticket, caller, &request, effects);
             }
             Request::Commit(commit) => self.on_commit(now, ticket, caller.version, commit, effects),
+            Request::Nack(commit) => self.on_nack(now, ticket, caller.version, commit, effects),
             Request::FetchOffsets(fetch) if self.is_held(&fetch) => {
                 effects.push(Effect::Refuse(ticket, Refusal::Loading));
             }

@@ -108,7 +108,7 @@ impl Offsets {
     /// How far the group has come in a partition of this very topic.
     pub(super) fn position(&self, (topic, index): &Place, id: TopicId) -> Option<Offset> {
         let committed = self.topics.get(topic)?.get(index)?;
-        (committed.topic.is_nil() || committed.topic == id).then_some(committed.offset)
+        committed.is_of(id).then_some(committed.offset)
     }
 
     /// Moves the group past a record that has become a dead letter; says what is to be written.
@@ -189,6 +189,11 @@ impl Offsets {
 }
 
 impl Committed {
+    /// Whether it was committed for this very topic, as far as is known.
+    pub(super) fn is_of(&self, id: TopicId) -> bool {
+        self.topic.is_nil() || self.topic == id
+    }
+
     /// Whether it may be forgotten at `now`, in a group that has been without members since `empty_since`, or
     /// that never had any.
     pub(super) fn has_expired(

@@ -16,7 +16,7 @@ use crate::{
             join_group::{JoinGroupRequest, JoinGroupResponse},
             leave_group::{LeaveGroupRequest, LeaveGroupResponse},
             list_groups::ListedGroup,
-            offset_commit::OffsetCommitRequestPartition,
+            offset_commit::{Nacked, OffsetCommitRequestPartition},
             sync_group::{SyncGroupRequest, SyncGroupResponse},
         },
     },
@@ -110,6 +110,8 @@ pub enum Request {
     Leave(LeaveGroupRequest),
     /// Keep offsets.
     Commit(Commit),
+    /// Keep offsets, and count the deliveries that failed there.
+    Nack(Commit),
     /// Tell offsets.
     FetchOffsets(FetchOffsets),
     /// Tell what was tried and failed.
@@ -158,6 +160,8 @@ pub enum Answer {
     Leave(LeaveGroupResponse),
     /// To [`Request::Commit`].
     Commit(PerPartition<ErrorCode>),
+    /// To [`Request::Nack`].
+    Nack(PerPartition<(ErrorCode, Option<Nacked>)>),
     /// To [`Request::FetchOffsets`]: the whole was refused, or what there is of each.
     Offsets(Result<PerPartition<Option<Committed>>, ErrorCode>),
     /// To [`Request::Attempts`].

@@ -18,7 +18,8 @@ impl Admin {
         self.until_settled(async || self.find_coordinator(group).await).await
     }
 
-    async fn find_coordinator(&self, group: &str) -> Result<NodeId, ClientError> {
+    /// The same, asked once.
+    pub(in crate::client) async fn find_coordinator(&self, group: &str) -> Result<NodeId, ClientError> {
         let api = ApiKey::FindCoordinator;
         // One of the two is of the version that is spoken.
         let request = FindCoordinatorRequest {

@@ -35,7 +35,7 @@ pub struct CommittedOffset {
     pub metadata: String,
 }
 
-/// A record that consumers of a group were lost with.
+/// A record whose deliveries to a group have failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedAttempts {
     /// The topic.

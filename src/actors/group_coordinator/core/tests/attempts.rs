@@ -1,5 +1,7 @@
 //! Records that take their consumers down, and what is done about them.
 
+mod nacks;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
