@@ -257,7 +257,7 @@ impl World {
             io: Handle::current(),
             membership: self.membership.clone(),
             config: Arc::clone(&self.config),
-            cluster: Some(cluster),
+            cluster,
             background_flush: Self::flush_limits(),
             metrics: Arc::clone(&self.metrics),
             vitals: None,
