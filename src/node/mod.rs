@@ -396,12 +396,12 @@ impl Parts<'_> {
             scrub: ScrubPace::new(storage.scrub_bytes_per_second, storage.scrub_interval)
                 .after_crash(storage.scrub_after_crash_bytes_per_second),
             metrics: Arc::clone(&self.metrics),
-            replication: Some(replicating::replication(
+            replication: replicating::replication(
                 member,
                 self.runtimes.data(),
                 self.config.cluster.replica_lag_time_max,
                 self.alarm.clone(),
-            )),
+            ),
             agreed: Arc::new(agreed),
         };
         let (topics, data, io) = (self.topics.clone(), self.runtimes.data(), self.runtimes.io());

@@ -177,9 +177,11 @@ fn the_table_of_safety_rules_names_each_rules_tests_and_no_others() {
 #[test]
 fn a_planted_gap_in_the_table_of_safety_rules_is_found() {
     let source = |path: &str, text: String| Source { path: path.to_owned(), text };
-    let all = safety::RULES.map(|rule| format!("fn s{rule:02}_story() {{}}\n")).collect::<String>();
-    let rows =
-        safety::RULES.map(|rule| format!("| S{rule} | a | `b` | `src/all.rs` |\n")).collect::<String>();
+    let all = safety::RULES.map(|rule| format!("fn s{rule:02}_story() {{}}\n")).collect::<Vec<_>>().concat();
+    let rows = safety::RULES
+        .map(|rule| format!("| S{rule} | a | `b` | `src/all.rs` |\n"))
+        .collect::<Vec<_>>()
+        .concat();
     let sources = |more: &str| {
         vec![
             source("src/all.rs", all.clone()),
@@ -200,8 +202,7 @@ fn a_planted_gap_in_the_table_of_safety_rules_is_found() {
         [7, 8].map(|rule| format!("the last cell of S{rule} has to be: `src/all.rs`<br>`tests/more.rs`"))
     );
 
-    let without: String =
-        rows.lines().filter(|row| !row.starts_with("| S22 ")).map(|row| format!("{row}\n")).collect();
+    let without = rows.replace("| S22 |", "| none |");
     assert_eq!(safety::misses(&without, &sources("")), ["the last cell of S22 has to be: `src/all.rs`"]);
     assert_eq!(safety::misses(&rows, &sources("fn s23_new() {}")), ["there is no rule S23"]);
     let nobody = [source("src/all.rs", all.replace("fn s05_story", "fn story"))];

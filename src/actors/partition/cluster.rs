@@ -62,7 +62,7 @@ pub trait Proposer: Send + Sync + fmt::Debug + 'static {
 /// Takes the answer to a proposal.
 pub type Answer = Box<dyn FnOnce(SetAnswer) + Send>;
 
-/// What a leader needs to know where it has followers; the same for each of its incarnations.
+/// What a leader needs to know of its partition's other replicas; the same for each of its incarnations.
 #[derive(Clone)]
 pub struct InCluster {
     /// This node.

@@ -101,7 +101,7 @@ pub(super) struct Leading {
     dirty_since: Option<Duration>,
     flush_limits: FlushLimits,
     slow: bool,
-    repairs: Option<Repairs>,
+    repairs: Repairs,
     /// Who was in sync when damage was last hoped to be mended.
     in_sync: Vec<NodeId>,
 }
@@ -137,6 +137,7 @@ impl Leading {
         }
         let core = followers::begin_core(args, &config, (epoch, high_watermark), &log);
         tracing::debug!(partition = %args.label, %epoch, end = %log.log_end_offset(), "leads");
+        let repairs = repairs::begin(args, me, &log);
         let leader = Leader::new(epoch, log.reader(), me.clone(), core.high_watermark());
         let published = args.partition.slot.publish(Arc::new(leader));
         me.vitals().set_epoch(epoch);
@@ -156,10 +157,9 @@ impl Leading {
             dirty_since: None,
             flush_limits: FlushLimits::new(args, &config),
             slow: false,
-            repairs: None,
+            repairs,
             in_sync: Vec::new(),
         };
-        this.begin_repairs();
         this.after_change();
         this.configure(&config);
         // At once: a node that dies again and again before its first turn would recover more each time.
@@ -294,9 +294,8 @@ impl Leading {
 
     fn log_failed(&self) {
         self.args.metrics.poisoned_logs.inc();
-        if let Some(cluster) = &self.args.cluster {
-            cluster.alarm.log_failed(&self.args.label, &cluster.state());
-        }
+        let cluster = &self.args.cluster;
+        cluster.alarm.log_failed(&self.args.label, &cluster.state());
     }
 
     fn count(&self, outcome: &Outcome) {
@@ -308,9 +307,7 @@ impl Leading {
         if outcome.disk_full > 0 {
             metrics.disk_full_refusals.inc_by(outcome.disk_full);
             tracing::error!(partition = %self.args.label, "disk is full, appends are refused");
-            if let Some(cluster) = &self.args.cluster {
-                cluster.proposer.give_up(self.args.partition.id());
-            }
+            self.args.cluster.proposer.give_up(self.args.partition.id());
         }
     }
 
@@ -428,7 +425,7 @@ impl Leading {
     fn seal(&mut self) {
         let LogSlot::Here(log) = &self.log else { return };
         // A pass of compaction puts others in the place of segments.
-        if self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction) || self.is_mending() {
+        if self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction) || self.repairs.is_mending() {
             return;
         }
         let Some(job) = log.seal_job() else { return };
@@ -481,7 +478,7 @@ impl Leading {
     fn compact(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
         let busy = self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction);
-        if busy || self.compaction_rests || self.repairs.as_ref().is_some_and(Repairs::is_mending) {
+        if busy || self.compaction_rests || self.repairs.is_mending() {
             return;
         }
         let now = self.args.clock.settled_wall();

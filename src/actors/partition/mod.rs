@@ -112,8 +112,8 @@ pub struct LeaderArgs {
     pub membership: MembershipHandle,
     /// The topic's configuration, as it is now.
     pub config: Arc<RwLock<Arc<TopicConfig>>>,
-    /// What it has to know where it has followers; `None` where it is alone.
-    pub cluster: Option<InCluster>,
+    /// What it has to know of the partition's other replicas, be there any or none.
+    pub cluster: InCluster,
     /// Limits of what a crash may leave to be read again.
     pub background_flush: BackgroundFlush,
     /// What is counted.

@@ -56,7 +56,7 @@ pub enum OpeningError {
 
 /// Takes a leader epoch, which is durable before any byte is written under it (S6), then opens the log.
 pub(super) async fn open(args: LeaderArgs) -> Opened {
-    if let Some((handed, epoch)) = args.cluster.as_ref().and_then(|cluster| cluster.inheritance.take()) {
+    if let Some((handed, epoch)) = args.cluster.inheritance.take() {
         return take_over(handed, epoch);
     }
     let epoch = match args.membership.open_epoch(args.partition.id()).await {

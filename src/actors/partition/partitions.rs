@@ -8,6 +8,8 @@
 //! children it adds and removes, so its own restart ends no replica.
 
 mod changing;
+#[cfg(test)]
+mod nobody;
 mod purging;
 mod replica;
 #[cfg(test)]
@@ -94,8 +96,8 @@ pub struct PartitionsArgs {
     pub scrub: ScrubPace,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// What it takes to keep partitions that have replicas on other nodes; `None` on a node alone.
-    pub replication: Option<Replication>,
+    /// What it takes to keep partitions that have replicas on other nodes.
+    pub replication: Replication,
     /// Told the index of the image that the replicas agree with.
     pub agreed: Arc<watch::Sender<u64>>,
 }
@@ -452,17 +454,11 @@ impl Look {
 
     /// Whether nothing has changed: asked of every partition at every look, so it takes no memory.
     fn is_as_told(&self, id: PartitionId, replica: &Replica) -> bool {
-        if self.args.replication.is_none() {
-            return replica.is_told();
-        }
         let Some(image) = self.image.partition(id) else { return true };
         replica.agrees(image, self.image.is_on_disk(id))
     }
 
     fn wanted(&self, id: PartitionId) -> Option<Wanted> {
-        if self.args.replication.is_none() {
-            return Some(Wanted::alone());
-        }
         let on_disk = self.image.is_on_disk(id);
         Some(Wanted::of(self.image.partition(id)?, self.args.node, on_disk))
     }

@@ -9,6 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use ractor::Message;
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep_until},
@@ -19,6 +20,7 @@ use super::{
     replication::{Copied, Streams},
 };
 use crate::{
+    actors::supervise::Address,
     metrics::Metrics,
     model::{NodeId, Offset, PartitionId},
     storage::log::{CorruptBatch, DamageBell, Log, LogReader, Mend, MendError, Mended},
@@ -73,7 +75,6 @@ pub(super) struct Workshop {
     pub(super) streams: Streams,
     pub(super) io: Handle,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) post: Arc<dyn Fn(RepairMessage) + Send + Sync>,
 }
 
 impl std::fmt::Debug for Workshop {
@@ -81,6 +82,9 @@ impl std::fmt::Debug for Workshop {
         f.debug_struct("Workshop").field("label", &self.label).finish_non_exhaustive()
     }
 }
+
+/// Tells the replica.
+type Post = Arc<dyn Fn(RepairMessage) + Send + Sync>;
 
 /// What a replica does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +106,9 @@ enum Doing {
 }
 
 /// The repairs of one replica.
-#[derive(Debug)]
 pub(super) struct Repairs {
     shop: Workshop,
+    post: Post,
     doing: Doing,
     /// Whoever reads at damage rings again and again; nobody is asked before this.
     rests_until: Option<Instant>,
@@ -112,13 +116,34 @@ pub(super) struct Repairs {
     silent: (Option<CorruptBatch>, u32),
 }
 
+impl std::fmt::Debug for Repairs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repairs")
+            .field("shop", &self.shop)
+            .field("doing", &self.doing)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Repairs {
-    /// From now on damage in this log is mended.
-    pub(super) fn begin(shop: Workshop, log: &Log) -> Self {
-        let post = Arc::clone(&shop.post);
-        let bell: DamageBell = Arc::new(move || post(RepairMessage::Look));
-        log.set_damage_bell(Some(bell));
-        Self { shop, doing: Doing::Nothing, rests_until: None, silent: (None, 0) }
+    /// From now on damage in this log is mended, by whichever role has it: `message` is how that role hears of it. Where
+    /// nobody else keeps the partition it is left out as soon as it is found, and readers do not wait for an answer.
+    pub(super) fn begin<M: Message>(
+        shop: Workshop,
+        log: &Log,
+        state: &PartitionState,
+        (me, message): (&Address<M>, fn(RepairMessage) -> M),
+    ) -> Self {
+        let to = me.clone();
+        let post: Post = Arc::new(move |news| {
+            // A replica that has ended mends nothing; the next role that has the log begins anew.
+            let _ = to.cast(message(news));
+        });
+        let ring = Arc::clone(&post);
+        let bell: DamageBell = Arc::new(move || ring(RepairMessage::Look));
+        let is_alone = others(shop.us, state.replicas.iter().copied()).is_empty();
+        log.set_damage_bell(Some(bell).filter(|_| !is_alone));
+        Self { shop, post, doing: Doing::Nothing, rests_until: None, silent: (None, 0) }
     }
 
     /// Whether a file of the log is being written anew.
@@ -133,14 +158,6 @@ impl Repairs {
             return;
         }
         self.rests_until = None;
-        let replicas = others(self.shop.us, state.replicas.iter().copied());
-        if replicas.is_empty() {
-            // There is nobody to ask, and who found it has said so.
-            while let Some(damage) = log.next_damage() {
-                log.give_up(&damage);
-            }
-            return;
-        }
         let Some(damage) = log.next_damage() else { return };
         self.doing = Doing::Asking;
         let silent = if self.silent.0.as_ref() == Some(&damage) { self.silent.1 } else { 0 };
@@ -149,11 +166,11 @@ impl Repairs {
             shop: self.shop.clone(),
             reader: log.reader(),
             in_sync: others(self.shop.us, leader.into_iter().chain(state.in_sync.iter().copied())),
-            replicas,
+            replicas: others(self.shop.us, state.replicas.iter().copied()),
             silent_counts: silent + 1 >= SILENT_MOST,
         };
         tracing::warn!(partition = %self.shop.label, "other replicas are asked for what is damaged: {damage}");
-        let post = Arc::clone(&self.shop.post);
+        let post = Arc::clone(&self.post);
         tokio::spawn(async move {
             let answer = asking.ask(&damage).await;
             post(RepairMessage::Asked(Box::new(Asked { damage, answer })));
@@ -171,7 +188,7 @@ impl Repairs {
             Answer::Nobody => {
                 tracing::error!(partition = %self.shop.label, "no other replica has it, it is left out: {damage}");
                 log.give_up(&damage);
-                (self.shop.post)(RepairMessage::Look);
+                (self.post)(RepairMessage::Look);
                 Next::Wake
             }
             Answer::Unsure { silent } => {
@@ -194,12 +211,12 @@ impl Repairs {
             Mend::Later => Next::Nothing,
             Mend::Gone => {
                 self.doing = Doing::Nothing;
-                (self.shop.post)(RepairMessage::Look);
+                (self.post)(RepairMessage::Look);
                 Next::Wake
             }
             Mend::Job(job) => {
                 self.doing = Doing::Mending(found.node);
-                let post = Arc::clone(&self.shop.post);
+                let post = Arc::clone(&self.post);
                 self.shop.io.spawn_blocking(move || post(RepairMessage::Mended(Box::new(job.run()))));
                 Next::Nothing
             }
@@ -214,7 +231,7 @@ impl Repairs {
             Ok(Mended { damage, batches }) => {
                 self.shop.metrics.repaired_batches.inc_by(batches);
                 tracing::warn!(partition = %self.shop.label, %node, "repaired from node {node}: {damage}");
-                (self.shop.post)(RepairMessage::Look);
+                (self.post)(RepairMessage::Look);
             }
             Err(error) => {
                 tracing::error!(partition = %self.shop.label, "what is damaged could not be repaired: {error}");
@@ -225,7 +242,7 @@ impl Repairs {
     }
 
     fn look_later(&mut self) {
-        let (until, post) = (Instant::now() + TRY_AGAIN, Arc::clone(&self.shop.post));
+        let (until, post) = (Instant::now() + TRY_AGAIN, Arc::clone(&self.post));
         self.rests_until = Some(until);
         tokio::spawn(async move {
             sleep_until(until).await;

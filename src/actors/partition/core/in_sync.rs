@@ -148,18 +148,6 @@ pub(super) struct InSync {
 }
 
 impl InSync {
-    /// A replica that is all there is.
-    pub(super) fn alone() -> Self {
-        let me = NodeId::new(0);
-        let state = PartitionState {
-            replicas: vec![me],
-            in_sync: vec![me],
-            on_disk: true,
-            ..PartitionState::default()
-        };
-        Self::new(me, LeaderEpoch::default(), state, Duration::MAX, (Offset::ZERO, Duration::ZERO))
-    }
-
     /// At the beginning of an epoch nobody's position is known, and nobody is late. `begins` is the log's end then.
     pub(super) fn new(
         me: NodeId,

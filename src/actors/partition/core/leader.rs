@@ -146,25 +146,6 @@ pub struct LeaderCore<T> {
 }
 
 impl<T> LeaderCore<T> {
-    /// A leader without followers that has just opened its log. What recovery kept is all there is,
-    /// so the high watermark starts at the position that the topic's durability counts.
-    pub fn new(durability: Durability, log_end: Offset, flushed: Offset) -> Self {
-        let mut core = Self {
-            begins: EpochStart { epoch: LeaderEpoch::default(), start: log_end },
-            durability,
-            min_in_sync: 1,
-            log_end,
-            flushed,
-            high_watermark: Offset::ZERO,
-            may_advance: true,
-            resigned: false,
-            in_sync: InSync::alone(),
-            parked: VecDeque::new(),
-        };
-        core.high_watermark = core.held_by_all();
-        core
-    }
-
     /// A leader that takes over an open log, as a follower or an earlier leader left it, or as recovery did.
     pub fn lead(term: Term, carried: &Carried) -> Self {
         let Term { node, begins, durability, min_in_sync, partition, lag_time_max, now } = term;

@@ -15,7 +15,6 @@ use crate::{
 };
 
 pub(super) fn begin(args: &FollowerArgs, me: &Address<FollowerMessage>, log: &Log) -> Repairs {
-    let to = me.clone();
     let shop = Workshop {
         partition: args.partition.id(),
         label: Arc::clone(&args.label),
@@ -23,12 +22,8 @@ pub(super) fn begin(args: &FollowerArgs, me: &Address<FollowerMessage>, log: &Lo
         streams: args.streams.clone(),
         io: args.io.clone(),
         metrics: Arc::clone(&args.metrics),
-        post: Arc::new(move |message| {
-            // A follower that has ended mends nothing; the next role that has the log begins anew.
-            let _ = to.cast(FollowerMessage::Repair(message));
-        }),
     };
-    Repairs::begin(shop, log)
+    Repairs::begin(shop, log, &args.state(), (me, FollowerMessage::Repair))
 }
 
 impl Following {
@@ -37,8 +32,7 @@ impl Following {
         let is_busy = self.under_way.changes_files();
         let (next, has_ended) = match message {
             RepairMessage::Look => {
-                let state = self.args.state();
-                self.repairs.look(log, &state, self.core.leader());
+                self.repairs.look(log, &self.args.state(), self.core.leader());
                 (Next::Nothing, false)
             }
             RepairMessage::Asked(asked) => (self.repairs.on_asked(log, *asked, is_busy), false),

@@ -29,9 +29,7 @@ pub(super) fn begin_core(
     (epoch, high_watermark): (LeaderEpoch, Option<Offset>),
     log: &Log,
 ) -> LeaderCore<Ticket> {
-    let Some(cluster) = &args.cluster else {
-        return LeaderCore::new(config.durability, log.log_end_offset(), log.flushed_end());
-    };
+    let cluster = &args.cluster;
     let term = Term {
         node: cluster.node,
         begins: EpochStart { epoch, start: log.log_end_offset() },
@@ -77,12 +75,9 @@ impl Leading {
         }
     }
 
-    /// Who leads alone is refused above a minimum of one before anything comes here.
     pub(super) fn set_minimum(&mut self, config: &TopicConfig) {
-        if self.args.cluster.is_some() {
-            let minimum = config.min_in_sync_replicas as usize;
-            self.core.step(Input::MinInSync(minimum), &mut self.effects);
-        }
+        let minimum = config.min_in_sync_replicas as usize;
+        self.core.step(Input::MinInSync(minimum), &mut self.effects);
     }
 
     fn on_subscribe(&mut self, asked: &Subscription, kept_from: Offset, reply: oneshot::Sender<Verdict>) {
@@ -127,13 +122,12 @@ impl Leading {
     }
 
     pub(super) fn propose(&self, change: SetChange) {
-        let Some(cluster) = &self.args.cluster else { return };
         let (id, to) = (change.id, self.me.clone());
         let answer = Box::new(move |answer| {
             // A leader that has ended waits for no answer.
             let _ = to.cast(LeaderMessage::Cluster(ClusterMessage::Answered { id, answer }));
         });
-        cluster.proposer.propose(self.args.partition.id(), change, answer);
+        self.args.cluster.proposer.propose(self.args.partition.id(), change, answer);
     }
 
     /// Nobody is acknowledged any more, and nobody finds a leader here, before the log goes.

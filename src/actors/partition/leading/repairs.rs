@@ -6,7 +6,7 @@ use super::{Leading, LogSlot, Work};
 use crate::{
     actors::{
         partition::{
-            InCluster, LeaderArgs, LeaderMessage,
+            LeaderArgs, LeaderMessage,
             core::PartitionState,
             repair::{Next, RepairMessage, Repairs, Workshop},
         },
@@ -15,14 +15,8 @@ use crate::{
     storage::log::Log,
 };
 
-/// `None` where nobody else has the partition: then damage is left out at once.
-fn begin(args: &LeaderArgs, me: &Address<LeaderMessage>, log: &Log) -> Option<Repairs> {
-    let cluster = args.cluster.as_ref().filter(|cluster| cluster.state().replicas.len() > 1);
-    let Some(cluster) = cluster else {
-        log.set_damage_bell(None);
-        return None;
-    };
-    let to = me.clone();
+pub(super) fn begin(args: &LeaderArgs, me: &Address<LeaderMessage>, log: &Log) -> Repairs {
+    let cluster = &args.cluster;
     let shop = Workshop {
         partition: args.partition.id(),
         label: Arc::clone(&args.label),
@@ -30,32 +24,21 @@ fn begin(args: &LeaderArgs, me: &Address<LeaderMessage>, log: &Log) -> Option<Re
         streams: cluster.streams.clone(),
         io: args.io.clone(),
         metrics: Arc::clone(&args.metrics),
-        post: Arc::new(move |message| {
-            // A leader that has ended mends nothing; the next role that has the log begins anew.
-            let _ = to.cast(LeaderMessage::Repair(message));
-        }),
     };
-    Some(Repairs::begin(shop, log))
+    Repairs::begin(shop, log, &cluster.state(), (me, LeaderMessage::Repair))
 }
 
 impl Leading {
-    pub(super) fn begin_repairs(&mut self) {
-        if let LogSlot::Here(log) = &self.log {
-            self.repairs = begin(&self.args, &self.me, log);
-        }
-    }
-
     pub(super) fn on_repair(&mut self, message: RepairMessage) {
-        let (LogSlot::Here(log), Some(repairs)) = (&mut self.log, &mut self.repairs) else { return };
+        let LogSlot::Here(log) = &mut self.log else { return };
         let is_busy = self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction);
         let (next, has_ended) = match message {
             RepairMessage::Look => {
-                let state = self.args.cluster.as_ref().map(InCluster::state).unwrap_or_default();
-                repairs.look(log, &state, None);
+                self.repairs.look(log, &self.args.cluster.state(), None);
                 (Next::Nothing, false)
             }
-            RepairMessage::Asked(asked) => (repairs.on_asked(log, *asked, is_busy), false),
-            RepairMessage::Mended(done) => (repairs.on_mended(log, *done), true),
+            RepairMessage::Asked(asked) => (self.repairs.on_asked(log, *asked, is_busy), false),
+            RepairMessage::Mended(done) => (self.repairs.on_mended(log, *done), true),
         };
         self.do_next(next);
         if has_ended {
@@ -66,9 +49,9 @@ impl Leading {
 
     /// Goes on with a repair that waits for a flush, a checkpoint or a pass of compaction.
     pub(super) fn repair(&mut self) {
-        let (LogSlot::Here(log), Some(repairs)) = (&mut self.log, &mut self.repairs) else { return };
+        let LogSlot::Here(log) = &mut self.log else { return };
         let is_busy = self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction);
-        let next = repairs.go_on(log, is_busy);
+        let next = self.repairs.go_on(log, is_busy);
         self.do_next(next);
     }
 
@@ -79,10 +62,6 @@ impl Leading {
             Next::Flush => self.flush(),
             Next::Wake => self.args.partition.slot.wake(),
         }
-    }
-
-    pub(super) fn is_mending(&self) -> bool {
-        self.repairs.as_ref().is_some_and(Repairs::is_mending)
     }
 
     /// Who has come into sync may have what the others had not.

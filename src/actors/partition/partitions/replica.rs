@@ -68,12 +68,6 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// A partition that has no replica elsewhere.
-    pub(super) fn alone() -> Self {
-        let led = Led { by: None, epoch: LeaderEpoch::NONE };
-        Self { leads: true, led, by_election: false, state: PartitionState::default() }
-    }
-
     /// By an image.
     pub(super) fn of(image: &PartitionImage, us: NodeId, on_disk: bool) -> Self {
         let led =
@@ -150,11 +144,6 @@ impl Replica {
         Ok(this)
     }
 
-    /// Whether it has a role.
-    pub(super) fn is_told(&self) -> bool {
-        self.told.is_some()
-    }
-
     /// Whether there is nothing to do: each change of a partition raises its epoch.
     pub(super) fn agrees(&self, image: &PartitionImage, is_on_disk: bool) -> bool {
         self.told.as_ref().is_some_and(|told| {
@@ -201,7 +190,7 @@ impl Replica {
     }
 
     async fn lead(&mut self, args: &PartitionsArgs, inheritance: Inheritance) -> Result<(), SupervisorError> {
-        let slot = Slot::new();
+        let (slot, replication) = (Slot::new(), &args.replication);
         let leader = LeaderArgs {
             partition: self.partition.clone(),
             label: Arc::clone(&self.label),
@@ -212,7 +201,7 @@ impl Replica {
             upkeep: args.upkeep.clone(),
             membership: args.membership.clone(),
             config: Arc::clone(&self.config),
-            cluster: args.replication.as_ref().map(|replication| InCluster {
+            cluster: InCluster {
                 node: args.node,
                 state: Arc::clone(&self.state),
                 lag_time_max: replication.lag_time_max,
@@ -220,7 +209,7 @@ impl Replica {
                 inheritance,
                 alarm: replication.alarm.clone(),
                 streams: replication.streams.clone(),
-            }),
+            },
             background_flush: args.background_flush,
             metrics: Arc::clone(&args.metrics),
             vitals: None,
@@ -238,9 +227,7 @@ impl Replica {
         args: &PartitionsArgs,
         inheritance: Inheritance,
     ) -> Result<(), SupervisorError> {
-        // Only in a cluster is there anybody to follow.
-        let Some(replication) = args.replication.clone() else { return Ok(()) };
-        let slot = Slot::new();
+        let (slot, replication) = (Slot::new(), args.replication.clone());
         let follower = FollowerArgs {
             partition: self.partition.clone(),
             label: Arc::clone(&self.label),

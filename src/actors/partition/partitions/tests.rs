@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{PartitionsArgs, Reconciler};
+use super::{PartitionsArgs, Reconciler, Replication};
 use crate::{
     actors::{
         membership::{
@@ -109,7 +109,7 @@ fn partitions(
 ) -> PartitionsArgs {
     let fs: Arc<dyn Fs> = Arc::new(RealFs);
     PartitionsArgs {
-        replication: None,
+        replication: Replication::with_nobody(),
         supervisor,
         topics,
         logs: folder.join(LOGS_DIR),

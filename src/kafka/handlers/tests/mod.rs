@@ -28,7 +28,7 @@ use crate::{
         },
         partition::{
             BackgroundFlush, Fs, RealFs, UpkeepThreads,
-            partitions::{PartitionsArgs, Reconciler},
+            partitions::{PartitionsArgs, Reconciler, Replication},
             scrubber::ScrubPace,
             table::TopicTable,
         },
@@ -174,7 +174,7 @@ async fn broker(
     let supervisor = SupervisorHandle::new(SupervisorOptions::default());
     root.add(supervisor.child_spec("partitions", Placement::here())).await.unwrap();
     let partitions = PartitionsArgs {
-        replication: None,
+        replication: Replication::with_nobody(),
         supervisor,
         topics: topics.clone(),
         logs: folder.join(LOGS_DIR),

@@ -1,8 +1,23 @@
-use super::super::{Acks, Effect, Input, LeaderCore};
-use crate::{config::topic::Durability, model::Offset};
+use super::{
+    super::{Acks, Effect, Input, LeaderCore, PartitionState, Term},
+    at, carried, epoch, ms, node,
+};
+use crate::{config::topic::Durability, storage::leader_epochs::EpochStart};
 
-fn at(offset: i64) -> Offset {
-    Offset::new(offset)
+/// A leader without followers that has just opened its log: what recovery kept is all there is.
+fn alone(durability: Durability, log_end: i64, flushed: i64) -> LeaderCore<u32> {
+    let us = vec![node(1)];
+    let partition = PartitionState {
+        leader_epoch: epoch(5),
+        replicas: us.clone(),
+        in_sync: us,
+        on_disk: true,
+        ..PartitionState::default()
+    };
+    let begins = EpochStart { epoch: epoch(5), start: at(log_end) };
+    let (node, lag_time_max, now) = (node(1), ms(10_000), ms(0));
+    let term = Term { node, begins, durability, min_in_sync: 1, partition, lag_time_max, now };
+    LeaderCore::lead(term, &carried(log_end, flushed, 0))
 }
 
 fn step(core: &mut LeaderCore<u32>, input: Input<u32>) -> Vec<Effect<u32>> {
@@ -17,7 +32,7 @@ fn appended(ticket: u32, end: i64, acks: Acks) -> Input<u32> {
 
 #[test]
 fn s04_on_disk_topics_an_acknowledgement_waits_for_the_flush() {
-    let mut core = LeaderCore::new(Durability::Disk, at(0), at(0));
+    let mut core = alone(Durability::Disk, 0, 0);
     assert_eq!(step(&mut core, appended(1, 10, Acks::All)), []);
     assert_eq!(step(&mut core, Input::LogEnd(at(10))), []);
     assert!(core.wants_flush());
@@ -30,7 +45,7 @@ fn s04_on_disk_topics_an_acknowledgement_waits_for_the_flush() {
 
 #[test]
 fn s04_a_consumer_never_sees_what_is_not_flushed_on_a_disk_topic() {
-    let mut core = LeaderCore::<u32>::new(Durability::Disk, at(50), at(40));
+    let mut core = alone(Durability::Disk, 50, 40);
     assert_eq!(core.high_watermark(), at(40));
     step(&mut core, Input::LogEnd(at(60)));
     assert_eq!(core.high_watermark(), at(40));
@@ -41,7 +56,7 @@ fn s04_a_consumer_never_sees_what_is_not_flushed_on_a_disk_topic() {
 
 #[test]
 fn on_replicated_topics_the_append_itself_is_enough() {
-    let mut core = LeaderCore::new(Durability::Replicated, at(0), at(0));
+    let mut core = alone(Durability::Replicated, 0, 0);
     assert_eq!(step(&mut core, appended(1, 3, Acks::All)), []);
     assert_eq!(
         step(&mut core, Input::LogEnd(at(3))),
@@ -52,13 +67,13 @@ fn on_replicated_topics_the_append_itself_is_enough() {
 
 #[test]
 fn acks_one_is_answered_before_any_flush() {
-    let mut core = LeaderCore::new(Durability::Disk, at(0), at(0));
+    let mut core = alone(Durability::Disk, 0, 0);
     assert_eq!(step(&mut core, appended(7, 1, Acks::Leader)), [Effect::Acknowledge(7)]);
 }
 
 #[test]
 fn s09_a_duplicate_is_acknowledged_no_sooner_than_its_original() {
-    let mut core = LeaderCore::new(Durability::Disk, at(0), at(0));
+    let mut core = alone(Durability::Disk, 0, 0);
     step(&mut core, appended(1, 5, Acks::All));
     step(&mut core, appended(2, 9, Acks::All));
     step(&mut core, Input::LogEnd(at(9)));
@@ -73,7 +88,7 @@ fn s09_a_duplicate_is_acknowledged_no_sooner_than_its_original() {
 
 #[test]
 fn s05_the_high_watermark_never_goes_back() {
-    let mut core = LeaderCore::<u32>::new(Durability::Replicated, at(20), at(5));
+    let mut core = alone(Durability::Replicated, 20, 5);
     assert_eq!(core.high_watermark(), at(20));
     assert_eq!(step(&mut core, Input::Durability(Durability::Disk)), []);
     assert_eq!(core.high_watermark(), at(20), "what was seen is not unseen by a change of durability");
@@ -83,7 +98,7 @@ fn s05_the_high_watermark_never_goes_back() {
 
 #[test]
 fn a_change_to_replicated_releases_those_who_waited_for_the_disk() {
-    let mut core = LeaderCore::new(Durability::Disk, at(0), at(0));
+    let mut core = alone(Durability::Disk, 0, 0);
     step(&mut core, appended(1, 4, Acks::All));
     step(&mut core, Input::LogEnd(at(4)));
     assert_eq!(

@@ -262,7 +262,7 @@ impl World {
             upkeep: self.upkeep.clone(),
             membership: self.membership.clone(),
             config: Arc::clone(&self.config),
-            cluster: Some(cluster),
+            cluster,
             background_flush: Self::flush_limits(),
             metrics: Arc::clone(&self.metrics),
             vitals: None,
