@@ -7,13 +7,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use polylogue::{
     actors::group_coordinator::core::{
-        Answer, Caller, Commit, Committed, Coordinator, Effect, FetchOffsets, ListFilter, Now, PerPartition,
-        Request, Ticket,
+        Answer, Caller, Commit, Committed, Coordinator, Effect, FetchOffsets, Image, ListFilter, Now,
+        PerPartition, Request, Ticket,
+        consumer::stored::Fact,
         stored::{ClassicGroupValue, GroupKey, OffsetKey, OffsetValue, Stored},
     },
     config::node::GroupSettings,
@@ -24,6 +26,7 @@ use polylogue::{
 use crate::{
     member::partitions,
     node::Asked,
+    standings::{self, Owners, describe_consumer, same_standings},
     trial::{Checked, Violation, hold},
 };
 
@@ -62,7 +65,10 @@ pub(crate) struct Checks {
     writes: Vec<Stored>,
     /// What a coordinator knows that is given `writes` alone.
     shadow: Coordinator,
+    image: Arc<Image>,
     groups: BTreeMap<Str, ClassicGroupValue>,
+    /// Of groups whose coordinator assigns.
+    epochs: BTreeMap<Str, i32>,
     offsets: BTreeMap<Spot, OffsetValue>,
     /// How many of `writes` somebody has been answered upon.
     acknowledged: usize,
@@ -71,6 +77,8 @@ pub(crate) struct Checks {
     /// The generation of the newest assignment that somebody was told, by group.
     told: BTreeMap<Str, i32>,
     owners: BTreeMap<(Str, i32, usize), Str>,
+    /// The same where the coordinator assigns, by the member's epoch.
+    owned: Owners,
     /// Who was let into which generation.
     joined: BTreeSet<(Str, i32, Str)>,
 }
@@ -132,15 +140,35 @@ impl Checks {
     pub(crate) fn new(settings: GroupSettings) -> Self {
         Self {
             shadow: Coordinator::new(settings.clone()),
+            image: Arc::default(),
             settings,
             writes: Vec::new(),
             groups: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             offsets: BTreeMap::new(),
             acknowledged: 0,
             looked_at: 0,
             told: BTreeMap::new(),
             owners: BTreeMap::new(),
+            owned: Owners::default(),
             joined: BTreeSet::new(),
+        }
+    }
+
+    /// What topics there are from now on. What was decided before is read anew, so that nothing follows from it here.
+    pub(crate) fn set_image(&mut self, image: &Arc<Image>) {
+        self.image = Arc::clone(image);
+        self.replay();
+    }
+
+    fn replay(&mut self) {
+        (self.shadow, self.groups, self.offsets) =
+            (Coordinator::new(self.settings.clone()), BTreeMap::new(), BTreeMap::new());
+        self.epochs.clear();
+        let now = Now { monotonic: Duration::ZERO, wall: TimestampMs::NONE };
+        self.shadow.set_image(now, Arc::clone(&self.image), &mut Vec::new());
+        for stored in self.writes.clone() {
+            self.apply(&stored);
         }
     }
 
@@ -164,6 +192,10 @@ impl Checks {
             Stored::ClassicGroup { key, value: None } => {
                 self.groups.remove(&key.group);
             }
+            Stored::Consumer(Fact::Group(key, value)) => match value {
+                Some(value) => drop(self.epochs.insert(key.group.clone(), value.epoch)),
+                None => drop(self.epochs.remove(&key.group)),
+            },
             #[allow(unreachable_patterns, reason = "kinds that this world does not use may come")]
             _ => {}
         }
@@ -178,7 +210,11 @@ impl Checks {
                 let before = self.groups.get(group).map_or(0, |before| before.generation);
                 hold!(value.generation >= before, FORWARD, "{group}: {} after {before}", value.generation);
             }
-            Stored::ClassicGroup { .. } => {
+            Stored::Consumer(Fact::Group(GroupKey { group }, Some(value))) => {
+                let before = self.epochs.get(group).copied().unwrap_or(0);
+                hold!(value.epoch >= before, FORWARD, "{group}: {} after {before}", value.epoch);
+            }
+            Stored::ClassicGroup { .. } | Stored::Consumer(Fact::Group(..)) => {
                 let by = matches!(cause, Cause::Request(Request::Delete { .. }) | Cause::Sweep);
                 hold!(by, KEPT, "a group is forgotten by {cause:?}");
             }
@@ -235,7 +271,9 @@ impl Checks {
             }
             (Request::Commit(commit), Answer::Commit(codes)) => {
                 let accepted = codes.iter().flat_map(|(_, codes)| codes).any(|(_, c)| *c == ErrorCode::None);
-                if accepted {
+                if accepted && describe_consumer(core, &commit.group).error_code == ErrorCode::None {
+                    standings::may_commit(commit, codes, core)?;
+                } else if accepted {
                     self.may_commit(&commit.group, commit.generation, &commit.member_id, core)?;
                 }
             }
@@ -301,6 +339,9 @@ impl Checks {
                     );
                 }
             }
+            (Request::ConsumerHeartbeat(request), Answer::ConsumerHeartbeat(answer)) => {
+                self.owned.told(request, answer)?;
+            }
             _ => {}
         }
         Ok(())
@@ -319,6 +360,9 @@ impl Checks {
                 self.told.remove(group);
                 self.owners.retain(|(of, ..), _| of != group);
             }
+            if let Stored::Consumer(Fact::Group(GroupKey { group }, None)) = stored {
+                self.owned.forget(group);
+            }
         }
         self.looked_at = self.looked_at.max(upto);
     }
@@ -329,18 +373,21 @@ impl Checks {
         hold!(log_end >= acknowledged, DURABLE, "{acknowledged} records were, {log_end} are in the log");
         hold!(log_end <= had, REPLAY, "{log_end} records are in the log, {had} were decided");
         self.writes.truncate(log_end);
-        (self.shadow, self.groups, self.offsets) =
-            (Coordinator::new(self.settings.clone()), BTreeMap::new(), BTreeMap::new());
-        for stored in self.writes.clone() {
-            self.apply(&stored);
-        }
+        self.replay();
         // What is read is told to those who ask from now on.
         self.look_at(log_end);
-        self.same(core)
+        self.same_classic(core)
     }
 
     /// Whether the live coordinator and a replay of all that it has decided are the same to whoever asks.
     pub(crate) fn same(&mut self, core: &mut Coordinator) -> Checked {
+        for group in groups(core).union(&groups(&mut self.shadow)) {
+            same_standings(core, &mut self.shadow, group)?;
+        }
+        self.same_classic(core)
+    }
+
+    fn same_classic(&mut self, core: &mut Coordinator) -> Checked {
         for group in groups(core).union(&groups(&mut self.shadow)) {
             let (live, replayed) = (describe(core, group), describe(&mut self.shadow, group));
             let settled = match live.group_state.as_str() {

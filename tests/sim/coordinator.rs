@@ -18,6 +18,7 @@ use crate::{
     checks::{ANSWERED, Cause, DURABLE, IN_TIME, describe},
     node::{Appending, Asked, Serving, Waiting},
     plants::Plant,
+    standings::{describe_consumer, one_holder},
     trial::{Checked, Violation, hold},
     world::{Event, World},
 };
@@ -78,7 +79,15 @@ impl World {
             heard: BTreeMap::new(),
             since: now.monotonic,
         });
+        self.set_image()?;
         self.decide(&Cause::Time, Coordinator::tick)
+    }
+
+    /// The coordinator learns what topics there are.
+    pub(crate) fn set_image(&mut self) -> Checked {
+        let image = self.image();
+        self.checks.set_image(&image);
+        self.decide(&Cause::Time, |core, now, effects| core.set_image(now, image, effects))
     }
 
     pub(crate) fn on_request(&mut self, asked: Asked, version: i16) -> Checked {
@@ -148,6 +157,7 @@ impl World {
         self.append_next()?;
         let Some(serving) = &mut self.node.serving else { return Ok(()) };
         self.checks.same(&mut serving.core)?;
+        one_holder(&self.members, &mut serving.core)?;
         self.in_time()
     }
 
@@ -250,6 +260,13 @@ impl World {
                 let until = heard + *session + Duration::from_micros(IN_TIME_US);
                 hold!(now <= until, IN_TIME, "{group}: {id} was to be gone at {until:?}, now {now:?}");
             }
+            for member in describe_consumer(&mut serving.core, group).members {
+                let name = (group.to_string(), member.member_id.to_string());
+                let Some(session) = self.sessions.get(member.client_id.as_str()) else { continue };
+                let heard = serving.heard.get(&name).copied().unwrap_or(serving.since);
+                let until = heard + *session + Duration::from_micros(IN_TIME_US);
+                hold!(now <= until, IN_TIME, "{name:?} was to be gone at {until:?}, now {now:?}");
+            }
         }
         Ok(())
     }
@@ -263,6 +280,9 @@ fn outcome(answer: &Answer) -> &'static str {
         Answer::Sync(answer) => is(answer.error_code == ErrorCode::None, "synced", "sync refused"),
         Answer::Heartbeat(answer) => {
             is(answer.error_code == ErrorCode::None, "heartbeat", "heartbeat refused")
+        }
+        Answer::ConsumerHeartbeat(answer) => {
+            is(answer.error_code == ErrorCode::None, "reconciled", "heartbeat of a consumer refused")
         }
         Answer::Leave(answer) => is(answer.error_code == ErrorCode::None, "left", "leaving refused"),
         Answer::Commit(codes) => {
@@ -282,6 +302,7 @@ fn named(request: &Request) -> Option<(&Str, &Str)> {
         Request::Sync(request) => Some((&request.group_id, &request.member_id)),
         Request::Heartbeat(request) => Some((&request.group_id, &request.member_id)),
         Request::Commit(commit) => Some((&commit.group, &commit.member_id)),
+        Request::ConsumerHeartbeat(request) => Some((&request.group_id, &request.member_id)),
         _ => None,
     }
 }

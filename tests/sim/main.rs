@@ -17,6 +17,7 @@
 
 mod chance;
 mod checks;
+mod consumer;
 mod coordinator;
 mod member;
 mod network;
@@ -26,6 +27,7 @@ mod replication;
 mod run;
 mod script;
 mod shrink;
+mod standings;
 mod trial;
 mod world;
 
@@ -68,6 +70,11 @@ fn a_commit_that_should_have_been_fenced_is_found() {
 #[test]
 fn an_answer_that_is_forgotten_is_found() {
     is_found(Plant::ForgetsAnAnswer, &[checks::ANSWERED], 4);
+}
+
+#[test]
+fn s21_a_partition_that_is_given_before_it_is_given_back_is_found() {
+    is_found(Plant::GivesTooEarly, &[checks::OWNER], 6);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A member of a classic group, as a client library plays it: it joins, lets the leading one of them divide the
+//! A member of a group, as a client library plays it; here by the classic protocol, in [`crate::consumer`] where the
+//! coordinator assigns: it joins, lets the leading one of them divide the
 //! partitions, fetches where to go on, consumes, commits, and joins again when it is told to.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,9 +29,9 @@ use crate::script::Spec;
 
 pub(crate) const TOPIC: &str = "orders";
 /// How long an answer is waited for that does not wait for other members.
-const PATIENCE_US: u64 = 4_000_000;
+pub(crate) const PATIENCE_US: u64 = 4_000_000;
 /// How long before what was refused is tried again.
-const BACKOFF_US: u64 = 200_000;
+pub(crate) const BACKOFF_US: u64 = 200_000;
 
 /// What a member is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +49,9 @@ pub(crate) enum Phase {
 
 /// A request that has not been answered.
 #[derive(Clone, Copy, Debug)]
-struct Outstanding {
-    number: u64,
-    until: u64,
+pub(crate) struct Outstanding {
+    pub(crate) number: u64,
+    pub(crate) until: u64,
 }
 
 /// Its own time, the topic and its partitions: what it can see of the world.
@@ -75,14 +76,19 @@ pub(crate) struct Member {
     pub(crate) phase: Phase,
     pub(crate) generation: i32,
     pub(crate) assigned: BTreeSet<usize>,
-    positions: BTreeMap<usize, i64>,
+    /// Where the coordinator assigns: the topic that it is of, and what it is to be.
+    pub(crate) assigned_of: TopicId,
+    pub(crate) target: (TopicId, BTreeSet<usize>),
+    pub(crate) positions: BTreeMap<usize, i64>,
     joined: Option<JoinGroupResponse>,
     next_number: u64,
-    control: Option<Outstanding>,
-    beat: Option<Outstanding>,
-    commit: Option<Outstanding>,
+    pub(crate) control: Option<Outstanding>,
+    pub(crate) beat: Option<Outstanding>,
+    pub(crate) commit: Option<Outstanding>,
+    /// An answer may be lost: where the coordinator assigns it says all of itself again, and is told all.
+    pub(crate) tells_all: bool,
     not_before: u64,
-    commit_at: u64,
+    pub(crate) commit_at: u64,
     rng: Rng,
 }
 
@@ -99,12 +105,15 @@ impl Member {
             phase: Phase::Gone,
             generation: -1,
             assigned: BTreeSet::new(),
+            assigned_of: TopicId::from_bytes([0; 16]),
+            target: (TopicId::from_bytes([0; 16]), BTreeSet::new()),
             positions: BTreeMap::new(),
             joined: None,
             next_number: 0,
             control: None,
             beat: None,
             commit: None,
+            tells_all: true,
             not_before: 0,
             commit_at: 0,
             rng,
@@ -115,6 +124,10 @@ impl Member {
         self.life += 1;
         self.reconnect();
         self.id = Str::default();
+        if self.spec.server_side {
+            self.id = Str::from(format!("{}-{:x}", self.group, self.rng.u64(..)));
+            self.positions = BTreeMap::new();
+        }
         self.join_anew(0);
     }
 
@@ -125,10 +138,11 @@ impl Member {
     }
 
     pub(crate) fn stop(&mut self) {
-        if self.spec.instance.is_some() || self.id.is_empty() {
+        let says_nothing = self.spec.instance.is_some() && !self.spec.server_side;
+        if says_nothing || self.id.is_empty() {
             self.crash();
         } else if self.phase != Phase::Gone {
-            (self.phase, self.control) = (Phase::Leaving, None);
+            (self.phase, self.control, self.beat) = (Phase::Leaving, None, None);
         }
     }
 
@@ -136,10 +150,11 @@ impl Member {
     fn reconnect(&mut self) {
         self.connection += 1;
         self.is_cut = false;
+        self.tells_all = true;
         (self.control, self.beat, self.commit) = (None, None, None);
     }
 
-    fn join_anew(&mut self, not_before: u64) {
+    pub(crate) fn join_anew(&mut self, not_before: u64) {
         (self.phase, self.control, self.not_before) = (Phase::Joining, None, not_before);
         self.assigned.clear();
     }
@@ -166,6 +181,9 @@ impl Member {
         let mut said = Vec::new();
         if now < self.not_before {
             return said;
+        }
+        if self.spec.server_side {
+            return self.wake_consumer(around);
         }
         if self.control.is_none() {
             self.go_on(around, &mut said);
@@ -206,12 +224,12 @@ impl Member {
         }
     }
 
-    fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
     }
 
-    fn instance(&self) -> Option<Str> {
+    pub(crate) fn instance(&self) -> Option<Str> {
         self.spec.instance.as_deref().map(Str::from)
     }
 
@@ -277,9 +295,15 @@ impl Member {
     }
 
     /// It has consumed a little of everything.
-    fn commit_of_all(&mut self, topic: TopicId) -> Request {
+    pub(crate) fn commit_of_all(&mut self, topic: TopicId) -> Request {
         let mut partitions = Vec::new();
-        for at in &self.assigned {
+        // Where the coordinator assigns it may not know yet where to begin in some.
+        let server_side = self.spec.server_side;
+        let known =
+            |at: &&usize, positions: &BTreeMap<usize, i64>| !server_side || positions.contains_key(*at);
+        let assigned: Vec<_> =
+            self.assigned.iter().filter(|at| known(at, &self.positions)).copied().collect();
+        for at in &assigned {
             let position = self.positions.entry(*at).or_default();
             *position += self.rng.i64(1..10);
             partitions.push((*at, *position));
@@ -305,6 +329,17 @@ impl Member {
         match outcome {
             Err(_) if self.phase == Phase::Leaving => self.crash(),
             Err(_) => self.not_before = now + BACKOFF_US,
+            Ok(Answer::ConsumerHeartbeat(answer)) => self.hear_heartbeat(now, answer),
+            Ok(Answer::Commit(codes)) if self.spec.server_side => {
+                let refused = codes.iter().flat_map(|(_, codes)| codes).map(|(_, code)| *code);
+                let refused = refused.into_iter().find(|code| *code != ErrorCode::None);
+                if let Some(code) = refused.filter(|_| self.phase == Phase::Consuming) {
+                    self.refused_consumer(now, code);
+                }
+            }
+            Ok(Answer::Offsets(Ok(found))) if self.spec.server_side => {
+                self.hear_positions(found, |committed| committed.offset.get());
+            }
             Ok(Answer::Join(answer)) if answer.error_code == ErrorCode::None => {
                 (self.id, self.generation) = (answer.member_id.clone(), answer.generation_id);
                 self.joined = Some(answer);

@@ -3,7 +3,7 @@
 //! A connection keeps order, and whatever is lost takes with it all that follows, until the client gives the connection
 //! up. Old copies of requests that are no commits may come late: they stand for what a client has said again over
 //! another connection. A commit of a connection that was given up comes no more, since then no broker could keep the
-//! position from going back.
+//! position from going back. Nor does a heartbeat of a group whose coordinator assigns, since it says what is owned.
 
 use polylogue::actors::group_coordinator::{
     Refusal,
@@ -99,7 +99,9 @@ impl World {
             None => 0,
         };
         let asked = Asked { client, connection, number, at: 0, request };
-        if let Some(stale_at) = fate.stale_at.filter(|_| !matches!(asked.request, Request::Commit(_))) {
+        // Nor a heartbeat that says what a member owns: the protocol has nothing to tell an old one by.
+        let may_be_stale = !matches!(asked.request, Request::Commit(_) | Request::ConsumerHeartbeat(_));
+        if let Some(stale_at) = fate.stale_at.filter(|_| may_be_stale) {
             // Nobody waits for what it is answered.
             let copy = Asked { connection: u64::MAX, ..asked.clone() };
             self.push(stale_at, Event::Request(Box::new(copy)));
@@ -109,7 +111,7 @@ impl World {
 
     pub(crate) fn on_arrival(&mut self, mut asked: Asked) -> Checked {
         let given_up = self.members.get(asked.client).is_some_and(|m| m.connection != asked.connection);
-        if given_up && matches!(asked.request, Request::Commit(_)) {
+        if given_up && matches!(asked.request, Request::Commit(_) | Request::ConsumerHeartbeat(_)) {
             return Ok(());
         }
         if !self.node.is_up {
@@ -120,6 +122,8 @@ impl World {
         asked.at = self.now;
         let version = match (&asked.request, self.members.get(asked.client)) {
             (Request::Join(_), Some(member)) => member.spec.version,
+            // As newer clients do; an older one cannot say which epoch it is of.
+            (Request::Commit(_), member) if member.is_none_or(|member| member.spec.server_side) => 9,
             (Request::Leave(_), Some(member)) => member.spec.version.clamp(0, 5),
             _ => 5,
         };

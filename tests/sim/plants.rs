@@ -14,12 +14,14 @@ pub(crate) enum Plant {
     TakesAnyCommit,
     /// Now and then a member is not told its assignment.
     ForgetsAnAnswer,
+    /// A member is believed to have given back what it was not asked for yet.
+    GivesTooEarly,
     /// The timer rings two seconds late.
     RingsLate,
 }
 
 impl Plant {
-    /// A commit by anybody, as one that the coordinator cannot tell from a good one.
+    /// A commit by anybody, as one that the coordinator cannot tell from a good one; a heartbeat of one who owns nothing.
     pub(crate) fn misled(plant: Option<Self>, request: Request, core: &mut Coordinator) -> Request {
         match request {
             Request::Commit(mut commit) if plant == Some(Self::TakesAnyCommit) && commit.generation >= 0 => {
@@ -30,6 +32,12 @@ impl Plant {
                     commit.generation = Self::generation(core, &commit.group, &commit.member_id);
                 }
                 Request::Commit(commit)
+            }
+            Request::ConsumerHeartbeat(mut said)
+                if plant == Some(Self::GivesTooEarly) && said.member_epoch > 0 =>
+            {
+                said.topic_partitions = Some(Vec::new());
+                Request::ConsumerHeartbeat(said)
             }
             other => other,
         }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use polylogue::wire::api::consumer_group_describe;
+
 use crate::{
     checks::{ANSWERED, SETTLES, describe},
     member::{Member, Phase},
     plants::Plant,
     script::{self, Action, Groups},
+    standings::describe_consumer,
     trial::{Checked, Given, Ran, Script, Violation, hold, violation},
     world::World,
 };
@@ -26,6 +29,8 @@ impl Given for Groups {
         "committed",
         "commit refused",
         "left",
+        "reconciled",
+        "heartbeat of a consumer refused",
         "offset expired",
         "offsets deleted",
         "group deleted",
@@ -76,7 +81,16 @@ impl World {
         };
         let stuck = serving.tickets.values().find(|asked| self.now - asked.at > 10_000_000);
         hold!(stuck.is_none(), ANSWERED, "{stuck:?}");
-        for group in &self.groups {
+        for (at, group) in self.groups.iter().enumerate() {
+            if self.members.iter().any(|member| member.spec.server_side && member.spec.group == at) {
+                let members: Vec<_> = self.members.iter().filter(|member| member.group == *group).collect();
+                settled_consumers(
+                    &describe_consumer(&mut serving.core, group),
+                    &members,
+                    self.script.given.partitions,
+                )?;
+                continue;
+            }
             let live = |member: &&Member| {
                 member.group == *group && !matches!(member.phase, Phase::Gone | Phase::Outcast)
             };
@@ -110,6 +124,40 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// The same of a group whose coordinator assigns.
+fn settled_consumers(
+    described: &consumer_group_describe::DescribedGroup,
+    members: &[&Member],
+    partitions: usize,
+) -> Checked {
+    // Who comes by the name of one that is there tries again and again.
+    let is_there = |name: &Option<String>| {
+        members.iter().any(|other| other.phase == Phase::Consuming && other.spec.instance == *name)
+    };
+    let is_double = |member: &Member| {
+        member.phase == Phase::Joining && member.spec.instance.is_some() && is_there(&member.spec.instance)
+    };
+    let is_live =
+        |member: &&&Member| !matches!(member.phase, Phase::Gone | Phase::Outcast) && !is_double(member);
+    let live: Vec<_> = members.iter().filter(is_live).copied().collect();
+    let (group, state) = (&described.group_id, described.group_state.as_str());
+    if live.is_empty() {
+        hold!(described.members.is_empty(), SETTLES, "{described:?} without a member alive");
+        return Ok(());
+    }
+    hold!(state == "Stable", SETTLES, "{group}: {state}, {:?}", phases(&live));
+    let ids: BTreeSet<_> = live.iter().map(|member| member.id.clone()).collect();
+    let known: BTreeSet<_> = described.members.iter().map(|member| member.member_id.clone()).collect();
+    hold!(ids == known, SETTLES, "{group}: {ids:?} live, {known:?} are known");
+    let are_there = live.iter().all(|m| m.phase == Phase::Consuming && m.generation == described.group_epoch);
+    hold!(are_there, SETTLES, "{group} at {}: {:?}", described.group_epoch, phases(&live));
+    let mut shares: Vec<_> = live.iter().flat_map(|member| member.assigned.clone()).collect();
+    shares.sort_unstable();
+    let all: Vec<_> = (0..partitions).collect();
+    hold!(shares == all, SETTLES, "{group}: {shares:?} of {all:?} have an owner");
+    Ok(())
 }
 
 fn phases(members: &[&Member]) -> Vec<(String, Phase, i32)> {

@@ -11,10 +11,12 @@ use crate::{
     trial::{Script, Step},
 };
 
-/// A member of a classic group, as its client was set up.
+/// A member of a group, as its client was set up.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
     pub(crate) group: usize,
+    /// Of a group whose coordinator assigns (KIP-848).
+    pub(crate) server_side: bool,
     pub(crate) instance: Option<String>,
     /// Of the join; the other requests' versions follow from it.
     pub(crate) version: i16,
@@ -135,7 +137,7 @@ pub(crate) fn of_seed(seed: u64) -> Script<Groups> {
         offsets_retention: Duration::from_secs(rng.u64(20..600)),
         ..GroupSettings::default()
     };
-    let mut steps: Vec<Step<Action>> = members
+    let mut steps: Vec<_> = members
         .iter()
         .enumerate()
         .map(|(at, _)| Step { at_ms: rng.u64(0..8000), what: Action::Start(at) })
@@ -145,7 +147,53 @@ pub(crate) fn of_seed(seed: u64) -> Script<Groups> {
         let what = action(&mut rng, groups, members.len(), partitions);
         steps.push(Step { at_ms: rng.u64(0..LENGTH_MS), what });
     }
-    Script::new(seed, Groups { settings, groups, partitions, members }, steps)
+    let mut given = Groups { settings, groups, partitions, members };
+    add_server_side(&mut given, &mut steps, &mut chance(seed, &[6]));
+    Script::new(seed, given, steps)
+}
+
+/// Every other world has a group whose coordinator assigns besides.
+fn add_server_side(given: &mut Groups, steps: &mut Vec<Step<Action>>, rng: &mut Rng) {
+    if rng.bool() {
+        return;
+    }
+    let session_ms = rng.u64(3000..8000);
+    let consumer = &mut given.settings.consumer;
+    consumer.session_timeout.default = Duration::from_millis(session_ms);
+    consumer.session_timeout.min = Duration::from_secs(1);
+    consumer.heartbeat_interval.default = Duration::from_secs(1);
+    let first = given.members.len();
+    for at in 0..rng.usize(1..=4) {
+        given.members.push(Spec {
+            group: given.groups,
+            server_side: true,
+            instance: (rng.u8(0..3) == 0).then(|| format!("s{}", if rng.u8(0..4) == 0 { 0 } else { at })),
+            version: 1,
+            session_ms,
+            rebalance_ms: rng.u64(2000..10_000),
+            heartbeat_ms: rng.u64(200..700),
+            commit_ms: rng.u64(200..3000),
+            protocols: Vec::new(),
+            clock_ppm: rng.u64(950_000..1_050_000),
+        });
+    }
+    given.groups += 1;
+    let mut whats: Vec<_> =
+        (first..given.members.len()).map(|at| (rng.u64(0..8000), Action::Start(at))).collect();
+    for _ in 0..rng.usize(3..20) {
+        let (group, member) = (given.groups - 1, rng.usize(first..given.members.len()));
+        let what = match rng.u8(0..20) {
+            0..7 => Action::Start(member),
+            7..10 => Action::Stop(member),
+            10..13 => Action::Crash(member),
+            13..16 => Action::Freeze { member, ms: rng.u64(100..12_000) },
+            16..18 => Action::StaleCommit { member, generations_back: rng.i32(-1..3) },
+            18 => Action::CommitAsNobody { group, partition: 0, offset: rng.i64(0..1000), retention_ms: -1 },
+            _ => Action::DeleteGroup(group),
+        };
+        whats.push((rng.u64(0..LENGTH_MS), what));
+    }
+    steps.extend(whats.into_iter().map(|(at_ms, what)| Step { at_ms, what }));
 }
 
 fn spec(rng: &mut Rng, groups: usize, at: usize) -> Spec {
@@ -156,6 +204,7 @@ fn spec(rng: &mut Rng, groups: usize, at: usize) -> Spec {
     let version = if instance.is_some() { rng.i16(5..=9) } else { rng.i16(0..=9) };
     Spec {
         group,
+        server_side: false,
         instance,
         version,
         session_ms,

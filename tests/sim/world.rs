@@ -2,14 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use polylogue::{
     actors::group_coordinator::{
         Refusal,
-        core::{Answer, Coordinator, Request},
+        core::{Answer, Coordinator, Image, Request, TopicImage},
     },
+    config::group::GroupConfig,
     model::TopicId,
     wire::Str,
 };
@@ -17,7 +19,7 @@ use polylogue::{
 use crate::{
     chance::{Trace, chance},
     checks::{Cause, Checks},
-    member::{Around, Member, Phase},
+    member::{Around, Member, Phase, TOPIC},
     network::Network,
     node::{Asked, Node},
     plants::Plant,
@@ -151,6 +153,15 @@ impl World {
         }
     }
 
+    /// What the coordinator knows of topics.
+    pub(crate) fn image(&self) -> Arc<Image> {
+        let partitions = self.script.given.partitions as i32;
+        let topic = TopicImage { id: self.topic(), partitions, ..TopicImage::default() };
+        let of_others = GroupConfig::resolve(&self.script.given.settings.consumer, &BTreeMap::new());
+        let image = Image::new(BTreeMap::from([(Str::from_static(TOPIC), topic)]));
+        Arc::new(image.with_groups(BTreeMap::new(), of_others))
+    }
+
     pub(crate) fn topic(&self) -> TopicId {
         TopicId::from_bytes([self.topics; 16])
     }
@@ -240,8 +251,8 @@ impl World {
             Action::RecreateTopic => {
                 let gone = BTreeSet::from([self.topic()]);
                 self.topics += 1;
-                return self
-                    .decide(&Cause::TopicsDeleted, |core, _, effects| core.topics_deleted(&gone, effects));
+                self.decide(&Cause::TopicsDeleted, |core, _, effects| core.topics_deleted(&gone, effects))?;
+                return self.set_image();
             }
             asks => self.ask_as_administrator(&asks),
         }
