@@ -27,7 +27,7 @@ impl<'a> Member<'a> {
     #[track_caller]
     fn next(&mut self, offset: i64) -> Delivery {
         let next = self.world.runtime.block_on(self.consumer.next(WITHIN)).unwrap();
-        let delivery = next.expect("a record in time");
+        let Some(delivery) = next else { panic!("no record {offset} in time") };
         assert_eq!(delivery.record.offset.get(), offset);
         delivery
     }
