@@ -33,18 +33,18 @@ mod world;
 
 use crate::{
     plants::Plant,
-    script::Groups,
+    script::Coordinated,
     trial::{all_hold, same_seed_same_trace},
 };
 
 #[test]
 fn groups_keep_what_they_promise_whatever_happens() {
-    all_hold::<Groups>();
+    all_hold::<Coordinated>();
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    same_seed_same_trace::<Groups>();
+    same_seed_same_trace::<Coordinated>();
 }
 
 fn is_found(plant: Plant, rules: &[&str], steps: usize) {

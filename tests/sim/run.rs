@@ -8,13 +8,13 @@ use crate::{
     checks::{ANSWERED, SETTLES, describe},
     member::{Member, Phase},
     plants::Plant,
-    script::{self, Action, Groups},
+    script::{self, Action, Coordinated},
     standings::describe_consumer,
     trial::{Checked, Given, Ran, Script, Violation, hold, violation},
     world::World,
 };
 
-impl Given for Groups {
+impl Given for Coordinated {
     type Action = Action;
     type Mistake = Plant;
 

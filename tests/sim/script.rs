@@ -106,7 +106,7 @@ pub(crate) enum Action {
 
 /// All that a world begins with.
 #[derive(Clone, Debug)]
-pub(crate) struct Groups {
+pub(crate) struct Coordinated {
     pub(crate) settings: GroupSettings,
     pub(crate) groups: usize,
     pub(crate) partitions: usize,
@@ -116,7 +116,7 @@ pub(crate) struct Groups {
 /// How long a script goes on.
 const LENGTH_MS: u64 = 60_000;
 
-impl Groups {
+impl Coordinated {
     pub(crate) fn longest_session_ms(&self) -> u64 {
         self.members.iter().map(|spec| spec.session_ms).max().unwrap_or(0)
     }
@@ -126,7 +126,7 @@ impl Groups {
     }
 }
 
-pub(crate) fn of_seed(seed: u64) -> Script<Groups> {
+pub(crate) fn of_seed(seed: u64) -> Script<Coordinated> {
     let mut rng = chance(seed, &[0]);
     let groups = rng.usize(1..=2);
     let members: Vec<Spec> = (0..rng.usize(1..=6)).map(|at| spec(&mut rng, groups, at)).collect();
@@ -147,13 +147,13 @@ pub(crate) fn of_seed(seed: u64) -> Script<Groups> {
         let what = action(&mut rng, groups, members.len(), partitions);
         steps.push(Step { at_ms: rng.u64(0..LENGTH_MS), what });
     }
-    let mut given = Groups { settings, groups, partitions, members };
+    let mut given = Coordinated { settings, groups, partitions, members };
     add_server_side(&mut given, &mut steps, &mut chance(seed, &[6]));
     Script::new(seed, given, steps)
 }
 
 /// Every other world has a group whose coordinator assigns besides.
-fn add_server_side(given: &mut Groups, steps: &mut Vec<Step<Action>>, rng: &mut Rng) {
+fn add_server_side(given: &mut Coordinated, steps: &mut Vec<Step<Action>>, rng: &mut Rng) {
     if rng.bool() {
         return;
     }

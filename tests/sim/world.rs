@@ -23,7 +23,7 @@ use crate::{
     network::Network,
     node::{Asked, Node},
     plants::Plant,
-    script::{Action, Groups},
+    script::{Action, Coordinated},
     trial::{Checked, Happened, Script},
 };
 
@@ -76,7 +76,7 @@ pub(crate) enum Event {
 
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) script: Script<Groups>,
+    pub(crate) script: Script<Coordinated>,
     pub(crate) plant: Option<Plant>,
     /// Microseconds.
     pub(crate) now: u64,
@@ -98,7 +98,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(script: &Script<Groups>, plant: Option<Plant>, traced: bool) -> Self {
+    pub(crate) fn new(script: &Script<Coordinated>, plant: Option<Plant>, traced: bool) -> Self {
         let (seed, given) = (script.seed, &script.given);
         let specs = given.members.iter().cloned().enumerate();
         let session = |(at, spec): (usize, &crate::script::Spec)| {

@@ -73,12 +73,15 @@ const SERVER_SIDE: Kind = Kind { name: "server-side", protocol: Protocol::Server
 const EXCLUSIVE: Kind =
     Kind { name: "exclusive", protocol: Protocol::Eager, members: TOPIC.partitions as usize + 1 };
 
+/// Its place in the plans, where every third kill of a member is one of its.
+const SERVER_SIDE_IS: usize = 2;
+
 /// What happens in a run.
 #[derive(Clone, Copy)]
 struct Plan {
     nodes: u16,
     groups: &'static [Kind],
-    /// Every other one of them at a commit.
+    /// Every other one of them at a commit, of the groups in turn from the server-side one on.
     node_kills: usize,
     /// SIGTERM.
     node_stops: usize,
@@ -241,7 +244,8 @@ fn goes_on(groups: &[Members]) -> bool {
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
 enum Blow {
-    Node(Way),
+    /// A node; where it is killed at a commit, it is one of this group, whose coordinator it is.
+    Node(Way, usize),
     /// One of this group.
     MemberKilled(usize),
     MemberStalls(usize),
@@ -251,8 +255,10 @@ impl Plan {
     fn blows(&self) -> Vec<Blow> {
         let way = |number| if number % 2 == 0 { Way::KilledAtCommit } else { Way::Killed };
         let group = |number| number % self.groups.len();
-        let mut blows: Vec<_> = (0..self.node_kills).map(|number| Blow::Node(way(number))).collect();
-        blows.extend((0..self.node_stops).map(|_| Blow::Node(Way::Stopped)));
+        let whose = |number| group(number / 2 + SERVER_SIDE_IS);
+        let node = |number| Blow::Node(way(number), whose(number));
+        let mut blows: Vec<_> = (0..self.node_kills).map(node).collect();
+        blows.extend((0..self.node_stops).map(|number| Blow::Node(Way::Stopped, whose(number))));
         blows.extend((0..self.member_kills).map(|number| Blow::MemberKilled(group(number))));
         blows.extend((0..self.stalls).map(|number| Blow::MemberStalls(group(number))));
         blows
@@ -265,10 +271,7 @@ fn strike_at_random(plan: &Plan, nodes: &mut Nodes, groups: &mut [Members], rand
     for blow in blows {
         thread::sleep(Duration::from_millis(random.u64(DELAY_MS)));
         match blow {
-            Blow::Node(way) => {
-                let group = &groups[random.usize(0..groups.len())];
-                nodes.strike(way, &group.shared, random);
-            }
+            Blow::Node(way, group) => nodes.strike(way, &groups[group].shared, random),
             Blow::MemberKilled(group) => groups[group].kill_one(),
             Blow::MemberStalls(group) => groups[group].stall_one(),
         }

@@ -264,11 +264,19 @@ impl World {
         let known = leading.core.followers().find(|known| known.node == asked.node);
         let log_start = Offset::new(it.log.start);
         let mut verdict = Verdict::Follows;
+        let seen = self.promises.seen_end();
         self.lead(node, |core, effects| {
             verdict = core.subscribe(asked, found, log_start, now, effects);
         })?;
         let of_leader = |at| self.nodes[node].log.chain_at(at);
         let chain = Self::verdict_chain(&verdict, asked.end.get(), of_leader);
+        // From here on it is counted for what it has, and not for what it said before its disk lost it.
+        let is_this_start = self.streams[stream as usize].follower.1 == self.nodes[follower].boot;
+        let leads = self.controller.image.partition.leader_epoch == asked.leader_epoch;
+        if verdict == Verdict::Follows && is_this_start && leads {
+            let deceived = &mut self.nodes[follower].deceived;
+            *deceived = deceived.map(|upto| upto.min(seen));
+        }
         if mistake == Some(Mistake::KeepsPosition) {
             self.believe_what_was(node, asked, known)?;
         }

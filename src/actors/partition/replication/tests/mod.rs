@@ -1,5 +1,6 @@
 //! Two nodes in one process.
 
+mod bells;
 mod bounds;
 mod frames;
 mod nodes;
