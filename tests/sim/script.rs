@@ -108,7 +108,7 @@ pub(crate) enum Action {
 #[derive(Clone, Debug)]
 pub(crate) struct Coordinated {
     pub(crate) settings: GroupSettings,
-    pub(crate) groups: usize,
+    pub(crate) count: usize,
     pub(crate) partitions: usize,
     pub(crate) members: Vec<Spec>,
 }
@@ -165,7 +165,7 @@ fn add_server_side(given: &mut Coordinated, steps: &mut Vec<Step<Action>>, rng: 
     let first = given.members.len();
     for at in 0..rng.usize(1..=4) {
         given.members.push(Spec {
-            group: given.groups,
+            group: given.count,
             server_side: true,
             instance: (rng.u8(0..3) == 0).then(|| format!("s{}", if rng.u8(0..4) == 0 { 0 } else { at })),
             version: 1,
@@ -177,11 +177,11 @@ fn add_server_side(given: &mut Coordinated, steps: &mut Vec<Step<Action>>, rng: 
             clock_ppm: rng.u64(950_000..1_050_000),
         });
     }
-    given.groups += 1;
+    given.count += 1;
     let mut whats: Vec<_> =
         (first..given.members.len()).map(|at| (rng.u64(0..8000), Action::Start(at))).collect();
     for _ in 0..rng.usize(3..20) {
-        let (group, member) = (given.groups - 1, rng.usize(first..given.members.len()));
+        let (group, member) = (given.count - 1, rng.usize(first..given.members.len()));
         let what = match rng.u8(0..20) {
             0..7 => Action::Start(member),
             7..10 => Action::Stop(member),

@@ -114,7 +114,7 @@ impl World {
             checks: Checks::new(given.settings.clone()),
             node: Node::new(seed),
             members: specs.map(|(at, spec)| Member::new(spec, chance(seed, &[4, at as u64]))).collect(),
-            groups: (0..given.groups).map(|at| Str::from(format!("g{at}"))).collect(),
+            groups: (0..given.count).map(|at| Str::from(format!("g{at}"))).collect(),
             sessions: given.members.iter().enumerate().map(session).collect(),
             network: Network::new(given.members.len() + 1),
             topics: 1,
