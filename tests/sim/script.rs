@@ -147,7 +147,7 @@ pub(crate) fn of_seed(seed: u64) -> Script<Coordinated> {
         let what = action(&mut rng, groups, members.len(), partitions);
         steps.push(Step { at_ms: rng.u64(0..LENGTH_MS), what });
     }
-    let mut given = Coordinated { settings, groups, partitions, members };
+    let mut given = Coordinated { settings, count: groups, partitions, members };
     add_server_side(&mut given, &mut steps, &mut chance(seed, &[6]));
     Script::new(seed, given, steps)
 }
