@@ -31,7 +31,7 @@ fn occupied() -> (Runtime, mpsc::Sender<()>) {
 fn checkpointed(world: &World, node: NodeId) -> Offset {
     match look(world.fs.as_ref(), &world.folder(node, 0).join(CHECKPOINT_FILE)).unwrap() {
         Found::Newest(checkpoint) => checkpoint.flushed,
-        _ => Offset::ZERO,
+        Found::Blank | Found::Damaged(_) => Offset::ZERO,
     }
 }
 
