@@ -41,8 +41,12 @@ impl OpenFiles {
         Self { limit: open_files_limit().unwrap_or(u64::MAX) }
     }
 
+    fn spare(self) -> u64 {
+        SPARE.min(self.limit / 2)
+    }
+
     fn of_replicas(self) -> u64 {
-        self.limit - SPARE.min(self.limit / 2)
+        self.limit - self.spare()
     }
 
     /// With so many in use no client is let in, and no file of a log is opened.
@@ -52,7 +56,9 @@ impl OpenFiles {
 
     /// What the files of logs may take.
     pub(super) fn of_logs(self) -> Share {
-        Share { to_begin: self.of_replicas(), to_go_on: self.without_the_last(), limit: self.limit }
+        // As many replicas as there are files for are opened, whatever else is open already: half of what is spare is for that.
+        let to_begin = self.limit - self.spare() / 2;
+        Share { to_begin, to_go_on: self.without_the_last(), limit: self.limit }
     }
 
     /// The most replicas that this node may keep.
@@ -97,6 +103,7 @@ mod tests {
             assert_eq!(files.too_few_for(most), None, "{limit}");
             assert!(files.too_few_for(most + 1).is_some(), "{limit}");
             let share = files.of_logs();
+            assert!(files.of_replicas() < share.to_begin, "{limit}: {share:?}");
             assert!(share.to_begin <= share.to_go_on && share.to_go_on < limit, "{limit}: {share:?}");
         }
         let low = OpenFiles { limit: 1_024 };

@@ -98,8 +98,9 @@ impl AsyncWrite for LinkStream {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{path::Path, time::Duration};
 
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -107,7 +108,8 @@ mod tests {
         time::timeout,
     };
 
-    use super::{LinkStream, TcpStream};
+    use super::{super::Security, LinkStream, TcpStream};
+    use crate::config::node::{ClusterSettings, TlsFiles};
 
     const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -116,22 +118,64 @@ mod tests {
     }
 
     /// Two ends; the first is watched by the first runtime, that only stands still from now on.
-    fn pair(first: &Runtime, second: &Runtime) -> (LinkStream, TcpStream) {
+    fn pair(first: &Runtime, second: &Runtime) -> (LinkStream, LinkStream) {
         let listener = first.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let dialling = TcpStream::connect(listener.local_addr().unwrap());
         let theirs = second.block_on(dialling).unwrap();
         let (ours, _) = first.block_on(listener.accept()).unwrap();
-        (LinkStream::Plain(ours), theirs)
+        (LinkStream::Plain(ours), LinkStream::Plain(theirs))
+    }
+
+    /// Files of a node that an authority of its own has signed.
+    fn certified(dir: &Path) -> TlsFiles {
+        let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut authority = CertificateParams::new(vec![]).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = Issuer::from_params(&authority, &ca_key);
+        let cert = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer);
+        let put = |name: &str, text: String| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        TlsFiles {
+            cert: put("cert", cert.unwrap().pem()),
+            key: put("key", key.serialize_pem()),
+            ca: put("ca", authority.self_signed(&ca_key).unwrap().pem()),
+        }
+    }
+
+    /// Both ends encrypt; both runtimes go on until that is agreed on.
+    fn encrypted(first: &Runtime, second: &Runtime) -> (LinkStream, LinkStream) {
+        let dir = tempfile::tempdir().unwrap();
+        let tls = Some(certified(dir.path()));
+        let security = Security::load(&ClusterSettings { tls, ..ClusterSettings::default() }).unwrap();
+        let (ours, theirs) = pair(first, second);
+        let (LinkStream::Plain(ours), LinkStream::Plain(theirs)) = (ours, theirs) else { unreachable!() };
+        std::thread::scope(|scope| {
+            let dialling = scope.spawn(|| second.block_on(security.wrap_dialled(theirs, "localhost")));
+            let ours = first.block_on(security.wrap_accepted(ours)).unwrap();
+            (ours, dialling.join().unwrap().unwrap())
+        })
     }
 
     #[test]
     fn a_stream_that_has_moved_is_woken_by_its_new_runtime_alone() {
-        let (stands_still, runs) = (runtime(), runtime());
-        let (mut ours, mut theirs) = pair(&stands_still, &runs);
+        for connect in [pair, encrypted] {
+            let (stands_still, runs) = (runtime(), runtime());
+            let (ours, theirs) = connect(&stands_still, &runs);
+            moves(&stands_still, &runs, ours, theirs);
+        }
+    }
+
+    fn moves(stands_still: &Runtime, runs: &Runtime, mut ours: LinkStream, mut theirs: LinkStream) {
         // It has been waited for where it was.
         let waited = stands_still.block_on(async { timeout(Duration::from_millis(1), ours.read_u8()).await });
         waited.unwrap_err();
-        runs.block_on(theirs.write_all(b"before")).unwrap();
+        runs.block_on(async {
+            theirs.write_all(b"before").await.unwrap();
+            theirs.flush().await.unwrap();
+        });
         ours.move_to(runs.handle()).unwrap();
         let mut came = [0; 6];
         let reading = async { timeout(DEADLINE, ours.read_exact(&mut came)).await };
@@ -140,7 +184,8 @@ mod tests {
         let (read, written) = runs.block_on(async {
             let later = async {
                 tokio::task::yield_now().await;
-                theirs.write_all(b"behind").await
+                theirs.write_all(b"behind").await?;
+                theirs.flush().await
             };
             tokio::join!(timeout(DEADLINE, ours.read_exact(&mut came)), later)
         });

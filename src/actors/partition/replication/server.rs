@@ -8,6 +8,7 @@ mod filling;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -21,7 +22,7 @@ use tokio::{
     runtime::Handle,
     sync::{Semaphore, oneshot},
     task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, Sleep, sleep_until, timeout},
 };
 
 use self::filling::{put, put_frame, request, resign};
@@ -342,6 +343,7 @@ impl Feeding {
             rung: Vec::new(),
             due: BTreeSet::new(),
             due_at: None,
+            timer: Box::pin(sleep_until(Instant::now())),
             cold: JoinSet::new(),
             out: ReadBuffer::new(),
             head: BytesMut::new(),
@@ -386,6 +388,8 @@ struct Sender<'a> {
     /// Those of which only watermark or start have moved.
     due: BTreeSet<Channel>,
     due_at: Option<Instant>,
+    /// Rings then. One for all times: each that is begun while the runtime rests has it look at its clock.
+    timer: Pin<Box<Sleep>>,
     cold: JoinSet<Cold>,
     /// What is written next. Batches are read into it, behind the place of their frame's head.
     out: ReadBuffer,
@@ -428,10 +432,9 @@ impl Sender<'_> {
     }
 
     async fn wait(&mut self) {
-        let due = self.due_at.unwrap_or_else(Instant::now);
         tokio::select! {
             () = self.feeding.rung.notify.notified() => {}
-            () = sleep_until(due), if self.due_at.is_some() => self.tell_watermarks(),
+            () = self.timer.as_mut(), if self.due_at.is_some() => self.tell_watermarks(),
             Some(cold) = self.cold.join_next(), if !self.cold.is_empty() => {
                 // A thread that panicked has taken its partition's turn with it; a new subscription begins anew.
                 if let Ok(cold) = cold {
@@ -453,7 +456,11 @@ impl Sender<'_> {
             fed.queued = false;
             if fed.told != fed.ends() {
                 self.due.insert(channel);
-                self.due_at.get_or_insert_with(|| Instant::now() + WATERMARK_WAITS);
+                if self.due_at.is_none() {
+                    let due = Instant::now() + WATERMARK_WAITS;
+                    self.due_at = Some(due);
+                    self.timer.as_mut().reset(due);
+                }
             }
             return Turn::Rests;
         }
