@@ -114,6 +114,13 @@ fn two_openings_agree_on_an_end_that_only_a_batch_behind_two_that_are_hit_has_to
 }
 
 #[test]
+fn damage_that_ends_where_the_next_segment_begins_ends_there_once_that_has_been_moved() {
+    // By libFuzzer: marked poisoned, and the end of a segment is hit.
+    let input = [0x4c, 0x89, 0xff, 0x1b, 0x6e, 0x2c, 0x7b, 0xbf, 0x1b, 0x00];
+    run(recovery, Memory::RECOVERY, &input, "884ad519");
+}
+
+#[test]
 fn every_api_and_version_has_a_seed_that_is_no_longer_than_a_fuzzer_likes() {
     let seeds = seeds::request_frames();
     let versions: usize = crate::wire::ApiKey::ALL.iter().map(|api| api.served().count()).sum();

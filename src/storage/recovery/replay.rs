@@ -22,8 +22,8 @@ pub(super) struct Replay {
     /// The segment and the byte where it does, and why, if there is anything behind.
     pub(super) cut: Option<(usize, u64, CorruptReason)>,
     /// Where the flushed position was come upon: segment and byte, and the offset that should stand there. Where that is
-    /// right behind damage, and no checkpoint says that it is there, the damage is told from what follows it, and this is
-    /// where the damage begins.
+    /// right behind damage, and neither a checkpoint nor the name of the next segment says that it is there, the damage is
+    /// told from what follows it, and this is where the damage begins.
     pub(super) flushed_at: Option<(usize, u64, Offset)>,
     /// Whether what was read last is damage.
     pub(super) behind_hole: bool,
@@ -122,7 +122,9 @@ impl Recovery<'_> {
                 in_tail = true;
                 let certain = self.checkpoint.segment_base == segment.base()
                     && (self.checkpoint.position, self.checkpoint.flushed) == (scanner.position(), here);
-                let begins = damaged_from.filter(|_| !certain).unwrap_or((scanner.position(), here));
+                // By the name of the segment behind it damage ends where it does, wherever that is moved to.
+                let told_by_batches = is_last && !certain && scanner.position() < segment.size();
+                let begins = damaged_from.filter(|_| told_by_batches).unwrap_or((scanner.position(), here));
                 self.replay.flushed_at.get_or_insert((at, begins.0, begins.1));
                 scanner.set_rule(EpochRule::open_ended(self.known_starts(), epoch));
             }
