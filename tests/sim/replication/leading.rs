@@ -271,7 +271,8 @@ impl World {
         let of_leader = |at| self.nodes[node].log.chain_at(at);
         let chain = Self::verdict_chain(&verdict, asked.end.get(), of_leader);
         // From here on it is counted for what it has, and not for what it said before its disk lost it.
-        let is_this_start = self.streams[stream as usize].follower.1 == self.nodes[follower].boot;
+        let asks = &self.nodes[follower];
+        let is_this_start = asks.up && self.streams[stream as usize].follower.1 == asks.boot;
         let leads = self.controller.image.partition.leader_epoch == asked.leader_epoch;
         if verdict == Verdict::Follows && is_this_start && leads {
             let deceived = &mut self.nodes[follower].deceived;
