@@ -9,13 +9,14 @@ use std::{
     io::{self, BufWriter, Write},
     os::unix::ffi::OsStrExt,
     process::{Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{anyhow, bail};
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
 };
 
 use super::{Flags, Format, QUIET};
@@ -246,13 +247,13 @@ fn give_to(command: &str, delivery: &Delivery) -> anyhow::Result<ExitStatus> {
 }
 
 fn advise(error: GroupError) -> anyhow::Error {
-    match error {
-        GroupError::Client(error) => explain(error),
-        error @ GroupError::NackUnknown => {
-            anyhow!(
-                "{error}\nfailed commands can be counted by nodes of this program only, all of this version or later"
-            )
-        }
-        error => error.into(),
+    if let GroupError::Client(error) = error {
+        return explain(error);
     }
+    if matches!(error, GroupError::NackUnknown) {
+        return anyhow!(
+            "{error}\nfailed commands can be counted by nodes of this program only, all of this version or later"
+        );
+    }
+    error.into()
 }

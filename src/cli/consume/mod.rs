@@ -51,7 +51,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["partitions", "until_end"])]
     group: Option<String>,
     /// Run a command of the shell for each record rather than print it: its value on standard input; topic, partition, offset,
-    /// timestamp, key and attempt as POLYLOGUE_TOPIC and so on. Where it fails, that is counted (max.delivery.attempts).
+    /// timestamp, key and attempt as `POLYLOGUE_TOPIC` and so on. Where it fails, that is counted (max.delivery.attempts).
     #[arg(long, value_name = "COMMAND", requires = "group", conflicts_with_all = ["format", "output", "print_partition", "print_key", "print_headers", "print_offset", "print_timestamp", "null_marker"])]
     exec: Option<String>,
     /// End at what is the end of each partition now, rather than wait for more.

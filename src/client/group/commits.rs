@@ -141,14 +141,13 @@ impl GroupConsumer {
             let answer = self.send(epoch, left.clone()).await?;
             let (mut stale, mut refused) = (false, Ok(()));
             for (place, offset, _) in left {
-                match answer_of(&answer, &place)?.error_code {
-                    ErrorCode::None => {
-                        if let Some(owned) = self.places.get_mut(&place) {
-                            owned.committed = Some(offset);
-                        }
-                    }
-                    ErrorCode::StaleMemberEpoch => stale = true,
-                    code => refused = refused.and(refusal(&place, offset, code)),
+                let code = answer_of(&answer, &place)?.error_code;
+                if code == ErrorCode::StaleMemberEpoch {
+                    stale = true;
+                } else if !code.is_none() {
+                    refused = refused.and(refusal(&place, offset, code));
+                } else if let Some(owned) = self.places.get_mut(&place) {
+                    owned.committed = Some(offset);
                 }
             }
             refused?;
@@ -189,7 +188,7 @@ impl GroupConsumer {
             match topics.last_mut().filter(|last| last.name == *topic.as_str()) {
                 Some(last) => last.partitions.push(one),
                 None => {
-                    topics.push(OffsetCommitRequestTopic { name: Str::from(&topic), partitions: vec![one] })
+                    topics.push(OffsetCommitRequestTopic { name: Str::from(&topic), partitions: vec![one] });
                 }
             }
         }
@@ -240,7 +239,9 @@ impl GroupConsumer {
                 if code == ErrorCode::NotCoordinator {
                     self.calls.forget();
                 }
-                places.iter().for_each(|place| self.places.not_told(place, now));
+                for place in places {
+                    self.places.not_told(place, now);
+                }
                 Ok(())
             }
             _ => Err(ClientError::refused(ApiKey::OffsetFetch, code, None).into()),

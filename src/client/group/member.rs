@@ -148,24 +148,21 @@ impl Member {
 
     /// The coordinator has answered.
     pub(super) fn answered(&mut self, now: Duration, answer: &ConsumerGroupHeartbeatResponse) -> Heard {
-        match answer.error_code {
-            ErrorCode::None => {
-                self.accepted(now, answer);
-                Heard::GoOn
-            }
-            ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId => {
-                self.join_again(now);
-                Heard::GoOn
-            }
-            code if code.is_retriable() => {
-                self.unanswered(now);
-                Heard::FindCoordinator
-            }
-            code => {
-                let message = answer.error_message.as_ref().map(|message| message.as_str().to_owned());
-                Heard::Ended { code, message }
-            }
+        let code = answer.error_code;
+        if code.is_none() {
+            self.accepted(now, answer);
+            return Heard::GoOn;
         }
+        if [ErrorCode::FencedMemberEpoch, ErrorCode::UnknownMemberId].contains(&code) {
+            self.join_again(now);
+            return Heard::GoOn;
+        }
+        if code.is_retriable() {
+            self.unanswered(now);
+            return Heard::FindCoordinator;
+        }
+        let message = answer.error_message.as_ref().map(|message| message.as_str().to_owned());
+        Heard::Ended { code, message }
     }
 
     fn accepted(&mut self, now: Duration, answer: &ConsumerGroupHeartbeatResponse) {

@@ -166,9 +166,8 @@ impl GroupConsumer {
             select! {
                 polled = self.consumer.poll(until.saturating_duration_since(now)) => match polled? {
                     Some(Polled::Batch(batch)) => self.unpack(batch)?,
-                    Some(Polled::EndOfPartition { .. }) => {}
                     None if Instant::now() >= deadline => return Ok(None),
-                    None => {}
+                    Some(Polled::EndOfPartition { .. }) | None => {}
                 },
                 // What it is told is looked at in the next turn; that there is nobody to tell it, too.
                 _ = self.told.changed() => {}
@@ -294,7 +293,7 @@ impl GroupConsumer {
             self.ask_positions(&asked).await?;
         }
         let begin = |((topic, partition), start)| Assignment { topic, partition, start };
-        let begins: Vec<_> = self.places.to_read(Instant::now()).into_iter().map(begin).collect();
+        let begins: Vec<_> = self.places.begin_due(Instant::now()).into_iter().map(begin).collect();
         if !begins.is_empty() {
             self.consumer.add(&begins);
         }

@@ -10,12 +10,12 @@ use crate::{
     },
 };
 
-fn counted(attempts: u32) -> Option<Nacked> {
-    Some(Nacked { attempts: attempts.cast_signed(), ..Nacked::default() })
+fn counted(attempts: u32) -> Nacked {
+    Nacked { attempts: attempts.cast_signed(), ..Nacked::default() }
 }
 
-fn given_up(attempts: u32) -> Option<Nacked> {
-    Some(Nacked { attempts: attempts.cast_signed(), given_up: true, dead_letters_stopped: false })
+fn given_up(attempts: u32) -> Nacked {
+    Nacked { attempts: attempts.cast_signed(), given_up: true, dead_letters_stopped: false }
 }
 
 impl World {
@@ -47,10 +47,10 @@ impl World {
         }
     }
 
-    fn nack(&mut self, member: &str, generation: i32, offset: i64, attempt: u32) -> Option<Nacked> {
+    fn nack(&mut self, member: &str, generation: i32, offset: i64, attempt: u32) -> Nacked {
         let (code, nacked) = self.nack_because(member, generation, offset, attempt, "no");
         assert_eq!(code, ErrorCode::None);
-        nacked
+        nacked.unwrap()
     }
 }
 
@@ -64,7 +64,7 @@ fn a_record_that_is_refused_is_given_up_after_so_many_tries_with_the_consumers_o
     }
     let words = format!("{}é{}", "x".repeat(1023), "y".repeat(9000));
     let last = world.nack_because(&member, generation, 5, LIMIT, &words);
-    assert_eq!(last, (ErrorCode::None, given_up(LIMIT)));
+    assert_eq!(last, (ErrorCode::None, Some(given_up(LIMIT))));
     let letter = &world.letters[0];
     assert_eq!((letter.offset.get(), letter.attempts), (5, LIMIT));
     assert_eq!(letter.cause.as_str(), "x".repeat(1023), "not more of it than is bearable");
@@ -152,7 +152,7 @@ fn too_many_refused_in_a_row_stop_dead_letters_until_a_record_is_consumed() {
     }
     for attempt in 1..5_u32 {
         let stopped = Nacked { attempts: attempt.cast_signed(), given_up: false, dead_letters_stopped: true };
-        assert_eq!(world.nack(&member, generation, 2, attempt), Some(stopped));
+        assert_eq!(world.nack(&member, generation, 2, attempt), stopped);
     }
     assert_eq!((world.letters.len(), world.committed()), (0, Some(2)));
     assert_eq!(world.commit(&member, generation, 3), ErrorCode::None);
