@@ -247,10 +247,13 @@ fn give_to(command: &str, delivery: &Delivery) -> anyhow::Result<ExitStatus> {
 }
 
 fn advise(error: GroupError) -> anyhow::Error {
+    if let GroupError::Client(error) = error {
+        return explain(error);
+    }
     if matches!(error, GroupError::NackUnknown) {
         return anyhow!(
             "{error}\nfailed commands can be counted by nodes of this program only, all of this version or later"
         );
     }
-    if let GroupError::Client(error) = error { explain(error) } else { error.into() }
+    error.into()
 }

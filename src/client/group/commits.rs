@@ -144,14 +144,11 @@ impl GroupConsumer {
                 let code = answer_of(&answer, &place)?.error_code;
                 if code == ErrorCode::StaleMemberEpoch {
                     stale = true;
-                    continue;
-                }
-                if code.is_none()
-                    && let Some(owned) = self.places.get_mut(&place)
-                {
+                } else if !code.is_none() {
+                    refused = refused.and(refusal(&place, offset, code));
+                } else if let Some(owned) = self.places.get_mut(&place) {
                     owned.committed = Some(offset);
                 }
-                refused = refused.and(refusal(&place, offset, code));
             }
             refused?;
             if stale && !self.another_epoch(epoch).await {

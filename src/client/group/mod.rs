@@ -293,7 +293,7 @@ impl GroupConsumer {
             self.ask_positions(&asked).await?;
         }
         let begin = |((topic, partition), start)| Assignment { topic, partition, start };
-        let begins: Vec<_> = self.places.begin_reading(Instant::now()).into_iter().map(begin).collect();
+        let begins: Vec<_> = self.places.begin_due(Instant::now()).into_iter().map(begin).collect();
         if !begins.is_empty() {
             self.consumer.add(&begins);
         }

@@ -160,8 +160,8 @@ impl Places {
         if fresh.is_empty() { due.map(|(place, _)| place.clone()).take(1).collect() } else { fresh }
     }
 
-    /// What is read from now on.
-    pub(super) fn begin_reading(&mut self, now: Instant) -> Vec<(Place, StartAt)> {
+    /// What is to be read from now on.
+    pub(super) fn begin_due(&mut self, now: Instant) -> Vec<(Place, StartAt)> {
         let mut begins = Vec::new();
         for (place, owned) in &mut self.owned {
             if let Reading::From(start, at) = owned.reading
@@ -242,8 +242,8 @@ mod tests {
         places.not_told(&place(0), now);
         assert_eq!(places.to_ask(now), [place(1)]);
         places.read_again(&place(1), Reading::From(StartAt::BEGINNING, now));
-        assert_eq!(places.begin_reading(now), [(place(1), StartAt::BEGINNING)]);
-        assert!(places.to_ask(now).is_empty() && places.begin_reading(now).is_empty());
+        assert_eq!(places.begin_due(now), [(place(1), StartAt::BEGINNING)]);
+        assert!(places.to_ask(now).is_empty() && places.begin_due(now).is_empty());
         let due = places.due().unwrap();
         assert!(due > now && due <= now + LONGEST_PAUSE);
         assert_eq!(places.to_ask(due), [place(0)]);

@@ -47,10 +47,10 @@ impl World {
         }
     }
 
-    fn nack(&mut self, member: &str, generation: i32, offset: i64, attempt: u32) -> Option<Nacked> {
+    fn nack(&mut self, member: &str, generation: i32, offset: i64, attempt: u32) -> Nacked {
         let (code, nacked) = self.nack_because(member, generation, offset, attempt, "no");
         assert_eq!(code, ErrorCode::None);
-        nacked
+        nacked.unwrap()
     }
 }
 
@@ -152,7 +152,7 @@ fn too_many_refused_in_a_row_stop_dead_letters_until_a_record_is_consumed() {
     }
     for attempt in 1..5_u32 {
         let stopped = Nacked { attempts: attempt.cast_signed(), given_up: false, dead_letters_stopped: true };
-        assert_eq!(world.nack(&member, generation, 2, attempt), Some(stopped));
+        assert_eq!(world.nack(&member, generation, 2, attempt), stopped);
     }
     assert_eq!((world.letters.len(), world.committed()), (0, Some(2)));
     assert_eq!(world.commit(&member, generation, 3), ErrorCode::None);
