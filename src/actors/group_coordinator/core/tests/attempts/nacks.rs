@@ -59,7 +59,7 @@ fn a_record_that_is_refused_is_given_up_after_so_many_tries_with_the_consumers_o
     let mut world = limited();
     let (member, generation) = world.owner();
     for attempt in 1..LIMIT {
-        assert_eq!(world.nack(&member, generation, 5, attempt), Some(counted(attempt)));
+        assert_eq!(world.nack(&member, generation, 5, attempt), counted(attempt));
         assert_eq!(world.committed(), Some(5), "all before it is done");
     }
     let words = format!("{}é{}", "x".repeat(1023), "y".repeat(9000));
@@ -80,22 +80,22 @@ fn a_nack_that_is_sent_again_counts_once_and_takes_nobody_back() {
     let mut world = limited();
     let (member, generation) = world.owner();
     for _ in 0..5 {
-        assert_eq!(world.nack(&member, generation, 5, 1), Some(counted(1)));
+        assert_eq!(world.nack(&member, generation, 5, 1), counted(1));
     }
     world.crash();
-    assert_eq!(world.nack(&member, generation, 5, 1), Some(counted(1)), "as its successor knows, too");
-    assert_eq!(world.nack(&member, generation, 5, 2), Some(counted(2)));
+    assert_eq!(world.nack(&member, generation, 5, 1), counted(1), "as its successor knows, too");
+    assert_eq!(world.nack(&member, generation, 5, 2), counted(2));
     for _ in 0..2 {
-        assert_eq!(world.nack(&member, generation, 5, LIMIT), Some(given_up(LIMIT)));
+        assert_eq!(world.nack(&member, generation, 5, LIMIT), given_up(LIMIT));
     }
     assert_eq!(world.letters.len(), 1);
     world.bury();
     // The answer to the last one was lost: the record is a dead letter by now.
-    assert_eq!(world.nack(&member, generation, 5, LIMIT), Some(given_up(0)));
+    assert_eq!(world.nack(&member, generation, 5, LIMIT), given_up(0));
     assert_eq!(world.committed(), Some(6));
     assert_eq!(world.stored(), Some((6, 0, 1)));
-    assert_eq!(world.nack(&member, generation, 6, 0), Some(counted(1)));
-    assert_eq!(world.nack(&member, generation, 6, 0), Some(counted(2)), "without a number it cannot be told");
+    assert_eq!(world.nack(&member, generation, 6, 0), counted(1));
+    assert_eq!(world.nack(&member, generation, 6, 0), counted(2), "without a number it cannot be told");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn nacks_and_lost_owners_are_attempts_on_the_same_record() {
     let (member, generation) = world.owner();
     world.serve(0, 0..9);
     world.pass(super::MOMENT);
-    assert_eq!(world.nack(&member, generation, 0, 2), Some(counted(2)));
+    assert_eq!(world.nack(&member, generation, 0, 2), counted(2));
     // It is lost before it was given the record again: that is no other attempt.
     world.die();
     assert_eq!(world.stored(), Some((0, 2, 0)));
@@ -136,7 +136,7 @@ fn a_nack_where_nothing_is_limited_is_a_commit_of_the_records_offset() {
     world.set_image(image(limit_of(0)));
     let (member, generation) = world.owner();
     for _ in 0..5 {
-        assert_eq!(world.nack(&member, generation, 5, 1), Some(counted(0)));
+        assert_eq!(world.nack(&member, generation, 5, 1), counted(0));
     }
     assert_eq!((world.committed(), world.stored()), (Some(5), None));
 }
@@ -147,7 +147,7 @@ fn too_many_refused_in_a_row_stop_dead_letters_until_a_record_is_consumed() {
     world.set_image(image(limit_of(1)));
     let (member, generation) = world.owner();
     for offset in 0..2 {
-        assert_eq!(world.nack(&member, generation, offset, 1), Some(given_up(1)));
+        assert_eq!(world.nack(&member, generation, offset, 1), given_up(1));
         assert_eq!(world.bury(), offset);
     }
     for attempt in 1..5_u32 {
@@ -156,5 +156,5 @@ fn too_many_refused_in_a_row_stop_dead_letters_until_a_record_is_consumed() {
     }
     assert_eq!((world.letters.len(), world.committed()), (0, Some(2)));
     assert_eq!(world.commit(&member, generation, 3), ErrorCode::None);
-    assert_eq!(world.nack(&member, generation, 3, 1), Some(given_up(1)));
+    assert_eq!(world.nack(&member, generation, 3, 1), given_up(1));
 }
