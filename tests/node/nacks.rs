@@ -89,7 +89,7 @@ impl Member {
     /// The next record, which must be this one.
     #[track_caller]
     fn next(&mut self, offset: i64) -> Delivery {
-        let delivery = self.next_within(WITHIN).expect("a record in time");
+        let delivery = self.next_within(WITHIN).unwrap();
         assert_eq!(delivery.record.offset.get(), offset);
         delivery
     }
