@@ -3,7 +3,7 @@
 //!
 //! `member` decides what a member says and hears, `places` knows what it holds; both are pure. `keeper` is the task that
 //! keeps the member in its group while the application works; `calls` asks the coordinator. The records come through a
-//! [`Consumer`](super::Consumer).
+//! [`Consumer`].
 //!
 //! **Promised:** each record of the topics is delivered at least once to some member of the group, in the order of its
 //! partition; what was acknowledged is not delivered again once it is committed, which [`GroupConsumer::commit`] does, and
