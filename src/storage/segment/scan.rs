@@ -244,6 +244,17 @@ impl Scanner {
         Ok(if whole { Step::Batch(header) } else { Step::Bad(CorruptReason::Checksum) })
     }
 
+    /// A batch whose checksum is right, whatever its offset and its term are: how many offsets it counts is certain.
+    fn whole_anywhere(&mut self, position: u64) -> io::Result<Option<BatchHeader>> {
+        let left = self.limit.saturating_sub(position);
+        let Ok(header) = BatchHeader::parse(self.bytes(position, BATCH_HEADER_LEN)?) else { return Ok(None) };
+        if header.last_offset_delta < 0 || header.total_len() as u64 > left {
+            return Ok(None);
+        }
+        let is_whole = crc_is_right(self.bytes(position, header.total_len())?, &header);
+        Ok(is_whole.then_some(header))
+    }
+
     /// Finds where the log goes on behind what [`Scanner::look`] has called bad, and goes there. `anchor` is
     /// the first place behind at which the index knows a batch to begin.
     pub(crate) fn skip(&mut self, reason: CorruptReason, anchor: Option<(u64, Offset)>) -> io::Result<Hole> {
@@ -329,12 +340,10 @@ impl Scanner {
             if said.len() == VOICES {
                 break None;
             }
-            match self.judge(position, None)? {
-                Step::Batch(next) => header = next,
+            match self.whole_anywhere(position)? {
+                Some(next) => header = next,
                 // Hit itself it can agree, and not contradict.
-                Step::Bad(_) | Step::End => {
-                    break self.header_but_for_magic(position)?.map(|next| next.base_offset);
-                }
+                None => break self.header_but_for_magic(position)?.map(|next| next.base_offset),
             }
         };
         let here = |offset: Offset| offset.plus(-offsets);
