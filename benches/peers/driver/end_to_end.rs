@@ -26,8 +26,8 @@ const PROBE_EACH: Duration = Duration::from_millis(100);
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
 /// Between them and the first that counts.
 const SETTLE: Duration = Duration::from_millis(500);
-/// After the last message, for those still on their way.
-const TRAILING: Duration = Duration::from_millis(500);
+/// How long those that are still on their way are waited for after the last acknowledgement.
+const TRAILING: Duration = Duration::from_secs(10);
 /// The stamp of a message that is sent only to see whether it arrives.
 const NOT_COUNTED: u64 = 0;
 /// The first messages open connections and start batches; they are not counted in longer runs.
@@ -53,8 +53,7 @@ pub(super) fn run(target: &Target, pace: &Pace) -> Result<Report> {
     send_all(&producer, pace, count)?;
     producer.flush(Duration::from_secs(5));
     let seconds = seconds_since(start);
-    thread::sleep(TRAILING);
-    let on_the_way = receiver.stop()?;
+    let on_the_way = receiver.stop_within(TRAILING)?;
     let delivered = producer.delivered() - probes;
     let mut report = Report::of_rate(delivered, delivered * pace.size as u64, seconds)
         .with_broker_cpu(broker.map(|m| m.seconds()).transpose()?);
@@ -131,8 +130,12 @@ impl Receiver {
         self.heard.load(Ordering::Relaxed) || self.thread.is_finished()
     }
 
-    /// Nanoseconds on the way of each message that was received and counts.
-    fn stop(self) -> Result<Vec<u64>> {
+    /// Nanoseconds on the way of each message that was received and counts, once all were or the time is over.
+    fn stop_within(self, within: Duration) -> Result<Vec<u64>> {
+        let start = now_nanos();
+        while !self.thread.is_finished() && seconds_since(start) < within.as_secs_f64() {
+            thread::sleep(Duration::from_millis(10));
+        }
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow!("the consumer's thread panicked"))?.context("consumer")
     }
@@ -146,7 +149,7 @@ fn receive_until(
 ) -> Result<Vec<u64>> {
     let consumer = Consumer::new(&target.topic, 1, From::End, &target.consumer_settings())?;
     let mut on_the_way = Vec::with_capacity(expected);
-    while !stop.load(Ordering::Relaxed) {
+    while on_the_way.len() < expected && !stop.load(Ordering::Relaxed) {
         let Some(message) = consumer.next(Duration::from_millis(50)) else { continue };
         let Some(stamp) = value_of(&message, heard)?.and_then(<[u8]>::first_chunk) else { continue };
         let stamp = u64::from_ne_bytes(*stamp);
