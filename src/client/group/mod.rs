@@ -7,8 +7,9 @@
 //!
 //! **Promised:** each record of the topics is delivered at least once to some member of the group, in the order of its
 //! partition; what was acknowledged is not delivered again once it is committed, which [`GroupConsumer::commit`] does, and
-//! giving a partition back and closing, too. A partition is read by one member at a time as far as the coordinator knows; one that stood
-//! still for longer than its session may still work on what another has been given, and is refused when it says so.
+//! giving a partition back and closing, too. A partition is read by one member at a time as far as the coordinator
+//! knows; one that stood still for longer than its session may still work on what another has been given, and is
+//! refused when it says so.
 //!
 //! Everything that waits has a time-out. A member that is dropped without [`GroupConsumer::close`] is missed by the
 //! group only when its session is over.

@@ -2,8 +2,9 @@
 //! above the flushed position is read from the disk itself and written into a new file. Until that is
 //! durable the mark stays, and this can be done again.
 //!
-//! How far damage reaches is told by the whole batches behind it. So damage right below what is moved is moved along with it,
-//! unless the checkpoint or the name of a segment says where it ends: the next opening has the same bytes to tell it by, and finds the same.
+//! How far damage reaches is told by the whole batches behind it. So damage right below what is moved is moved along
+//! with it, unless the checkpoint or the name of a segment says where it ends: the next opening has the same bytes to
+//! tell it by, and finds the same.
 
 use std::{io, ops::Range, sync::Arc};
 

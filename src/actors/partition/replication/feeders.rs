@@ -4,8 +4,8 @@
 //! woken would run next on this thread, and for each other one a thread would be woken, that finds little to do and rests
 //! again: with one message in flight that is most of what a leader asks the kernel for. Streams of one task are woken once.
 //!
-//! A stream gives way after each piece that it has written, and what it reads counts against its task's budget: one that always has something
-//! to do lets the others of its task run between any two turns of its own.
+//! A stream gives way after each piece that it has written, and what it reads counts against its task's budget: one that
+//! always has something to do lets the others of its task run between any two turns of its own.
 
 use std::{
     pin::Pin,
