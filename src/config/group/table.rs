@@ -44,7 +44,7 @@ pub const TABLE: &[TopicKey] = &[
     millis(
         name::CONSUMER_SESSION_TIMEOUT_MS,
         "group.consumer.session.timeout.ms",
-        "45000",
+        "15000",
         "Milliseconds after which a member of the server-side protocol that was not heard of is given up, within \
          group.consumer.min.session.timeout.ms and group.consumer.max.session.timeout.ms of the broker, and above \
          consumer.heartbeat.interval.ms.",

@@ -32,8 +32,8 @@ pub struct ConsumerGroupSettings {
     /// sets: `groups.consumer-min-heartbeat-interval`, default 1 s (Kafka: 5 s), and
     /// `groups.consumer-max-heartbeat-interval`, default 15 s as in Kafka.
     pub heartbeat_interval: BoundedSpan,
-    /// `groups.consumer-session-timeout`: a member that was not heard of for so long is given up; default 45 s as
-    /// in Kafka. Bounds: `groups.consumer-min-session-timeout`, default 6 s (Kafka: 45 s), and
+    /// `groups.consumer-session-timeout`: a member that was not heard of for so long is given up; default 15 s (Kafka:
+    /// 45 s), which is three heartbeats. Bounds: `groups.consumer-min-session-timeout`, default 6 s (Kafka: 45 s), and
     /// `groups.consumer-max-session-timeout`, default 60 s as in Kafka.
     pub session_timeout: BoundedSpan,
     /// `groups.consumer-max-size`: the most members of a group; default 100,000.
@@ -51,7 +51,7 @@ impl Default for ConsumerGroupSettings {
         };
         Self {
             heartbeat_interval: secs(5, 1, 15),
-            session_timeout: secs(45, 6, 60),
+            session_timeout: secs(15, 6, 60),
             max_size: 100_000,
             assignors: ASSIGNORS.map(str::to_owned).to_vec(),
         }

@@ -155,7 +155,7 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
         kind: ConfigKind::Int,
         doc: "Milliseconds after which a member of the server-side protocol that was not heard of is given up. Setting: groups.consumer-session-timeout.",
         value: |config| config.groups.consumer.session_timeout.default.as_millis().to_string(),
-        default: "45000",
+        default: "15000",
     },
     Setting {
         name: "group.initial.rebalance.delay.ms",

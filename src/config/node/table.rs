@@ -357,8 +357,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "groups.consumer-session-timeout",
         "duration, above groups.consumer-heartbeat-interval",
-        "45 s",
-        "a member of the server-side protocol that was not heard of for so long is given up; the group config consumer.session.timeout.ms sets it for one group",
+        "15 s",
+        "a member of the server-side protocol that was not heard of for so long is given up (Kafka: 45 s); the group config consumer.session.timeout.ms sets it for one group",
         |c| span(c.groups.consumer.session_timeout.default),
     ),
     setting(

@@ -123,7 +123,7 @@ async fn a_group_is_described_and_altered_whether_it_exists_or_not() {
     };
     let before = client.ask(4, &describe).await.results.remove(0);
     let session = "consumer.session.timeout.ms";
-    assert_eq!(value(&before, session), Some(("45000".to_owned(), source::DEFAULT)));
+    assert_eq!(value(&before, session), Some(("15000".to_owned(), source::DEFAULT)));
     assert_eq!(value(&before, "assignor"), Some((String::new(), source::DEFAULT)));
     let resources = vec![of_group(session, operation::SET, Some("10000"))];
     let request = IncrementalAlterConfigsRequest { resources, validate_only: false };
@@ -138,7 +138,7 @@ async fn a_group_is_described_and_altered_whether_it_exists_or_not() {
     assert!(client.ask(2, &request).await.responses[0].error_code.is_none());
     let replaced = client.ask(4, &describe).await.results.remove(0);
     assert_eq!(value(&replaced, "assignor"), Some(("exclusive".to_owned(), source::DYNAMIC_GROUP)));
-    assert_eq!(value(&replaced, session), Some(("45000".to_owned(), source::DEFAULT)));
+    assert_eq!(value(&replaced, session), Some(("15000".to_owned(), source::DEFAULT)));
     door.close().await;
 }
 

@@ -14,8 +14,8 @@ use crate::{
 };
 
 const REBALANCE_MS: i32 = 30_000;
-const SESSION: Duration = Duration::from_secs(45);
-const ALMOST_A_SESSION: Duration = Duration::from_secs(44);
+const SESSION: Duration = Duration::from_secs(15);
+const ALMOST_A_SESSION: Duration = Duration::from_secs(14);
 
 /// Partitions of the topic `t`.
 fn of_t(indexes: &[i32]) -> Vec<TopicPartitions> {
