@@ -16,7 +16,7 @@ mod others;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use self::connection::Budget;
-use self::connection::FramePool;
+use self::connection::{FramePool, SmallRequests};
 pub use self::{departed::Departed, log_limit::LogLimit, meters::RequestMeters, others::Others};
 use crate::{
     actors::{
@@ -93,6 +93,8 @@ pub struct Broker {
     pub in_flight: Budget,
     /// Buffers of large requests, to be used again.
     pub(crate) frames: Arc<FramePool>,
+    /// When small requests come, which large ones must not keep waiting.
+    pub(crate) small_requests: SmallRequests,
     /// Keeps a storm of bad requests out of the log.
     pub complaints: LogLimit,
 }

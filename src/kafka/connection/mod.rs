@@ -7,6 +7,7 @@
 
 mod budget;
 mod frame_pool;
+mod hand_over;
 mod input;
 mod output;
 
@@ -21,8 +22,9 @@ use tokio::{
 };
 
 pub use self::budget::Budget;
-pub(crate) use self::{budget::Held, frame_pool::FramePool, output::Piece};
+pub(crate) use self::{budget::Held, frame_pool::FramePool, hand_over::SmallRequests, output::Piece};
 use self::{
+    hand_over::hand_over_sockets,
     input::{Frame, FrameError, Input},
     output::send,
 };
@@ -169,6 +171,8 @@ struct Connection {
     pending: VecDeque<PendingProduce>,
     /// A replica has been given a batch since this task last let others run.
     has_rung: bool,
+    /// Other workers have been asked to watch the sockets since this task last waited for its own.
+    has_handed_over: bool,
     shutdown: watch::Receiver<bool>,
     /// When a request was last complete, an answer sent, or [`LEAST_PROGRESS`] made.
     active: Instant,
@@ -187,6 +191,7 @@ impl Connection {
             stream,
             pending: VecDeque::new(),
             has_rung: false,
+            has_handed_over: false,
             shutdown: context.shutdown.clone(),
             active: now,
             trickle: 0,
@@ -236,6 +241,7 @@ impl Connection {
     async fn fill(&mut self) -> Result<bool, End> {
         self.make_room().await?;
         let begins = !self.input.is_mid_frame();
+        self.hand_over_if_large();
         match self.input.try_fill(&mut self.stream).await {
             Ok(0) if self.input.is_mid_frame() => Err(End::ClosedMidFrame),
             Ok(0) => Err(End::Closed),
@@ -252,6 +258,17 @@ impl Connection {
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Before a large request is read: what follows keeps this worker for a while.
+    fn hand_over_if_large(&mut self) {
+        if self.input.is_in_large_frame()
+            && !self.has_handed_over
+            && self.broker.small_requests.are_expected(Instant::now())
+        {
+            self.has_handed_over = true;
+            hand_over_sockets();
         }
     }
 
@@ -272,6 +289,9 @@ impl Connection {
 
     async fn on_frame(&mut self, frame: Frame) -> Result<(), End> {
         self.note_activity();
+        if frame.bytes.len() <= input::FREE_BYTES {
+            self.broker.small_requests.note(self.active);
+        }
         let request = dispatch::Request::parse(frame.bytes, frame.held)?;
         if request.is_produce() {
             self.pending.push_back(dispatch::produce(&self.broker, &mut self.session, request).await?);
@@ -320,6 +340,7 @@ impl Connection {
     }
 
     async fn wait(&mut self) -> Result<(), End> {
+        self.has_handed_over = false;
         let woken = tokio::select! {
             biased;
             () = finished(self.pending.front_mut()) => Woken::Answer,

@@ -216,6 +216,7 @@ async fn broker(
         },
         in_flight: Budget::new(64 << 20),
         frames: Arc::default(),
+        small_requests: Default::default(),
         complaints: LogLimit::default(),
     }
 }
