@@ -7,3 +7,4 @@ mod nodes;
 mod repairs;
 mod stories;
 mod threads;
+mod wall_clock;

@@ -33,7 +33,7 @@ use crate::{
         },
         supervise::{ActorPath, Address, Ended, Placement, Tree, spawn_with},
     },
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     config::{
         node::ConsumerGroupSettings,
         topic::{Durability, TopicConfig, TopicDefaults},
@@ -150,6 +150,8 @@ pub(super) struct World {
     /// Where the replicas' folders are.
     pub(super) fs: Arc<dyn Fs>,
     pub(super) upkeep: UpkeepThreads,
+    /// By which replicas go.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 pub(super) struct Leads {
@@ -195,13 +197,14 @@ impl World {
             alarm: DiskAlarm::default(),
             fs: RealFs::shared(),
             upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
+            clock: SystemClock::shared(),
         }
     }
 
     pub(super) fn open(&self, node: NodeId, index: i32, epoch: i32) -> Box<Log> {
         let folder = self.folder(node, index);
         let (latest, options) = (LeaderEpoch::new(epoch), LogOptions::default());
-        let clock = SystemClock::shared();
+        let clock = Arc::clone(&self.clock);
         Box::new(
             Log::open_to_follow(Arc::clone(&self.fs), &folder, partition(index), latest, options, clock)
                 .unwrap()
@@ -257,7 +260,7 @@ impl World {
             label: format!("t-{index}").into(),
             folder: self.folder(node, index),
             fs: Arc::clone(&self.fs),
-            clock: SystemClock::shared(),
+            clock: Arc::clone(&self.clock),
             io: Handle::current(),
             upkeep: self.upkeep.clone(),
             membership: self.membership.clone(),
@@ -303,7 +306,7 @@ impl World {
             label: format!("t-{index}").into(),
             folder: self.folder(node, index),
             fs: Arc::clone(&self.fs),
-            clock: SystemClock::shared(),
+            clock: Arc::clone(&self.clock),
             io: Handle::current(),
             upkeep: self.upkeep.clone(),
             config: Arc::clone(&self.config),
