@@ -5,6 +5,8 @@
 //! a thread that may block, while the others go on.
 
 mod filling;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -76,17 +78,7 @@ where
 {
     let (from, to) = tokio::io::split(stream);
     let (from, to) = (Box::pin(from), Box::pin(to));
-    let feeding = Arc::new(Feeding {
-        peer,
-        leaders,
-        io,
-        fed: Mutex::default(),
-        asked: Mutex::default(),
-        answers: Mutex::default(),
-        credit: AtomicI64::new(0),
-        rung: Arc::default(),
-        copying: Arc::new(Semaphore::new(1)),
-    });
+    let feeding = Arc::new(Feeding::new(peer, leaders, io));
     let ended = tokio::select! {
         ended = feeding.receive(from) => ended,
         ended = feeding.send(to) => ended,
@@ -178,6 +170,20 @@ struct Cold {
 }
 
 impl Feeding {
+    fn new(peer: NodeId, leaders: Arc<dyn Leaders>, io: Handle) -> Self {
+        Self {
+            peer,
+            leaders,
+            io,
+            fed: Mutex::default(),
+            asked: Mutex::default(),
+            answers: Mutex::default(),
+            credit: AtomicI64::new(0),
+            rung: Arc::default(),
+            copying: Arc::new(Semaphore::new(1)),
+        }
+    }
+
     async fn receive<R: AsyncRead + Unpin>(self: &Arc<Self>, from: R) -> Result<(), StreamError> {
         let mut frames = Frames::begin(from).await?;
         *lock(&self.asked) = Some(BTreeMap::new());

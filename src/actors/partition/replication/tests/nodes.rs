@@ -48,8 +48,8 @@ use crate::{
 };
 
 pub(super) const DEADLINE: Duration = Duration::from_mins(1);
-pub(super) const LEADER: NodeId = NodeId::new(1);
-pub(super) const FOLLOWER: NodeId = NodeId::new(2);
+pub(in crate::actors::partition::replication) const LEADER: NodeId = NodeId::new(1);
+pub(in crate::actors::partition::replication) const FOLLOWER: NodeId = NodeId::new(2);
 
 pub(super) fn partition(index: i32) -> PartitionId {
     PartitionId { topic: TopicId::from_bytes([5; 16]), index: PartitionIndex::new(index) }
@@ -138,7 +138,7 @@ impl Proposer for NoController {
 }
 
 /// What all replicas of a test share.
-pub(super) struct World {
+pub(in crate::actors::partition::replication) struct World {
     pub(super) dir: tempfile::TempDir,
     pub(super) wires: Arc<Wires>,
     tree: Tree,
@@ -154,8 +154,8 @@ pub(super) struct World {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-pub(super) struct Leads {
-    pub(super) partition: PartitionHandle,
+pub(in crate::actors::partition::replication) struct Leads {
+    pub(in crate::actors::partition::replication) partition: PartitionHandle,
     pub(super) address: Address<LeaderMessage>,
     pub(super) ended: Ended,
 }
@@ -167,7 +167,7 @@ pub(super) struct Follows {
 }
 
 impl World {
-    pub(super) fn new(durability: &str) -> Self {
+    pub(in crate::actors::partition::replication) fn new(durability: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let fs: Arc<dyn Fs> = RealFs::shared();
         let rules = Rules {
@@ -201,7 +201,12 @@ impl World {
         }
     }
 
-    pub(super) fn open(&self, node: NodeId, index: i32, epoch: i32) -> Box<Log> {
+    pub(in crate::actors::partition::replication) fn open(
+        &self,
+        node: NodeId,
+        index: i32,
+        epoch: i32,
+    ) -> Box<Log> {
         let folder = self.folder(node, index);
         let (latest, options) = (LeaderEpoch::new(epoch), LogOptions::default());
         let clock = Arc::clone(&self.clock);
@@ -233,7 +238,13 @@ impl World {
     }
 
     /// A replica that leads with this log.
-    pub(super) async fn lead(&self, node: NodeId, index: i32, epoch: i32, log: HandedOver) -> Leads {
+    pub(in crate::actors::partition::replication) async fn lead(
+        &self,
+        node: NodeId,
+        index: i32,
+        epoch: i32,
+        log: HandedOver,
+    ) -> Leads {
         self.lead_as(PartitionHandle::new(partition(index)), node, epoch, log).await
     }
 
@@ -410,6 +421,6 @@ pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     assert!(timeout(DEADLINE, waiting).await.is_ok(), "{what}");
 }
 
-pub(super) fn blank(log: Box<Log>) -> HandedOver {
+pub(in crate::actors::partition::replication) fn blank(log: Box<Log>) -> HandedOver {
     HandedOver { log, high_watermark: Offset::ZERO }
 }
