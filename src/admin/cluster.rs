@@ -68,6 +68,9 @@ pub struct NodeReport {
     pub leads: usize,
     /// How many partitions it keeps.
     pub replicas: usize,
+    /// How many it can keep, where it has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas_max: Option<u32>,
 }
 
 /// How a node stands with the others.
@@ -146,7 +149,7 @@ impl NodeReport {
         self.endpoints.get(ADMIN_LISTENER).map(String::as_str)
     }
 
-    fn of(id: NodeId, broker: &BrokerImage) -> Self {
+    fn of(id: NodeId, broker: &BrokerImage, replicas_max: Option<u32>) -> Self {
         let endpoint = |Endpoint { listener, host, port }: &Endpoint| {
             let bare_v6 = host.contains(':') && !host.starts_with('[');
             let address = if bare_v6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
@@ -158,7 +161,7 @@ impl NodeReport {
             BrokerImage { stopping: true, .. } => NodeState::Stopping,
             BrokerImage { .. } => NodeState::Live,
         };
-        Self { id: id.get(), state, endpoints, leads: 0, replicas: 0 }
+        Self { id: id.get(), state, endpoints, leads: 0, replicas: 0, replicas_max }
     }
 }
 
@@ -170,7 +173,8 @@ impl ClusterReport {
         standing: &Standing,
         minimum: impl Fn(TopicId) -> usize,
     ) -> Self {
-        let nodes = image.brokers().iter().map(|(id, broker)| (*id, NodeReport::of(*id, broker)));
+        let report = |id, broker| (id, NodeReport::of(id, broker, image.replicas_max(id)));
+        let nodes = image.brokers().iter().map(|(id, broker)| report(*id, broker));
         let mut nodes: BTreeMap<NodeId, NodeReport> = nodes.collect();
         let mut partitions = PartitionsReport::default();
         let mut waiting_for = BTreeSet::new();
@@ -312,6 +316,16 @@ mod tests {
         assert_eq!(nodes, [(1, 1, 1), (2, 1, 2)]);
         assert_eq!(report.nodes[0].admin(), Some("h:8092"));
         assert_eq!(report.nodes[0].endpoints["kafka"], "[::1]:9092");
+    }
+
+    #[test]
+    fn what_a_node_can_keep_is_told_where_it_has_said_so() {
+        let (node, epoch) = (NodeId::new(2), BrokerEpoch::new(1));
+        let told = MetadataRecord::ReplicasMaxTold { node, epoch, max: 170 };
+        let image = image(&[registered(1), registered(2), told]);
+        let report = ClusterReport::of(&image, NodeId::new(1), &Standing::default(), |_| 1);
+        let can_keep: Vec<_> = report.nodes.iter().map(|node| node.replicas_max).collect();
+        assert_eq!(can_keep, [None, Some(170)]);
     }
 
     #[test]

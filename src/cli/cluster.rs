@@ -131,7 +131,7 @@ fn print_status(
     writeln!(out, "voters      {}", voters.join(", "))?;
     writeln!(out, "metadata    {} entries, as node {} sees it", report.metadata_index, report.told_by)?;
     writeln!(out)?;
-    let head = ["node", "state", "answers", "leads", "replicas", "clients", "admin"];
+    let head = ["node", "state", "answers", "leads", "replicas", "at most", "clients", "admin"];
     let rows = report.nodes.iter().map(|node| {
         let at = |listener: &str| node.endpoints.get(listener).cloned().unwrap_or_else(|| "-".to_owned());
         vec![
@@ -140,6 +140,7 @@ fn print_status(
             answers.get(&node.id).cloned().unwrap_or_else(|| "no".to_owned()),
             node.leads.to_string(),
             node.replicas.to_string(),
+            node.replicas_max.map_or_else(|| "-".to_owned(), |max| max.to_string()),
             at("kafka"),
             at("admin"),
         ]
@@ -240,7 +241,7 @@ mod tests {
         };
         let report = ClusterReport {
             told_by: 2,
-            nodes: vec![node(1, 9), node(2, 19)],
+            nodes: vec![node(1, 9), NodeReport { replicas_max: Some(170), ..node(2, 19) }],
             partitions,
             ..ClusterReport::default()
         };
@@ -249,8 +250,8 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         for line in [
             "controller  none now",
-            "1     live   no       0      0         h:9      -",
-            "2     live   ready    0      0         h:19     -",
+            "1     live   no       0      0         -        h:9      -",
+            "2     live   ready    0      0         170      h:19     -",
             "under-replicated     7  t-0, t-1, t-2, t-3, t-4, ...",
             "without a leader     0",
         ] {

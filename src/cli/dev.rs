@@ -74,13 +74,7 @@ struct Dev {
 impl Dev {
     fn start(flags: &Flags, program: &std::path::Path) -> anyhow::Result<Self> {
         let cluster = LocalCluster::launch(program, flags.nodes, |options| {
-            let options = match &flags.data_dir {
-                Some(folder) => {
-                    let folder = folder.join(format!("node-{}", options.id()));
-                    options.folder(&folder)
-                }
-                None => options,
-            };
+            let options = options.folder_below(flags.data_dir.as_deref());
             let set = |options: crate::local_cluster::NodeOptions, setting: &String| {
                 options.argument("--set").argument(setting)
             };

@@ -62,6 +62,14 @@ impl NodeOptions {
         self
     }
 
+    /// Keeps them in a folder of the node's own below the caller's, where there is one; else in one that goes with the node.
+    #[must_use]
+    pub fn folder_below(self, all: Option<&Path>) -> Self {
+        let Some(all) = all else { return self };
+        let own = all.join(format!("node-{}", self.id));
+        self.folder(&own)
+    }
+
     /// Runs the node as the last argument of this command, which has to become it (`exec`): what is signalled is the
     /// process that was started.
     #[must_use]

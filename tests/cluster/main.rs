@@ -21,6 +21,7 @@ mod proxies;
 mod repair;
 mod replicas;
 mod restarts;
+mod room;
 mod slow_links;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, sync::watch, time::sleep};
 
 use super::{
     core::{
-        Coordinator, Now,
+        Coordinator,
         stored::{Stored, StoredError},
     },
     tenure::{NodeLeases, Tenures},
@@ -145,8 +145,7 @@ fn read_all(source: &Source, leader: &Leader) -> Result<Coordinator, LoadError> 
     let end = leader.high_watermark();
     let Replayed { mut core, records, unknown } =
         replay(&leader.reader, end, source.settings.clone(), &source.label)?;
-    let wall = source.clock.settled_wall();
-    core.loaded(Now { monotonic: source.clock.monotonic(), wall });
+    core.loaded(super::now(&*source.clock));
     let sizes = core.sizes();
     let took = source.clock.monotonic().saturating_sub(began);
     if records > 0 {

@@ -315,7 +315,7 @@ impl CoordinatorState {
         step: impl FnOnce(&mut Coordinator, Now, &mut Vec<Effect>),
     ) -> Result<(), WriteError> {
         let Some(serving) = &mut self.serving else { return Ok(()) };
-        let now = Now { monotonic: self.args.clock.monotonic(), wall: self.args.clock.settled_wall() };
+        let now = now(&*self.args.clock);
         let mut effects = Vec::new();
         step(&mut serving.core, now, &mut effects);
         let mut effects = VecDeque::from(effects);
@@ -473,6 +473,11 @@ impl CoordinatorState {
         metrics.delivery_attempts.inc_by(counts.attempts);
         metrics.dead_letters.inc_by(counts.dead_letters);
     }
+}
+
+/// What is forgotten does not come back: a wall clock that has jumped forward makes nothing old before it has stood.
+fn now(clock: &dyn Clock) -> Now {
+    Now { monotonic: clock.monotonic(), wall: clock.settled_wall() }
 }
 
 fn send(reply: Reply, answer: Result<Answer, Refusal>) {

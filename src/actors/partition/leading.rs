@@ -80,6 +80,11 @@ impl UnderWay {
     fn end(&mut self, work: Work) {
         self.0[work as usize] = false;
     }
+
+    /// Whether a thread has segments in hand.
+    fn changes_files(self) -> bool {
+        self.is(Work::Seal) || self.is(Work::Compaction)
+    }
 }
 
 /// A leader with an open log.
@@ -425,7 +430,7 @@ impl Leading {
     fn seal(&mut self) {
         let LogSlot::Here(log) = &self.log else { return };
         // A pass of compaction puts others in the place of segments.
-        if self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction) || self.repairs.is_mending() {
+        if self.under_way.changes_files() || self.repairs.is_mending() {
             return;
         }
         let Some(job) = log.seal_job() else { return };
@@ -477,8 +482,7 @@ impl Leading {
     /// Lets records go that newer ones of their key have overtaken, where the topic asks for that.
     fn compact(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
-        let busy = self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction);
-        if busy || self.compaction_rests || self.repairs.is_mending() {
+        if self.under_way.changes_files() || self.compaction_rests || self.repairs.is_mending() {
             return;
         }
         let now = self.args.clock.settled_wall();

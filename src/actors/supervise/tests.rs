@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::*;
 use crate::{clock::Clock, model::LeaderEpoch, model::TimestampMs};
@@ -43,7 +46,8 @@ enum WorkerMessage {
     End,
     Count(Reply<u32>),
     SetEpoch(LeaderEpoch),
-    Hold(tokio::sync::oneshot::Receiver<()>),
+    /// Say that it has come, and wait.
+    Hold(oneshot::Sender<()>, oneshot::Receiver<()>),
 }
 
 crate::actors::supervise::local_message!(WorkerMessage);
@@ -112,7 +116,8 @@ impl Actor for Worker {
                 let _ = reply.send(state.counts.started());
             }
             WorkerMessage::SetEpoch(epoch) => state.vitals.set_epoch(epoch),
-            WorkerMessage::Hold(until) => {
+            WorkerMessage::Hold(has_come, until) => {
+                let _ = has_come.send(());
                 let _ = until.await;
             }
         }
@@ -144,13 +149,15 @@ async fn root() -> (SupervisorHandle, Tree, Ended) {
     (handle, tree, ended)
 }
 
-/// Waits, in virtual time, for a condition.
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+/// Waits for what the tree shows, or what actors have counted before it is shown there that they run or have ended.
+async fn until(tree: &Tree, what: &str, condition: impl Fn() -> bool) {
+    let mut changes = tree.changes();
+    let holds = async {
+        while !condition() {
+            changes.changed().await.unwrap();
+        }
+    };
+    assert!(timeout(DEADLINE, holds).await.is_ok(), "waited in vain: {what}");
 }
 
 fn info(tree: &Tree, path: &str) -> ActorInfo {
@@ -162,6 +169,16 @@ fn is_restarting(tree: &Tree, path: &str) -> bool {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+/// For what is bound to come.
+const DEADLINE: Duration = Duration::from_mins(10);
+
+/// Has the worker wait in its handler until what is returned is used or dropped.
+async fn hold(worker: &Address<WorkerMessage>) -> oneshot::Sender<()> {
+    let ((has_come, came), (release, until)) = (oneshot::channel(), oneshot::channel());
+    worker.cast(WorkerMessage::Hold(has_come, until)).unwrap();
+    timeout(DEADLINE, came).await.unwrap().unwrap();
+    release
+}
 
 async fn count(slot: &WorkerSlot) -> u32 {
     slot.get().unwrap().call(WorkerMessage::Count, SECOND).await.unwrap()
@@ -177,9 +194,9 @@ async fn a_child_is_started_again_after_a_panic_and_after_an_error() {
     for (restarts, (message, cause, backoff)) in (1..).zip(failures) {
         let failed_at = Instant::now();
         slot.get().unwrap().cast(message).unwrap();
-        until("the failure is seen", || is_restarting(&tree, "node/w")).await;
+        until(&tree, "the failure is seen", || is_restarting(&tree, "node/w")).await;
         assert_eq!(info(&tree, "node/w").last_failure.unwrap().cause, cause);
-        until("it runs again", || info(&tree, "node/w").state == ActorState::Running).await;
+        until(&tree, "it runs again", || info(&tree, "node/w").state == ActorState::Running).await;
         let took = failed_at.elapsed().as_millis() as u64;
         assert!((backoff..backoff + 20).contains(&took), "restarted after {took} ms");
         assert_eq!(info(&tree, "node/w").restarts, restarts);
@@ -225,7 +242,7 @@ async fn too_many_failures_end_the_root_with_the_cause_and_kill_its_children() {
     let exit = ended.await;
     let Exit::Failed(cause) = exit else { panic!("{exit:?}") };
     assert_eq!(cause, "child w failed 4 times within 60s, last: start failed: fault point");
-    until("the sibling is gone", || sibling.0.states() == 0).await;
+    until(&tree, "the sibling is gone", || sibling.0.states() == 0).await;
     assert_eq!(info(&tree, "node").state, ActorState::Failed);
     assert_eq!(info(&tree, "node/z").state, ActorState::Failed);
     assert_eq!(root.children().await, Err(SupervisorError::NotRunning));
@@ -255,7 +272,7 @@ async fn escalation_below_the_root_restarts_the_failed_supervisor_with_its_child
     middle.add(worker("w", &counts, &slot).with_policy(policy)).await.unwrap();
 
     slot.get().unwrap().cast(WorkerMessage::Crash).unwrap();
-    until("the child is back", || counts.started() == 2 && counts.states() == 1).await;
+    until(&tree, "the child is back", || counts.started() == 2 && counts.states() == 1).await;
     assert_eq!(info(&tree, "node/middle").restarts, 1);
     assert!(info(&tree, "node/middle").last_failure.unwrap().cause.contains("panicked: boom"));
     assert_eq!(middle.children().await.unwrap(), ["w"], "the handle outlives the incarnation");
@@ -272,8 +289,8 @@ async fn a_killed_supervisor_takes_its_children_along_and_all_come_back() {
     }
     let old = workers[0].1.get().unwrap();
     assert!(tree.kill(&tree.find("node/middle").unwrap()));
-    until("all are back", || workers.iter().all(|(c, _)| c.started() == 2 && c.states() == 1)).await;
-    until("all run", || tree.snapshot().iter().all(|actor| actor.state == ActorState::Running)).await;
+    until(&tree, "all are back", || workers.iter().all(|(c, _)| c.started() == 2 && c.states() == 1)).await;
+    until(&tree, "all run", || tree.snapshot().iter().all(|actor| actor.state == ActorState::Running)).await;
     assert!(workers.iter().all(|(counts, _)| counts.stopped() == 0), "killed, not stopped");
     assert_eq!(info(&tree, "node/middle").last_failure.unwrap().cause, "killed");
     assert_eq!(info(&tree, "node/middle/w0").restarts, 1);
@@ -286,7 +303,7 @@ async fn a_killed_child_is_started_again() {
     let ((root, tree, _ended), counts, slot) = (root().await, Counts::default(), Slot::new());
     root.add(worker("w", &counts, &slot)).await.unwrap();
     assert!(tree.kill(&tree.find("node/w").unwrap()));
-    until("it is back", || counts.started() == 2).await;
+    until(&tree, "it is back", || counts.started() == 2).await;
     assert!(!tree.kill(&ActorPath::root("nobody")));
 }
 
@@ -295,7 +312,7 @@ async fn a_child_that_stops_by_itself_is_not_started_again() {
     let ((root, tree, _ended), counts, slot) = (root().await, Counts::default(), Slot::new());
     root.add(worker("w", &counts, &slot)).await.unwrap();
     slot.get().unwrap().cast(WorkerMessage::End).unwrap();
-    until("it has stopped", || info(&tree, "node/w").state == ActorState::Stopped).await;
+    until(&tree, "it has stopped", || info(&tree, "node/w").state == ActorState::Stopped).await;
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!((counts.started(), counts.stopped(), counts.states()), (1, 1, 0));
     assert_eq!(info(&tree, "node/w").last_failure, None);
@@ -320,7 +337,7 @@ async fn a_child_waiting_for_its_restart_can_be_removed() {
     let ((root, tree, _ended), counts, slot) = (root().await, Counts::default(), Slot::new());
     root.add(worker("w", &counts, &slot)).await.unwrap();
     slot.get().unwrap().cast(WorkerMessage::Fail).unwrap();
-    until("the failure is seen", || is_restarting(&tree, "node/w")).await;
+    until(&tree, "the failure is seen", || is_restarting(&tree, "node/w")).await;
     root.remove("w").await.unwrap();
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(counts.started(), 1);
@@ -328,15 +345,17 @@ async fn a_child_waiting_for_its_restart_can_be_removed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_child_that_is_still_starting_can_be_removed() {
-    let (root, tree, _ended) = root().await;
+    let (root, _tree, _ended) = root().await;
     let (let_start, may_start) = tokio::sync::watch::channel(false);
-    let (counts, started) = (Counts::default(), Counts::default());
+    let (is_starting, mut starting) = tokio::sync::mpsc::unbounded_channel();
+    let counts = Counts::default();
     let spec = ChildSpec::new("w", {
-        let (counts, started) = (counts.clone(), started.clone());
+        let counts = counts.clone();
         move |context| {
-            let (counts, started, mut may_start) = (counts.clone(), started.clone(), may_start.clone());
+            let (counts, is_starting, mut may_start) =
+                (counts.clone(), is_starting.clone(), may_start.clone());
             async move {
-                started.started.fetch_add(1, Ordering::SeqCst);
+                is_starting.send(()).unwrap();
                 let _ = may_start.wait_for(|may| *may).await;
                 let place = Placement::here();
                 let address = context.spawn_with(&place, |vitals| (Worker, (counts, vitals))).await?;
@@ -345,18 +364,19 @@ async fn a_child_that_is_still_starting_can_be_removed() {
         }
     });
     let adding = tokio::spawn({
-        let (root, spec) = (root.clone(), spec.clone());
+        let root = root.clone();
         async move { root.add(spec).await }
     });
-    until("the start is under way", || started.started() == 1).await;
-    let removing = tokio::spawn({
-        let root = root.clone();
-        async move { root.remove("w").await }
-    });
-    until("the supervisor has both", || info(&tree, "node").queue_depth == 0).await;
-    assert!(!removing.is_finished());
+    timeout(DEADLINE, starting.recv()).await.unwrap().unwrap();
+    let mut removing = std::pin::pin!(root.remove("w"));
+    tokio::select! {
+        biased;
+        done = &mut removing => panic!("removed although it is still starting: {done:?}"),
+        // Asked for behind it: the supervisor has both.
+        children = root.children() => assert_eq!(children.unwrap(), ["w"]),
+    }
     let_start.send(true).unwrap();
-    removing.await.unwrap().unwrap();
+    removing.await.unwrap();
     adding.await.unwrap().unwrap();
     assert_eq!((counts.started(), counts.stopped(), counts.states()), (1, 1, 0));
 }
@@ -365,8 +385,7 @@ async fn a_child_that_is_still_starting_can_be_removed() {
 async fn a_child_that_does_not_stop_in_time_is_killed() {
     let ((root, _tree, _ended), counts, slot) = (root().await, Counts::default(), Slot::new());
     root.add(worker("w", &counts, &slot).with_stop_time(SECOND)).await.unwrap();
-    let (_never, held) = tokio::sync::oneshot::channel();
-    slot.get().unwrap().cast(WorkerMessage::Hold(held)).unwrap();
+    let _never = hold(&slot.get().unwrap()).await;
     let asked_at = Instant::now();
     root.remove("w").await.unwrap();
     assert!(asked_at.elapsed() >= SECOND);
@@ -424,7 +443,7 @@ async fn fault_points_strike_the_actor_they_name_and_no_other() {
     assert_eq!(count(&b.1).await, 1);
     let answer = a.1.get().unwrap().call(WorkerMessage::Count, SECOND).await;
     assert_eq!(answer, Err(CallError::Dropped));
-    until("a is back", || a.0.started() == 2).await;
+    until(&tree, "a is back", || a.0.started() == 2).await;
     assert_eq!(info(&tree, "node/a").last_failure.unwrap().cause, "panicked: fault point");
     assert_eq!(b.0.started(), 1);
 
@@ -438,9 +457,8 @@ async fn the_queue_depth_is_shown_and_goes_back_to_zero() {
     let ((root, tree, _ended), counts, slot) = (root().await, Counts::default(), Slot::new());
     root.add(worker("w", &counts, &slot)).await.unwrap();
     let address = slot.get().unwrap();
-    let (release, held) = tokio::sync::oneshot::channel();
-    address.cast(WorkerMessage::Hold(held)).unwrap();
-    until("the worker is held", || info(&tree, "node/w").queue_depth == 0).await;
+    let release = hold(&address).await;
+    assert_eq!(info(&tree, "node/w").queue_depth, 0);
     for epoch in 0..5 {
         address.cast(WorkerMessage::SetEpoch(LeaderEpoch::new(epoch))).unwrap();
     }
@@ -453,11 +471,11 @@ async fn the_queue_depth_is_shown_and_goes_back_to_zero() {
     assert_eq!(info(&tree, "node/w").queue_depth, 0);
     assert_eq!(info(&tree, "node/w").epoch, Some(LeaderEpoch::new(9)));
 
-    let (_release, held) = tokio::sync::oneshot::channel();
-    address.cast(WorkerMessage::Hold(held)).unwrap();
+    let _release = hold(&address).await;
     address.cast(WorkerMessage::End).unwrap();
+    assert_eq!(info(&tree, "node/w").queue_depth, 1);
     tree.kill(&tree.find("node/w").unwrap());
-    until("it is back", || counts.started() == 2).await;
+    until(&tree, "it is back", || counts.started() == 2).await;
     assert_eq!(info(&tree, "node/w").queue_depth, 0, "what died with the old mailbox is not counted");
     assert_eq!(address.cast(WorkerMessage::End), Err(Gone));
 }
@@ -478,7 +496,7 @@ async fn each_restart_is_told_to_the_observer() {
     root.add(worker("w", &counts, &slot)).await.unwrap();
     assert_eq!(told.load(Ordering::SeqCst), 0);
     tree.kill(&tree.find("node/w").unwrap());
-    until("it is back", || counts.started() == 2).await;
+    until(&tree, "it is back", || counts.started() == 2).await;
     assert_eq!(told.load(Ordering::SeqCst), 1);
 }
 
@@ -515,7 +533,7 @@ fn an_actor_runs_on_the_runtime_it_is_placed_on_also_after_a_restart() {
             .await
             .unwrap();
         slot.get().unwrap().cast(()).unwrap();
-        until("it is back", || starts.load(Ordering::SeqCst) == 2).await;
+        until(&tree, "it is back", || starts.load(Ordering::SeqCst) == 2).await;
         assert_eq!(info(&tree, "node/p").last_failure.unwrap().cause, "once");
     });
 }
@@ -557,7 +575,7 @@ async fn after_any_mixture_of_failures_kills_and_removals_exactly_the_added_chil
     tree.faults().disarm_all();
     for (n, (counts, _)) in workers.iter().enumerate() {
         let path = format!("node/middle/w{n}");
-        until("it runs if it was added", || {
+        until(&tree, "it runs if it was added", || {
             let found = tree.snapshot().into_iter().find(|actor| actor.path == path);
             let runs = found.as_ref().is_some_and(|actor| actor.state == ActorState::Running);
             if added[n] { runs && counts.states() == 1 } else { found.is_none() && counts.states() == 0 }

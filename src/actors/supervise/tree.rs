@@ -9,6 +9,7 @@ use std::{
 
 use ractor::ActorCell;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::{ActorPath, Exit, FaultPoints, Vitals};
 use crate::{
@@ -92,6 +93,7 @@ struct Inner {
     faults: FaultPoints,
     on_restart: Option<OnRestart>,
     actors: Mutex<BTreeMap<ActorPath, Entry>>,
+    changes: watch::Sender<()>,
 }
 
 /// The register of one node's actors. Cheap to clone; locked only when an actor starts or ends, and
@@ -122,8 +124,8 @@ impl Tree {
     }
 
     fn build(clock: Arc<dyn Clock>, on_restart: Option<OnRestart>) -> Self {
-        let faults = FaultPoints::default();
-        Self { inner: Arc::new(Inner { clock, faults, on_restart, actors: Mutex::default() }) }
+        let (faults, actors, changes) = (FaultPoints::default(), Mutex::default(), watch::Sender::default());
+        Self { inner: Arc::new(Inner { clock, faults, on_restart, actors, changes }) }
     }
 
     /// The node's fault points.
@@ -153,6 +155,11 @@ impl Tree {
         self.actors().keys().find(|known| known.as_str() == path).cloned()
     }
 
+    /// Told whenever an actor is started, runs, has ended, waits for its restart or is forgotten; queue and epoch are not watched.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.inner.changes.subscribe()
+    }
+
     /// Kills the running incarnation at `path`, with everything below it and without a chance to tidy
     /// up; its supervisor starts it again. False if nothing runs there.
     pub fn kill(&self, path: &ActorPath) -> bool {
@@ -163,11 +170,13 @@ impl Tree {
     /// Takes an actor and everything below it out of the tree, with its past.
     pub fn forget(&self, path: &ActorPath) {
         self.actors().retain(|known, _| known != path && known.name_below(path).is_none());
+        self.tell();
     }
 
     /// Takes out everything below `path` but for what stands below one of the names in `kept`.
     pub(super) fn forget_below(&self, path: &ActorPath, kept: &HashSet<String>) {
         self.actors().retain(|known, _| known.name_below(path).is_none_or(|name| kept.contains(name)));
+        self.tell();
     }
 
     /// Enters a new incarnation of the actor at `path`.
@@ -186,6 +195,7 @@ impl Tree {
         };
         actors.insert(path.clone(), entry);
         drop(actors);
+        self.tell();
         if restarts > 0
             && let Some(on_restart) = &self.inner.on_restart
         {
@@ -227,6 +237,8 @@ impl Tree {
         let entry = actors.entry(path.clone()).or_insert_with(Entry::unstarted);
         entry.state = State::RestartingAt(until);
         entry.last_failure = Some(LastFailure { cause: cause.to_owned(), at });
+        drop(actors);
+        self.tell();
     }
 
     /// Changes the entry unless another incarnation has taken its place.
@@ -236,6 +248,12 @@ impl Tree {
         {
             change(entry);
         }
+        self.tell();
+    }
+
+    /// What has changed can be seen by now.
+    fn tell(&self) {
+        self.inner.changes.send_replace(());
     }
 
     fn actors(&self) -> MutexGuard<'_, BTreeMap<ActorPath, Entry>> {

@@ -129,13 +129,8 @@ impl Flags {
 pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
     let program = this_program().context("cannot find this program")?;
     let began = Instant::now();
-    let mut cluster = LocalCluster::launch(&program, flags.nodes, |options| match &flags.data_dir {
-        Some(folder) => {
-            let folder = folder.join(format!("node-{}", options.id()));
-            options.folder(&folder)
-        }
-        None => options,
-    })?;
+    let folder = flags.data_dir.as_deref();
+    let mut cluster = LocalCluster::launch(&program, flags.nodes, |options| options.folder_below(folder))?;
     cluster.wait_until_ready(NODE_TIME)?;
     let report = measure(&flags, &mut cluster, began).await?;
     cluster.stop(NODE_TIME)?;

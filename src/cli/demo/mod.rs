@@ -102,11 +102,7 @@ fn start(flags: &Flags, program: &std::path::Path) -> anyhow::Result<LocalCluste
     eprintln!("{}", if alone { "starting a node ..." } else { "starting nodes ..." });
     let mut cluster = LocalCluster::launch(program, flags.nodes, |options| match &flags.data_dir {
         Some(folder) if alone => options.folder(folder),
-        Some(folder) => {
-            let folder = folder.join(format!("node-{}", options.id()));
-            options.folder(&folder)
-        }
-        None => options,
+        all => options.folder_below(all.as_deref()),
     })?;
     cluster.wait_until_ready(NODE_TIME)?;
     for node in &cluster.nodes {

@@ -18,27 +18,12 @@ fn entry(
     settings: &ConsumerGroupSettings,
     overrides: &BTreeMap<String, String>,
 ) -> ConfigEntry {
-    let synonym = |name, value: &str, source| ConfigSynonym { name, value: value.to_owned(), source };
-    let mut synonyms = Vec::with_capacity(3);
-    if let Some(value) = overrides.get(key.name) {
-        synonyms.push(synonym(key.name, value, ConfigSource::Group));
-    }
-    if let Some(value) = of_node(key.name, settings).filter(|value| value != key.default) {
-        synonyms.push(synonym(key.of_broker(), &value, ConfigSource::Node));
-    }
-    let of_default = synonym(key.of_broker(), key.default, ConfigSource::Default);
-    let in_force = synonyms.first().unwrap_or(&of_default).clone();
-    synonyms.push(of_default);
-    ConfigEntry {
-        name: key.name,
-        value: in_force.value,
-        source: in_force.source,
-        read_only: false,
-        sensitive: false,
-        kind: key.kind,
-        documentation: key.doc,
-        synonyms,
-    }
+    let own = overrides.get(key.name).cloned();
+    let own = own.map(|value| ConfigSynonym { name: key.name, value, source: ConfigSource::Group });
+    let of_node = of_node(key.name, settings).filter(|value| value != key.default);
+    let of_node =
+        of_node.map(|value| ConfigSynonym { name: key.of_broker(), value, source: ConfigSource::Node });
+    key.entry(own.into_iter().chain(of_node))
 }
 
 fn of_node(key: &str, settings: &ConsumerGroupSettings) -> Option<String> {

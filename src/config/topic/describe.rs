@@ -89,27 +89,32 @@ impl TopicDefaults {
     }
 
     fn entry(&self, key: &'static TopicKey, overrides: &BTreeMap<String, String>) -> ConfigEntry {
-        let synonym = |name, value: &str, source| ConfigSynonym { name, value: value.to_owned(), source };
-        let mut synonyms = Vec::with_capacity(5);
-        if let Some(value) = overrides.get(key.name) {
-            synonyms.push(synonym(key.name, value, ConfigSource::Topic));
-        }
-        for (source, values) in self.layers() {
-            if let Some(value) = values.get(key.name) {
-                synonyms.push(synonym(key.of_broker(), value, source));
-            }
-        }
-        let of_default = synonym(key.of_broker(), key.default, ConfigSource::Default);
+        let own = overrides.get(key.name).cloned();
+        let own = own.map(|value| ConfigSynonym { name: key.name, value, source: ConfigSource::Topic });
+        let inherited = self.layers().into_iter().filter_map(|(source, values)| {
+            let value = values.get(key.name)?.clone();
+            Some(ConfigSynonym { name: key.of_broker(), value, source })
+        });
+        key.entry(own.into_iter().chain(inherited))
+    }
+}
+
+impl TopicKey {
+    /// The line of a key that is set in these places, the one in force first, and has its default behind them.
+    pub(in crate::config) fn entry(&self, set: impl Iterator<Item = ConfigSynonym>) -> ConfigEntry {
+        let (name, value) = (self.of_broker(), self.default.to_owned());
+        let of_default = ConfigSynonym { name, value, source: ConfigSource::Default };
+        let mut synonyms: Vec<_> = set.collect();
         let in_force = synonyms.first().unwrap_or(&of_default).clone();
         synonyms.push(of_default);
         ConfigEntry {
-            name: key.name,
+            name: self.name,
             value: in_force.value,
             source: in_force.source,
             read_only: false,
             sensitive: false,
-            kind: key.kind,
-            documentation: key.doc,
+            kind: self.kind,
+            documentation: self.doc,
             synonyms,
         }
     }

@@ -123,7 +123,10 @@ pub trait Mapped: Send + Sync + fmt::Debug {
 }
 
 /// An exclusive lock, released when dropped or when the process ends.
-pub trait Lock: Send + Sync + fmt::Debug {}
+pub trait Lock: Send + Sync + fmt::Debug {
+    /// The descriptor that holds it, where there is one.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+}
 
 /// An empty file under this name. What a crash has left there, which nobody has believed yet, is removed.
 pub(crate) fn create_anew(fs: &dyn Fs, path: &Path) -> io::Result<Arc<dyn File>> {

@@ -95,7 +95,7 @@ impl Fs for RealFs {
             let held = file.metadata()?;
             let named = found(fs::metadata(path))?;
             if named.is_some_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino())) {
-                return Ok(Box::new(RealLock { _file: file }));
+                return Ok(Box::new(RealLock(file)));
             }
         }
     }
@@ -176,8 +176,10 @@ impl Mapped for sys::Map {
 
 /// The system frees the lock when the file is closed: when this is dropped, or the process dies.
 #[derive(Debug)]
-struct RealLock {
-    _file: fs::File,
-}
+struct RealLock(fs::File);
 
-impl Lock for RealLock {}
+impl Lock for RealLock {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
+    }
+}

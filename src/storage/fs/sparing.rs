@@ -4,7 +4,12 @@
 //! logs are opened through this, which stops before the last ones. The system gives out the lowest number that is free: one that is
 //! at `n` or above says that `n` descriptors are in use, whoever has them. Nothing has to be counted.
 
-use std::{io, os::fd::AsRawFd as _, path::Path, sync::Arc};
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    path::Path,
+    sync::Arc,
+};
 
 use super::{Entry, File, Fs, Lock, LockWait, Open};
 
@@ -43,23 +48,29 @@ impl SparingFs {
         Arc::new(Self { fs, share })
     }
 
-    fn open_below(&self, bound: u64, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
-        let file = self.fs.open(path, how)?;
-        let number = file.descriptor().and_then(|file| u64::try_from(file.as_raw_fd()).ok());
+    /// Refuses what stands at `bound` or above it.
+    fn check_below(&self, bound: u64, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let number = descriptor.and_then(|file| u64::try_from(file.as_raw_fd()).ok());
         match number.filter(|number| *number >= bound) {
-            None => Ok(file),
+            None => Ok(()),
             Some(in_use) => {
                 let refused = NoneToSpare { in_use, limit: self.share.limit };
                 Err(io::Error::new(io::ErrorKind::QuotaExceeded, refused))
             }
         }
     }
+
+    fn open_to_go_on(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let file = self.fs.open(path, how)?;
+        self.check_below(self.share.to_go_on, file.descriptor())?;
+        Ok(file)
+    }
 }
 
 impl Fs for SparingFs {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let is_there = how != Open::Create || self.fs.exists(path)?;
-        let opened = self.open_below(self.share.to_go_on, path, how);
+        let opened = self.open_to_go_on(path, how);
         let made = how == Open::CreateNew || !is_there;
         if made && opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::QuotaExceeded) {
             // As if it had never been tried.
@@ -97,9 +108,10 @@ impl Fs for SparingFs {
     }
 
     fn lock(&self, path: &Path, wait: LockWait) -> io::Result<Box<dyn Lock>> {
-        // The file stays; who locks it makes it if it is missing.
-        drop(self.open_below(self.share.to_begin, path, Open::Create)?);
-        self.fs.lock(path, wait)
+        let lock = self.fs.lock(path, wait)?;
+        // One that is refused is let go at once. Its file stays; who locks it makes it if it is missing.
+        self.check_below(self.share.to_begin, lock.descriptor())?;
+        Ok(lock)
     }
 
     fn read_from_disk(&self, path: &Path, position: u64, buf: &mut [u8]) -> io::Result<usize> {
@@ -149,7 +161,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (lock, file) = (dir.path().join("lock"), dir.path().join("file"));
         let fs = all_but(0, u64::MAX);
-        assert_eq!(fs.lock(&lock, LockWait::Fail).unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
+        for _ in 0..2 {
+            let error = fs.lock(&lock, LockWait::Fail).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded, "what is refused is not held");
+        }
         fs.open(&file, Open::CreateNew).unwrap();
         let fs = all_but(u64::MAX, u64::MAX);
         let _held = fs.lock(&lock, LockWait::Fail).unwrap();

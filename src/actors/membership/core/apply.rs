@@ -104,7 +104,8 @@ impl MetadataImage {
             | MetadataRecord::BrokerRegisteredV2 { .. }
             | MetadataRecord::BrokerFenced { .. }
             | MetadataRecord::BrokerUnfenced { .. }
-            | MetadataRecord::BrokerStopping { .. } => self.change_broker(record),
+            | MetadataRecord::BrokerStopping { .. }
+            | MetadataRecord::ReplicasMaxTold { .. } => self.change_broker(record),
             MetadataRecord::TopicCreated { .. }
             | MetadataRecord::PartitionsAdded { .. }
             | MetadataRecord::TopicDeleted { .. }
@@ -180,6 +181,11 @@ impl MetadataImage {
                 self.broker_mut(*node, *epoch)?.stopping = true;
                 Ok(())
             }
+            MetadataRecord::ReplicasMaxTold { node, epoch, max } => {
+                self.broker_mut(*node, *epoch)?;
+                self.replicas_max.insert(*node, *max);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -244,6 +250,7 @@ impl MetadataImage {
             self.forget_disk_of(node);
         }
         self.brokers.insert(node, broker);
+        self.replicas_max.remove(&node);
         Ok(())
     }
 

@@ -23,7 +23,7 @@ pub const NOBODY: NodeId = NodeId::new(-1);
 /// The state after some record. A copy shares every topic that has not changed since.
 ///
 /// Its encoding is that of a snapshot's fourth version: another shape needs another version. What is skipped stands beside it
-/// in the fifth.
+/// in the fifth and sixth.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetadataImage {
     pub(super) index: u64,
@@ -40,6 +40,9 @@ pub struct MetadataImage {
     /// Partitions of topics that have become `disk`, until their leaders say that everybody who may lead has all on disk (S11).
     #[serde(skip)]
     pub(super) disk_demanded: BTreeSet<PartitionId>,
+    /// How many replicas brokers can keep that have said so.
+    #[serde(skip)]
+    pub(super) replicas_max: BTreeMap<NodeId, u32>,
 }
 
 /// What was set while brokers run: for each, and under none for all.
@@ -210,6 +213,11 @@ impl MetadataImage {
     /// All registered brokers, by id.
     pub fn brokers(&self) -> &BTreeMap<NodeId, BrokerImage> {
         &self.brokers
+    }
+
+    /// The most replicas that a broker can keep, where it has said so: it may not open files for more.
+    pub fn replicas_max(&self, node: NodeId) -> Option<u32> {
+        self.replicas_max.get(&node).copied()
     }
 
     /// All topics, by id.

@@ -31,6 +31,9 @@ pub use record::{Assignment, CLUSTER_LISTENER, Endpoint, MetadataRecord, Uncerta
 pub use rules::{PRODUCER_ID_BLOCK, Rules};
 pub(super) use snapshot::Snapshot;
 
-/// The level of our own formats and protocols that this program writes and understands: 2, since there are records of
-/// more than one broker.
-pub const FEATURE_LEVEL: u16 = 2;
+/// The level of our own formats and protocols that this program writes and understands: from 2 on there are records of more than
+/// one broker, from 3 on those of how many replicas brokers can keep.
+pub const FEATURE_LEVEL: u16 = 3;
+
+/// From this level on brokers say how many replicas they can keep.
+pub(super) const TELLS_REPLICAS_MAX: u16 = 3;

@@ -7,6 +7,7 @@
 use super::{
     image::{BrokerImage, MetadataImage},
     record::Assignment,
+    rules::Rules,
 };
 use crate::model::NodeId;
 
@@ -18,8 +19,16 @@ struct Host {
     rack: Option<String>,
     live: bool,
     replicas: usize,
+    /// The most that it can keep; none where that is not known.
+    replicas_max: Option<usize>,
     /// Partitions of which it is the first replica.
     preferred: usize,
+}
+
+impl Host {
+    fn is_full(&self) -> bool {
+        self.replicas_max.is_some_and(|max| self.replicas >= max)
+    }
 }
 
 /// All brokers and what they have.
@@ -27,12 +36,13 @@ struct Host {
 pub(super) struct Placed(Vec<Host>);
 
 impl Placed {
-    pub(super) fn of(image: &MetadataImage) -> Self {
+    pub(super) fn of(image: &MetadataImage, rules: &Rules) -> Self {
         let host = |(node, broker): (&NodeId, &BrokerImage)| Host {
             node: *node,
             rack: broker.rack.clone(),
             live: broker.is_live(),
             replicas: 0,
+            replicas_max: rules.replicas_max_of(image, *node),
             preferred: 0,
         };
         let mut placed = Self(image.brokers().iter().map(host).collect());
@@ -56,7 +66,7 @@ impl Placed {
 }
 
 /// The replicas of `count` new partitions, `factor` of each; `None` where there are not so many brokers, or none that
-/// can lead.
+/// can lead. Who is full gets some only where others do not suffice: whether there is room is for the caller to look at.
 pub(super) fn place(placed: &Placed, count: usize, factor: usize) -> Option<Vec<Assignment>> {
     let mut hosts = placed.0.clone();
     let some_live = hosts.iter().any(|host| host.live);
@@ -90,15 +100,18 @@ fn place_one(hosts: &mut [Host], factor: usize, turn: usize) -> Vec<NodeId> {
     chosen.iter().filter_map(|at| hosts.get(*at)).map(|host| host.node).collect()
 }
 
-/// Who is there before who is not, a rack that has none of the partition before one that has, and who has the least
-/// before who has more.
+/// Who has room before who has not, then who is there before who is not (the first one in any case: somebody has to lead), a
+/// rack that has none of the partition before one that has, and who has the least before who has more.
 fn next_host(hosts: &[Host], chosen: &[usize]) -> Option<usize> {
     let in_rack = |rack: &Option<String>| {
         chosen.iter().filter(|at| hosts.get(**at).is_some_and(|host| host.rack == *rack)).count()
     };
     let free = hosts.iter().enumerate().filter(|(at, _)| !chosen.contains(at));
-    let best = free
-        .min_by_key(|(_, host)| (!host.live, in_rack(&host.rack), host.replicas, host.preferred, host.node));
+    let best = free.min_by_key(|(_, host)| {
+        let cannot_lead = chosen.is_empty() && !host.live;
+        let burden = (host.replicas, host.preferred);
+        (cannot_lead, host.is_full(), !host.live, in_rack(&host.rack), burden, host.node)
+    });
     best.map(|(at, _)| at)
 }
 
@@ -117,6 +130,7 @@ mod tests {
             rack: (racks > 0).then(|| format!("rack {}", node % racks)),
             live: true,
             replicas: 0,
+            replicas_max: None,
             preferred: 0,
         };
         Placed((1..=count).map(host).collect())

@@ -215,4 +215,13 @@ pub enum MetadataRecord {
         /// Which.
         partition: PartitionId,
     },
+    /// How many replicas a broker can keep, by its own word. Its next registration takes that back.
+    ReplicasMaxTold {
+        /// Who.
+        node: NodeId,
+        /// Its registration.
+        epoch: BrokerEpoch,
+        /// How many.
+        max: u32,
+    },
 }

@@ -35,14 +35,18 @@ pub(crate) enum Snapshot {
     V4(MetadataImage),
     /// With partitions that are to be on disk and are not known to be; written only where there are some.
     V5(MetadataImage, BTreeSet<PartitionId>),
+    /// With how many replicas brokers can keep; written only where some have said so.
+    V6(MetadataImage, BTreeSet<PartitionId>, BTreeMap<NodeId, u32>),
 }
 
 impl Snapshot {
     /// What is kept of an image.
     pub(crate) fn of(image: &MetadataImage) -> Self {
-        match &image.disk_demanded {
-            none if none.is_empty() => Self::V4(image.clone()),
-            some => Self::V5(image.clone(), some.clone()),
+        let MetadataImage { disk_demanded, replicas_max, .. } = image;
+        match (disk_demanded.is_empty(), replicas_max.is_empty()) {
+            (true, true) => Self::V4(image.clone()),
+            (false, true) => Self::V5(image.clone(), disk_demanded.clone()),
+            (_, false) => Self::V6(image.clone(), disk_demanded.clone(), replicas_max.clone()),
         }
     }
 
@@ -54,6 +58,9 @@ impl Snapshot {
             Self::V3(image, broker_configs, group_configs) => image.into_image(broker_configs, group_configs),
             Self::V4(image) => image,
             Self::V5(image, disk_demanded) => MetadataImage { disk_demanded, ..image },
+            Self::V6(image, disk_demanded, replicas_max) => {
+                MetadataImage { disk_demanded, replicas_max, ..image }
+            }
         }
     }
 }
@@ -120,6 +127,7 @@ impl ImageV1 {
             group_configs: Arc::new(group_configs),
             controller: None,
             disk_demanded: BTreeSet::new(),
+            replicas_max: BTreeMap::new(),
         }
     }
 }

@@ -341,7 +341,10 @@ impl Parts {
                 rack: self.args.rack.clone(),
                 stopped_cleanly: self.args.clean,
             },
-            controller: Arc::new(registering::ToController(self.registry.clone())),
+            controller: Arc::new(registering::ToController {
+                registry: self.registry.clone(),
+                replicas_max: u32::try_from(self.args.rules.replicas_max).ok(),
+            }),
             image: self.registry.watch(),
             look: registering::look(self.args.node),
             opened: self.args.opened.clone(),

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     actors::{
         membership::{
-            core::{Command, CommandAnswer, FEATURE_LEVEL, MetadataImage, Refusal, Registration},
+            core::{
+                Command, CommandAnswer, FEATURE_LEVEL, MetadataImage, Refusal, Registration,
+                TELLS_REPLICAS_MAX,
+            },
             error::MembershipError,
             joining::{
                 Controller, NodeAnswer, NodeCommand, NodeCommandError, NodeRegistration, OurBroker, OurImage,
@@ -18,7 +21,11 @@ use crate::{
 };
 
 /// Sends a node's commands about itself to the controller.
-pub(super) struct ToController(pub(super) RegistryHandle);
+pub(super) struct ToController {
+    pub(super) registry: RegistryHandle,
+    /// How many replicas this node can keep, where there is a limit.
+    pub(super) replicas_max: Option<u32>,
+}
 
 impl Controller for ToController {
     fn command(
@@ -26,8 +33,12 @@ impl Controller for ToController {
         command: NodeCommand,
         within: Duration,
     ) -> BoxFuture<Result<NodeAnswer, NodeCommandError>> {
-        let registry = self.0.clone();
+        let (registry, told) = (self.registry.clone(), self.to_be_told(&command));
         Box::pin(async move {
+            // Before it may be given replicas.
+            if let Some(told) = told {
+                registry.command_at(told, within).await.map_err(why)?;
+            }
             let (index, answer) = registry.command_at(in_full(command), within).await.map_err(why)?;
             Ok(if let CommandAnswer::Registered { epoch, .. } = answer {
                 // Before anybody acts on it: a replica that speaks for an older registration is refused for good.
@@ -37,6 +48,16 @@ impl Controller for ToController {
                 NodeAnswer::Done { index }
             })
         })
+    }
+}
+
+impl ToController {
+    /// How many replicas a node that is ready can keep, unless that is known, or nodes do not tell each other yet.
+    fn to_be_told(&self, command: &NodeCommand) -> Option<Command> {
+        let NodeCommand::Ready { node, broker_epoch } = *command else { return None };
+        let (max, image) = (self.replicas_max?, self.registry.image());
+        let is_told = image.replicas_max(node) == Some(max) || image.feature_level() < TELLS_REPLICAS_MAX;
+        (!is_told).then_some(Command::TellReplicasMax { node, broker_epoch, max })
     }
 }
 

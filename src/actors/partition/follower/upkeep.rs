@@ -157,8 +157,8 @@ impl Following {
     /// Each replica compacts by itself: they are the same by content.
     fn compact(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
-        let UnderWay { seal, compaction, compaction_rests, .. } = self.under_way;
-        if seal || compaction || compaction_rests || self.repairs.is_mending() {
+        let work = self.under_way;
+        if work.changes_files() || work.compaction_rests || self.repairs.is_mending() {
             return;
         }
         let committed = self.core.carried().high_watermark;

@@ -31,7 +31,7 @@ pub(super) fn begin(args: &LeaderArgs, me: &Address<LeaderMessage>, log: &Log) -
 impl Leading {
     pub(super) fn on_repair(&mut self, message: RepairMessage) {
         let LogSlot::Here(log) = &mut self.log else { return };
-        let is_busy = self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction);
+        let is_busy = self.under_way.changes_files();
         let (next, has_ended) = match message {
             RepairMessage::Look => {
                 self.repairs.look(log, &self.args.cluster.state(), None);
@@ -50,8 +50,7 @@ impl Leading {
     /// Goes on with a repair that waits for a flush, a checkpoint or a pass of compaction.
     pub(super) fn repair(&mut self) {
         let LogSlot::Here(log) = &mut self.log else { return };
-        let is_busy = self.under_way.is(Work::Seal) || self.under_way.is(Work::Compaction);
-        let next = self.repairs.go_on(log, is_busy);
+        let next = self.repairs.go_on(log, self.under_way.changes_files());
         self.do_next(next);
     }
 

@@ -64,6 +64,12 @@ impl Bells {
         }
     }
 
+    /// How many hang here.
+    #[cfg(test)]
+    pub(super) fn hung(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
     /// Hangs a bell until the guard is dropped. Look at the partition again afterwards.
     pub(super) fn hang(self: &Arc<Self>, bell: Arc<Bell>) -> Hung {
         let mut list = lock(&self.list);

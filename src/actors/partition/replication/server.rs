@@ -5,6 +5,8 @@
 //! a thread that may block, while the others go on.
 
 mod filling;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -76,17 +78,7 @@ where
 {
     let (from, to) = tokio::io::split(stream);
     let (from, to) = (Box::pin(from), Box::pin(to));
-    let feeding = Arc::new(Feeding {
-        peer,
-        leaders,
-        io,
-        fed: Mutex::default(),
-        asked: Mutex::default(),
-        answers: Mutex::default(),
-        credit: AtomicI64::new(0),
-        rung: Arc::default(),
-        copying: Arc::new(Semaphore::new(1)),
-    });
+    let feeding = Arc::new(Feeding::new(peer, leaders, io));
     let ended = tokio::select! {
         ended = feeding.receive(from) => ended,
         ended = feeding.send(to) => ended,
@@ -178,6 +170,20 @@ struct Cold {
 }
 
 impl Feeding {
+    fn new(peer: NodeId, leaders: Arc<dyn Leaders>, io: Handle) -> Self {
+        Self {
+            peer,
+            leaders,
+            io,
+            fed: Mutex::default(),
+            asked: Mutex::default(),
+            answers: Mutex::default(),
+            credit: AtomicI64::new(0),
+            rung: Arc::default(),
+            copying: Arc::new(Semaphore::new(1)),
+        }
+    }
+
     async fn receive<R: AsyncRead + Unpin>(self: &Arc<Self>, from: R) -> Result<(), StreamError> {
         let mut frames = Frames::begin(from).await?;
         *lock(&self.asked) = Some(BTreeMap::new());
@@ -342,7 +348,6 @@ impl Feeding {
             ready: VecDeque::new(),
             rung: Vec::new(),
             due: BTreeSet::new(),
-            due_at: None,
             timer: Box::pin(sleep_until(Instant::now())),
             cold: JoinSet::new(),
             out: ReadBuffer::new(),
@@ -385,10 +390,9 @@ struct Sender<'a> {
     /// Those that may have something, in turn.
     ready: VecDeque<Channel>,
     rung: Vec<Channel>,
-    /// Those of which only watermark or start have moved.
+    /// Those of which watermark or start had moved without data to go with. Empty while the timer is not set.
     due: BTreeSet<Channel>,
-    due_at: Option<Instant>,
-    /// Rings then. One for all times: each that is begun while the runtime rests has it look at its clock.
+    /// Rings when they are to be told. One for all times: each that is begun while the runtime rests has it look at its clock.
     timer: Pin<Box<Sleep>>,
     cold: JoinSet<Cold>,
     /// What is written next. Batches are read into it, behind the place of their frame's head.
@@ -434,7 +438,7 @@ impl Sender<'_> {
     async fn wait(&mut self) {
         tokio::select! {
             () = self.feeding.rung.notify.notified() => {}
-            () = self.timer.as_mut(), if self.due_at.is_some() => self.tell_watermarks(),
+            () = self.timer.as_mut(), if !self.due.is_empty() => self.tell_watermarks(),
             Some(cold) = self.cold.join_next(), if !self.cold.is_empty() => {
                 // A thread that panicked has taken its partition's turn with it; a new subscription begins anew.
                 if let Ok(cold) = cold {
@@ -455,12 +459,10 @@ impl Sender<'_> {
         if is_at_end || fed.bytes_on_the_way >= WINDOW {
             fed.queued = false;
             if fed.told != fed.ends() {
-                self.due.insert(channel);
-                if self.due_at.is_none() {
-                    let due = Instant::now() + WATERMARK_WAITS;
-                    self.due_at = Some(due);
-                    self.timer.as_mut().reset(due);
+                if self.due.is_empty() {
+                    self.timer.as_mut().reset(Instant::now() + WATERMARK_WAITS);
                 }
+                self.due.insert(channel);
             }
             return Turn::Rests;
         }
@@ -475,7 +477,6 @@ impl Sender<'_> {
         if let Ok(ReadOutcome::Read { next, .. }) = outcome
             && next > fed.next
         {
-            self.due.remove(&channel);
             put(fed, channel, next, at, &self.feeding.credit, (&mut self.head, &mut self.out));
             return Turn::Sent;
         }
@@ -530,9 +531,8 @@ impl Sender<'_> {
         }
     }
 
-    /// All watermarks that have moved, in one frame.
+    /// All watermarks that have moved and have not gone with data since, in one frame.
     fn tell_watermarks(&mut self) {
-        self.due_at = None;
         let mut all = lock(&self.feeding.fed);
         let mut moved = Vec::new();
         for channel in std::mem::take(&mut self.due) {

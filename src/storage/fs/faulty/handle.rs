@@ -114,7 +114,11 @@ pub(super) struct HeldLock {
     pub(super) token: u64,
 }
 
-impl Lock for HeldLock {}
+impl Lock for HeldLock {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
 
 impl Drop for HeldLock {
     fn drop(&mut self) {

@@ -8,15 +8,16 @@ mod random_consumers;
 mod survey;
 mod world;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use self::world::{Joining, SESSION, World, as_member, as_static, nobody, topic};
 use super::{Answer, ListFilter, Partitions, Request};
 use crate::{
+    clock::{Clock, GuardedClock, ManualClock},
     config::node::GroupSettings,
-    model::{PartitionIndex, TopicId},
+    model::{PartitionIndex, TimestampMs, TopicId},
     wire::{
         ErrorCode, Str,
         api::join_group::{JoinGroupRequest, JoinGroupRequestProtocol},
@@ -362,6 +363,27 @@ fn offsets_are_forgotten_only_from_when_the_group_is_empty() {
     assert_eq!(world.state(), "Dead");
     world.crash();
     assert_eq!(world.state(), "Dead", "what was forgotten does not come back");
+}
+
+#[test]
+fn a_wall_clock_that_jumps_makes_no_offset_expire_before_it_has_stood_for_an_hour() {
+    let kept = Duration::from_hours(12);
+    let mut world = World::with(GroupSettings { offsets_retention: kept, ..GroupSettings::default() });
+    let hands = Arc::new(ManualClock::at(TimestampMs::new(1_000_000_000_000)));
+    let inner: Arc<dyn Clock> = Arc::<ManualClock>::clone(&hands);
+    world.clock = Some(Arc::new(GuardedClock::new(inner)));
+    assert_eq!(world.commit("", -1, 8), ErrorCode::None);
+
+    hands.set_wall(hands.wall().later(2 * kept));
+    world.sweep();
+    assert_eq!(world.committed(), Some(8), "it has just jumped");
+    world.crash();
+    hands.advance(Duration::from_mins(59));
+    world.sweep();
+    assert_eq!(world.committed(), Some(8), "it is still doubted, whoever has read the log meanwhile");
+    hands.advance(Duration::from_mins(1));
+    world.sweep();
+    assert_eq!(world.committed(), None, "it has stood");
 }
 
 #[test]

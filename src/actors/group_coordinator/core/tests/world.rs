@@ -10,7 +10,8 @@ use super::super::{
     FetchOffsets, Image, Now, Partitions, Request, Ticket, TopicImage, stored::Stored,
 };
 use crate::{
-    actors::partition::Served,
+    actors::{group_coordinator, partition::Served},
+    clock::Clock,
     config::node::GroupSettings,
     model::{Offset, PartitionIndex, TimestampMs, TopicId},
     wire::{
@@ -36,6 +37,8 @@ pub(super) struct World {
     pub(super) image: Arc<Image>,
     settings: GroupSettings,
     pub(super) now: Duration,
+    /// What tells the time instead, where it is one that may jump.
+    pub(super) clock: Option<Arc<dyn Clock>>,
     next: u64,
     pub(super) log: Vec<Stored>,
     pub(super) answers: BTreeMap<Ticket, Answer>,
@@ -88,6 +91,7 @@ impl World {
             image: Arc::default(),
             settings,
             now: Duration::from_secs(1000),
+            clock: None,
             next: 0,
             log: Vec::new(),
             answers: BTreeMap::new(),
@@ -102,7 +106,10 @@ impl World {
     }
 
     pub(super) fn now(&self) -> Now {
-        Now { monotonic: self.now, wall: TimestampMs::new(self.now.as_millis() as i64) }
+        match &self.clock {
+            Some(clock) => group_coordinator::now(&**clock),
+            None => Now { monotonic: self.now, wall: TimestampMs::new(self.now.as_millis() as i64) },
+        }
     }
 
     fn told_of_served(&mut self, ask: &AskServed) -> Vec<Effect> {

@@ -6,7 +6,7 @@
 use super::{CommandAnswer, Decided, Elections, Refusal, Registration};
 use crate::{
     actors::membership::core::{
-        FEATURE_LEVEL,
+        FEATURE_LEVEL, TELLS_REPLICAS_MAX,
         election::{Brokers, Draft, Policies, Standing},
         image::{BrokerImage, MetadataImage},
         record::MetadataRecord,
@@ -119,6 +119,18 @@ fn lost(known: &BrokerImage, start: &Registration) -> Lost {
 fn next_epoch(image: &MetadataImage) -> BrokerEpoch {
     let last = image.brokers().values().map(|broker| broker.epoch).max();
     BrokerEpoch::new(last.map_or(1, |last| last.get().saturating_add(1)))
+}
+
+pub(super) fn tell_replicas_max(
+    image: &MetadataImage,
+    node: NodeId,
+    epoch: BrokerEpoch,
+    max: u32,
+) -> Result<Decided, Refusal> {
+    check(image, node, epoch)?;
+    let is_new = image.replicas_max(node) != Some(max) && image.feature_level() >= TELLS_REPLICAS_MAX;
+    let record = is_new.then_some(MetadataRecord::ReplicasMaxTold { node, epoch, max });
+    Ok((record.into_iter().collect(), CommandAnswer::Done))
 }
 
 pub(super) fn ready(

@@ -171,6 +171,16 @@ pub enum Command {
         /// Its registration.
         broker_epoch: BrokerEpoch,
     },
+    /// How many replicas a broker can keep. In a cluster below feature level 3 nothing becomes of it. Answered with
+    /// [`CommandAnswer::Done`].
+    TellReplicasMax {
+        /// Who.
+        node: NodeId,
+        /// Its registration.
+        broker_epoch: BrokerEpoch,
+        /// How many.
+        max: u32,
+    },
 }
 
 /// Leaders that [`Command::ElectPreferred`] moves at a time: each takes its clients with it.
@@ -372,7 +382,8 @@ impl Command {
             | Self::ReportEnds { .. }
             | Self::RaiseFeatureLevel(_)
             | Self::CreateCluster(_)
-            | Self::GiveUp { .. } => true,
+            | Self::GiveUp { .. }
+            | Self::TellReplicasMax { .. } => true,
             Self::CreatePartitions { .. }
             | Self::DeleteTopic(_)
             | Self::AlterConfigs { .. }
@@ -435,6 +446,9 @@ pub fn decide(image: &MetadataImage, rules: &Rules, command: &Command) -> Result
         Command::GiveUp { partition, node, broker_epoch } => {
             brokers::check(image, *node, *broker_epoch)?;
             partitions::give_up(image, rules, *partition, *node)
+        }
+        Command::TellReplicasMax { node, broker_epoch, max } => {
+            brokers::tell_replicas_max(image, *node, *broker_epoch, *max)
         }
     }
 }

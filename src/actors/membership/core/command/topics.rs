@@ -65,7 +65,7 @@ pub(in crate::actors::membership) fn create_topic(
     }
     let partitions = if new.assignments.is_empty() {
         let count = if new.partitions == -1 { rules.default_partitions } else { new.partitions };
-        spread(image, count, 1, replication_factor(image, rules, new.replication_factor)?)?
+        spread(image, rules, count, replication_factor(image, rules, new.replication_factor)?)?
     } else if new.partitions != -1 || new.replication_factor != -1 {
         return Err(Refusal::InvalidRequest("both a replica assignment and a count are given"));
     } else {
@@ -97,7 +97,7 @@ pub(super) fn create_partitions(
         return Err(Refusal::InvalidPartitions { asked: count, min: existing.saturating_add(1) });
     }
     let factor = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
-    let partitions = spread(image, count - existing, 1, factor)?;
+    let partitions = spread(image, rules, count - existing, factor)?;
     check_room(image, rules, &partitions)?;
     Ok(MetadataRecord::PartitionsAdded { topic: topic.id, first: PartitionIndex::new(existing), partitions })
 }
@@ -141,31 +141,46 @@ fn check_room(image: &MetadataImage, rules: &Rules, partitions: &[Assignment]) -
     if existing.saturating_add(asked) > max {
         return Err(Refusal::TooManyPartitions { existing, asked, max });
     }
-    check_own_room(image, rules, partitions)
+    check_room_of_brokers(image, rules, partitions)
 }
 
-/// Of other brokers it is not known here how many they can keep: they say so when they cannot open one.
-fn check_own_room(image: &MetadataImage, rules: &Rules, partitions: &[Assignment]) -> Result<(), Refusal> {
-    let (node, max) = (rules.node, rules.replicas_max);
-    let asked = partitions.iter().filter(|partition| partition.replicas.contains(&node)).count();
-    if max == usize::MAX || asked == 0 {
-        return Ok(());
+/// Of a broker that has not said how many it can keep that is not known: it says so when it cannot open one.
+fn check_room_of_brokers(
+    image: &MetadataImage,
+    rules: &Rules,
+    partitions: &[Assignment],
+) -> Result<(), Refusal> {
+    let mut all_asked: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for node in partitions.iter().flat_map(|partition| &partition.replicas) {
+        *all_asked.entry(*node).or_default() += 1;
     }
-    let existing = image.partitions().filter(|(_, _, partition)| partition.replicas.contains(&node)).count();
-    if existing.saturating_add(asked) > max {
-        return Err(Refusal::TooManyReplicas { node, existing, asked, max });
+    for (node, asked) in all_asked {
+        let Some(max) = rules.replicas_max_of(image, node) else { continue };
+        let existing =
+            image.partitions().filter(|(_, _, partition)| partition.replicas.contains(&node)).count();
+        if existing.saturating_add(asked) > max {
+            return Err(Refusal::TooManyReplicas { node, existing, asked, max });
+        }
     }
     Ok(())
 }
 
-fn spread(image: &MetadataImage, count: i32, min: i32, factor: usize) -> Result<Vec<Assignment>, Refusal> {
-    if count < min || count > PARTITIONS_MAX {
-        return Err(Refusal::InvalidPartitions { asked: count, min });
+fn spread(
+    image: &MetadataImage,
+    rules: &Rules,
+    count: i32,
+    factor: usize,
+) -> Result<Vec<Assignment>, Refusal> {
+    const MIN: i32 = 1;
+    if !(MIN..=PARTITIONS_MAX).contains(&count) {
+        return Err(Refusal::InvalidPartitions { asked: count, min: MIN });
     }
     let count = usize::try_from(count).unwrap_or_default();
-    placement::place(&Placed::of(image), count, factor).ok_or_else(|| Refusal::InvalidReplicationFactor {
-        asked: i16::try_from(factor).unwrap_or(i16::MAX),
-        brokers: image.brokers.len(),
+    placement::place(&Placed::of(image, rules), count, factor).ok_or_else(|| {
+        Refusal::InvalidReplicationFactor {
+            asked: i16::try_from(factor).unwrap_or(i16::MAX),
+            brokers: image.brokers.len(),
+        }
     })
 }
 

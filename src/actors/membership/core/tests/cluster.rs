@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::world::{World, node, nodes};
 use crate::{
     actors::membership::core::{
-        Applied, ApplyError, Command, CommandAnswer, ConfigOwner, Controller, Elections, InSyncChange,
-        MetadataImage, MetadataRecord, NOBODY, NewTopic, Proposal, Refusal, TopicRef, WrongChange,
+        Applied, ApplyError, Command, CommandAnswer, ConfigOwner, Controller, Elections, FEATURE_LEVEL,
+        InSyncChange, MetadataImage, MetadataRecord, NOBODY, NewTopic, Proposal, Refusal, TopicRef,
+        WrongChange,
     },
     config::topic::ConfigChange,
     model::{BrokerEpoch, LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId},
@@ -33,7 +34,7 @@ fn open(world: &World, id: PartitionId, by: i32, opening: u64) -> Command {
     Command::OpenEpoch { partition: id, node, broker_epoch: world.epoch(node), leader_epoch, opening }
 }
 
-fn create(name: &str, partitions: i32, replication_factor: i16) -> Command {
+pub(super) fn create(name: &str, partitions: i32, replication_factor: i16) -> Command {
     let new = NewTopic { name: name.into(), partitions, replication_factor, ..NewTopic::default() };
     Command::CreateTopic { new, id: TopicId::random(), validate_only: false }
 }
@@ -462,8 +463,9 @@ fn what_only_some_brokers_understand_is_not_used() {
     let mut old = world.registration(node(2), 2, false);
     old.feature_level = 1;
     assert!(matches!(world.command(&Command::RegisterBroker(old)), Err(Refusal::FeatureLevel { .. })));
-    assert_eq!(world.command(&Command::RaiseFeatureLevel(2)), Ok(CommandAnswer::Done));
-    assert!(matches!(world.command(&Command::RaiseFeatureLevel(3)), Err(Refusal::InvalidRequest(_))));
+    assert_eq!(world.command(&Command::RaiseFeatureLevel(FEATURE_LEVEL)), Ok(CommandAnswer::Done));
+    let unknown = Command::RaiseFeatureLevel(FEATURE_LEVEL + 1);
+    assert!(matches!(world.command(&unknown), Err(Refusal::InvalidRequest(_))));
 }
 
 #[test]

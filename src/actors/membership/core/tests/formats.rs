@@ -219,6 +219,23 @@ fn what_is_to_be_on_disk_is_written_behind_what_was_there_before_and_only_where_
     assert_eq!(codec::encode(&Snapshot::of(&image)).unwrap()[0], 3, "{image:?}");
 }
 
+#[test]
+fn how_much_brokers_can_keep_is_written_behind_what_was_there_before_and_only_where_one_has_said_so() {
+    let (node, epoch) = (NodeId::new(2), BrokerEpoch::new(9));
+    let told = MetadataRecord::ReplicasMaxTold { node, epoch, max: 170 };
+    assert_eq!(codec::encode(&told).unwrap(), [21, 4, 18, 170]);
+    let topic = TopicId::from_bytes([7; 16]);
+    let mut records = [before_version_4(), of_more_than_one_broker()].concat();
+    for demanded in [None, Some(MetadataRecord::DiskDemanded { topic })] {
+        records.extend(demanded);
+        records.push(told.clone());
+        let image = image_of(&records);
+        let bytes = codec::encode(&Snapshot::of(&image)).unwrap();
+        assert_eq!((bytes[0], image.replicas_max(node)), (5, Some(170)));
+        assert_eq!(read(&bytes), image);
+    }
+}
+
 fn travels<T>(value: &T)
 where
     T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
@@ -283,6 +300,7 @@ fn one_of_each_command() -> Vec<Command> {
             in_sync: vec![(node, broker_epoch)],
         }),
         Command::GiveUp { partition: id, node, broker_epoch },
+        Command::TellReplicasMax { node, broker_epoch, max: 170 },
     ]
 }
 

@@ -3,6 +3,7 @@ mod deciding;
 mod formats;
 mod in_memory;
 mod model;
+mod room;
 mod world;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -166,7 +167,7 @@ fn no_replica_is_placed_here_for_which_there_are_no_open_files() {
     assert_eq!(refusal(registry.create_topic(&topic("b", 2), false)), expected(2));
     assert_eq!(refusal(registry.create_partitions("a", 7, false)), expected(3));
     registry.rules.node = NodeId::new(9);
-    registry.create_partitions("a", 7, true).expect("a node knows of itself alone");
+    registry.create_partitions("a", 7, true).expect("that broker has not said how many it can keep");
     registry.rules.node = US;
     registry.create_partitions("a", 5, false).unwrap();
 }
@@ -402,8 +403,9 @@ fn a_record_that_does_not_follow_is_refused_and_changes_nothing() {
         assert_eq!(after, image, "{wrong:?}");
     }
     assert_eq!(MetadataImage::default().apply(&broker(3)), Err(ApplyError::Cluster));
-    let newer = MetadataRecord::ClusterCreated { cluster_id: Uuid::from_u128(1), feature_level: 3 };
-    assert_eq!(MetadataImage::default().apply(&newer), Err(ApplyError::FeatureLevel(3)));
+    let newer =
+        MetadataRecord::ClusterCreated { cluster_id: Uuid::from_u128(1), feature_level: FEATURE_LEVEL + 1 };
+    assert_eq!(MetadataImage::default().apply(&newer), Err(ApplyError::FeatureLevel(FEATURE_LEVEL + 1)));
 }
 
 #[test]

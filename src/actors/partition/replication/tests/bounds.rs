@@ -24,7 +24,7 @@ use crate::{
 const BATCH: usize = 100_000;
 const BATCHES: usize = 80;
 
-pub(super) fn from_the_beginning(session: Session) -> Subscription {
+pub(in crate::actors::partition::replication) fn from_the_beginning(session: Session) -> Subscription {
     Subscription {
         node: FOLLOWER,
         broker_epoch: BrokerEpoch::new(1),

@@ -1,9 +1,10 @@
 //! Two nodes in one process.
 
 mod bells;
-mod bounds;
+pub(super) mod bounds;
 mod frames;
-mod nodes;
+pub(super) mod nodes;
 mod repairs;
 mod stories;
 mod threads;
+mod wall_clock;

@@ -33,7 +33,7 @@ use crate::{
         },
         supervise::{ActorPath, Address, Ended, Placement, Tree, spawn_with},
     },
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     config::{
         node::ConsumerGroupSettings,
         topic::{Durability, TopicConfig, TopicDefaults},
@@ -48,8 +48,8 @@ use crate::{
 };
 
 pub(super) const DEADLINE: Duration = Duration::from_mins(1);
-pub(super) const LEADER: NodeId = NodeId::new(1);
-pub(super) const FOLLOWER: NodeId = NodeId::new(2);
+pub(in crate::actors::partition::replication) const LEADER: NodeId = NodeId::new(1);
+pub(in crate::actors::partition::replication) const FOLLOWER: NodeId = NodeId::new(2);
 
 pub(super) fn partition(index: i32) -> PartitionId {
     PartitionId { topic: TopicId::from_bytes([5; 16]), index: PartitionIndex::new(index) }
@@ -138,7 +138,7 @@ impl Proposer for NoController {
 }
 
 /// What all replicas of a test share.
-pub(super) struct World {
+pub(in crate::actors::partition::replication) struct World {
     pub(super) dir: tempfile::TempDir,
     pub(super) wires: Arc<Wires>,
     tree: Tree,
@@ -150,10 +150,12 @@ pub(super) struct World {
     /// Where the replicas' folders are.
     pub(super) fs: Arc<dyn Fs>,
     pub(super) upkeep: UpkeepThreads,
+    /// By which replicas go.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
-pub(super) struct Leads {
-    pub(super) partition: PartitionHandle,
+pub(in crate::actors::partition::replication) struct Leads {
+    pub(in crate::actors::partition::replication) partition: PartitionHandle,
     pub(super) address: Address<LeaderMessage>,
     pub(super) ended: Ended,
 }
@@ -165,7 +167,7 @@ pub(super) struct Follows {
 }
 
 impl World {
-    pub(super) fn new(durability: &str) -> Self {
+    pub(in crate::actors::partition::replication) fn new(durability: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let fs: Arc<dyn Fs> = RealFs::shared();
         let rules = Rules {
@@ -195,13 +197,19 @@ impl World {
             alarm: DiskAlarm::default(),
             fs: RealFs::shared(),
             upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
+            clock: SystemClock::shared(),
         }
     }
 
-    pub(super) fn open(&self, node: NodeId, index: i32, epoch: i32) -> Box<Log> {
+    pub(in crate::actors::partition::replication) fn open(
+        &self,
+        node: NodeId,
+        index: i32,
+        epoch: i32,
+    ) -> Box<Log> {
         let folder = self.folder(node, index);
         let (latest, options) = (LeaderEpoch::new(epoch), LogOptions::default());
-        let clock = SystemClock::shared();
+        let clock = Arc::clone(&self.clock);
         Box::new(
             Log::open_to_follow(Arc::clone(&self.fs), &folder, partition(index), latest, options, clock)
                 .unwrap()
@@ -230,7 +238,13 @@ impl World {
     }
 
     /// A replica that leads with this log.
-    pub(super) async fn lead(&self, node: NodeId, index: i32, epoch: i32, log: HandedOver) -> Leads {
+    pub(in crate::actors::partition::replication) async fn lead(
+        &self,
+        node: NodeId,
+        index: i32,
+        epoch: i32,
+        log: HandedOver,
+    ) -> Leads {
         self.lead_as(PartitionHandle::new(partition(index)), node, epoch, log).await
     }
 
@@ -257,7 +271,7 @@ impl World {
             label: format!("t-{index}").into(),
             folder: self.folder(node, index),
             fs: Arc::clone(&self.fs),
-            clock: SystemClock::shared(),
+            clock: Arc::clone(&self.clock),
             io: Handle::current(),
             upkeep: self.upkeep.clone(),
             membership: self.membership.clone(),
@@ -303,7 +317,7 @@ impl World {
             label: format!("t-{index}").into(),
             folder: self.folder(node, index),
             fs: Arc::clone(&self.fs),
-            clock: SystemClock::shared(),
+            clock: Arc::clone(&self.clock),
             io: Handle::current(),
             upkeep: self.upkeep.clone(),
             config: Arc::clone(&self.config),
@@ -407,6 +421,6 @@ pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     assert!(timeout(DEADLINE, waiting).await.is_ok(), "{what}");
 }
 
-pub(super) fn blank(log: Box<Log>) -> HandedOver {
+pub(in crate::actors::partition::replication) fn blank(log: Box<Log>) -> HandedOver {
     HandedOver { log, high_watermark: Offset::ZERO }
 }
