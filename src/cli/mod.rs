@@ -79,7 +79,7 @@ pub fn run(program: Program) -> anyhow::Result<()> {
         Command::Demo(flags) => connect::block_on(demo::run(flags)),
         Command::Dev(flags) => connect::block_on(dev::run(flags)),
         Command::Bench(command) => connect::block_on(bench::run(command)),
-        Command::Chaos(command) => connect::block_on(chaos::run(command)),
+        Command::Chaos(command) => chaos::run(command),
         Command::Cluster(command) => connect::block_on(cluster::run(command)),
         Command::Log(command) => log::run(command),
         Command::Config(flags) => config::run(flags),

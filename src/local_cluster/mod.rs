@@ -20,6 +20,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod wires;
 
 use std::{path::Path, thread, time::Duration};
 
@@ -30,6 +31,7 @@ pub use self::{
     options::{Folder, NodeOptions, this_program},
     ports::free_port,
     tail::Tail,
+    wires::{Wires, WiresError},
 };
 use crate::{
     admin::cluster::{ClusterReport, PartitionReport},
@@ -61,18 +63,18 @@ impl LocalCluster {
         count: u16,
         change: impl Fn(NodeOptions) -> NodeOptions,
     ) -> Result<Self, LocalNodeError> {
-        let start = |options| LocalNode::start(change(options));
-        let nodes = Self::options(binary, count)?.into_iter().map(start).collect::<Result<_, _>>()?;
-        Ok(Self { nodes })
+        Self::launch_these(Self::options(binary, count)?.into_iter().map(change))
+    }
+
+    /// Starts a node for each of the options, and waits for none.
+    pub fn launch_these(options: impl Iterator<Item = NodeOptions>) -> Result<Self, LocalNodeError> {
+        Ok(Self { nodes: options.map(LocalNode::start).collect::<Result<_, _>>()? })
     }
 
     /// How `count` nodes of one cluster are started, for whoever starts them in another order.
     pub fn options(binary: &Path, count: u16) -> Result<Vec<NodeOptions>, LocalNodeError> {
         let new = |id: u16| NodeOptions::new(binary, NodeId::new(id.into()));
-        let options: Vec<NodeOptions> = (1..=count).map(new).collect::<Result<_, _>>()?;
-        let seeds = options.iter().map(NodeOptions::cluster_address).collect::<Vec<_>>();
-        let seeds = if count > 1 { &seeds[..] } else { &[] };
-        Ok(options.into_iter().map(|options| options.seeds(seeds)).collect())
+        Ok(NodeOptions::of_one_cluster((1..=count).map(new).collect::<Result<_, _>>()?))
     }
 
     /// Waits until every node is ready.

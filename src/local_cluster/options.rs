@@ -50,6 +50,13 @@ impl NodeOptions {
         })
     }
 
+    /// Nodes that know each other by a seed list; one node has none.
+    pub(super) fn of_one_cluster(all: Vec<Self>) -> Vec<Self> {
+        let seeds: Vec<_> = all.iter().map(Self::cluster_address).collect();
+        let seeds = if all.len() > 1 { &seeds[..] } else { &[] };
+        all.into_iter().map(|options| options.seeds(seeds)).collect()
+    }
+
     /// The node's id.
     pub fn id(&self) -> NodeId {
         self.id

@@ -6,6 +6,7 @@ mod bench;
 mod clusters;
 mod dead_letters;
 mod documented;
+mod fail_over;
 mod files;
 mod group_consume;
 mod groups;

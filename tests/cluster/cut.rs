@@ -4,13 +4,12 @@
 
 use std::{thread, time::Duration};
 
-use polylogue::model::NodeId;
+use polylogue::{local_cluster::Wires, model::NodeId};
 
 use crate::{
     cluster::{Cluster, SOON, create_topic},
     load::{GOES_ON_WITHIN, Load},
-    replicas,
-    wires::Wires,
+    replicas, wires,
 };
 
 const TOPIC: &str = "cut";
@@ -21,8 +20,8 @@ const CUT_FOR: Duration = Duration::from_secs(3);
 
 /// Three nodes at wires of their own, and a topic with all of its replicas in sync.
 fn start(test: &str, partitions: i32) -> Option<(Wires, Cluster)> {
-    let wires = Wires::lay(test, 3)?;
-    let cluster = wires.cluster();
+    let wires = wires::lay(test, 3)?;
+    let cluster = wires::cluster(&wires);
     create_topic(&cluster.bootstrap(), TOPIC, partitions, &[("min.insync.replicas", "2")]);
     cluster.until_in_sync(TOPIC, SOON).unwrap();
     Some((wires, cluster))
@@ -34,10 +33,10 @@ fn cut_under_load(test: &str, partitions: i32, whom: impl Fn(&Cluster) -> NodeId
     let Some((wires, cluster)) = start(test, partitions) else { return };
     let lonely = whom(&cluster);
     let load = Load::start(&cluster, TOPIC, partitions);
-    let far = wires.inside(lonely, || Load::start(&cluster, TOPIC, partitions));
+    let far = wires.inside(lonely, || Load::start(&cluster, TOPIC, partitions)).unwrap();
     let terms = cluster.partitions(TOPIC).unwrap();
 
-    wires.cut(lonely);
+    wires.cut(lonely).unwrap();
     let (cut, far_cut) = (load.now(), far.now());
     println!("{test}: went on {:?} after the cut", load.goes_on(GOES_ON_WITHIN));
     for (now, before) in cluster.partitions(TOPIC).unwrap().iter().zip(terms) {
@@ -52,7 +51,7 @@ fn cut_under_load(test: &str, partitions: i32, whom: impl Fn(&Cluster) -> NodeId
     }
     assert_eq!(far.acknowledged_since(far_cut), 0, "acknowledged with acks=all by a node that is alone");
 
-    wires.mend(lonely);
+    wires.mend(lonely).unwrap();
     cluster.until_in_sync(TOPIC, SOON).unwrap();
     far.goes_on(SOON);
     load.goes_on(GOES_ON_WITHIN);
@@ -88,11 +87,11 @@ fn one_way_under_load(test: &str, ends: impl Fn(NodeId, NodeId) -> (NodeId, Node
         cluster.ids().into_iter().filter(|id| *id != half_cut).map(|other| ends(half_cut, other)).collect();
     let load = Load::start(&cluster, TOPIC, PARTITIONS);
     for (from, to) in &lost {
-        wires.drop_between(*from, *to);
+        wires.drop_between(*from, *to).unwrap();
     }
     println!("{test}: went on {:?} after the cut", load.goes_on(SOON));
     for (from, to) in &lost {
-        wires.pass_between(*from, *to);
+        wires.pass_between(*from, *to).unwrap();
     }
     cluster.until_in_sync(TOPIC, SOON).unwrap();
     load.goes_on(GOES_ON_WITHIN);

@@ -1,4 +1,4 @@
-//! How long clients wait when a node dies, is paused or restarted: ours, librdkafka and Kafka's Java client.
+//! How long clients wait when a node dies, is paused, cut off or restarted: ours, librdkafka and Kafka's Java client.
 //!
 //! `polylogue chaos failover` starts the nodes, strikes them and judges what was written; here it is given one client after
 //! the other, and what it found is put into one table beside what is to be reached.
@@ -129,7 +129,9 @@ impl Runs {
         match (self.fault.as_str(), self.controllers_node) {
             ("kill -9 of the leader", false) => Goal { median: Some(300.0), worst: 1000.0 },
             ("kill -9 of the leader", true) => Goal { median: Some(300.0), worst: 1500.0 },
-            ("SIGSTOP of the leader", _) => Goal { median: None, worst: 3000.0 },
+            ("SIGSTOP of the leader" | "cut of the leader's network", _) => {
+                Goal { median: None, worst: 3000.0 }
+            }
             _ => Goal { median: None, worst: 300.0 },
         }
     }
@@ -171,18 +173,21 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What is done to all nodes in turn is done once.
+/// What each run is told of faults. What is done to all nodes in turn is done once; nodes that can be cut off are not on
+/// loopback, so the other faults have runs of their own.
 fn targets(options: &Options) -> Vec<Vec<String>> {
     let (rolling, one_node): (Vec<_>, Vec<_>) =
         options.faults.iter().cloned().partition(|fault| fault == "rolling");
+    let (cut, others): (Vec<_>, Vec<_>) = one_node.into_iter().partition(|fault| fault == "cut");
     let with = |target: &str, faults: &[String]| {
         let faults = faults.iter().flat_map(|fault| ["--fault".to_owned(), fault.clone()]);
         ["--target".to_owned(), target.to_owned()].into_iter().chain(faults).collect()
     };
-    let one_node =
-        options.targets.iter().filter(|_| !one_node.is_empty()).map(|target| with(target, &one_node));
+    let to_each = |faults: &[String]| -> Vec<_> {
+        options.targets.iter().filter(|_| !faults.is_empty()).map(|target| with(target, faults)).collect()
+    };
     let rolling = (!rolling.is_empty()).then(|| with("leader", &rolling));
-    one_node.chain(rolling).collect()
+    to_each(&others).into_iter().chain(to_each(&cut)).chain(rolling).collect()
 }
 
 fn measure(program: &Path, options: &Options, client: Client, target: &[String]) -> Result<Finding> {

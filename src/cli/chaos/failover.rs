@@ -4,7 +4,10 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep},
+};
 
 use super::{
     faults::{FIRST, Fault, NODE_TIME, Struck, Target},
@@ -14,11 +17,11 @@ use super::{
 };
 use crate::{
     cli::{
-        connect::{Output, explain},
+        connect::{Output, block_on, explain},
         table,
     },
     client::{Admin, Client, ClientConfig, admin::NewTopic},
-    local_cluster::{LocalCluster, this_program},
+    local_cluster::{LocalCluster, Wires, this_program},
     model::TopicName,
 };
 
@@ -93,7 +96,7 @@ impl Flags {
         let all = [Fault::Kill, Fault::Pause, Fault::Rolling];
         let faults = if self.fault.is_empty() { &all[..] } else { &self.fault };
         let runs = |fault: &Fault| match fault {
-            Fault::Kill | Fault::Pause | Fault::Term => (*fault, self.runs),
+            Fault::Kill | Fault::Pause | Fault::Cut | Fault::Term => (*fault, self.runs),
             Fault::Rolling => (*fault, self.runs.div_ceil(10)),
         };
         faults.iter().map(runs).collect()
@@ -116,6 +119,31 @@ impl Flags {
         self.rest.unwrap_or(usual)
     }
 
+    /// None where nothing is to be cut.
+    fn wires(&self) -> anyhow::Result<Option<Wires>> {
+        if !self.fault.contains(&Fault::Cut) {
+            return Ok(None);
+        }
+        let wires = Wires::lay(u8::try_from(self.nodes)?);
+        wires.map(Some).context(
+            "nodes that can be cut off need network namespaces. Run this as root (CAP_SYS_ADMIN and CAP_NET_ADMIN \
+             suffice), with unshare and nsenter (util-linux) and ip (iproute2) in the PATH",
+        )
+    }
+
+    fn start(&self, wires: Option<&Wires>) -> anyhow::Result<LocalCluster> {
+        let program = this_program().context("cannot find this program")?;
+        let options = match wires {
+            Some(wires) => wires.options(&program)?,
+            None => LocalCluster::options(&program, self.nodes)?,
+        };
+        let folder = self.data_dir.as_deref();
+        let options = options.into_iter().map(|options| options.folder_below(folder));
+        let mut cluster = LocalCluster::launch_these(options)?;
+        cluster.wait_until_ready(NODE_TIME)?;
+        Ok(cluster)
+    }
+
     fn client(&self, cluster: &LocalCluster) -> Client {
         Client::new(ClientConfig {
             client_id: "polylogue-failover".to_owned(),
@@ -126,13 +154,22 @@ impl Flags {
     }
 }
 
-pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
-    let program = this_program().context("cannot find this program")?;
+pub(super) fn run(flags: &Flags) -> anyhow::Result<()> {
+    // Laid while there is no other thread: all that come, and the other client's program, are on the clients' side.
+    let wires = flags.wires()?;
+    block_on(strike(flags, wires.as_ref()))
+}
+
+async fn strike(flags: &Flags, wires: Option<&Wires>) -> anyhow::Result<()> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
     let began = Instant::now();
-    let folder = flags.data_dir.as_deref();
-    let mut cluster = LocalCluster::launch(&program, flags.nodes, |options| options.folder_below(folder))?;
-    cluster.wait_until_ready(NODE_TIME)?;
-    let report = measure(&flags, &mut cluster, began).await?;
+    let mut cluster = flags.start(wires)?;
+    let report = tokio::select! {
+        report = measure(flags, &mut cluster, wires, began) => report?,
+        _ = interrupted.recv() => bail!("interrupted"),
+        _ = terminated.recv() => bail!("terminated"),
+    };
     cluster.stop(NODE_TIME)?;
     let mut out = io::stdout().lock();
     match flags.output {
@@ -146,7 +183,12 @@ pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
     }
 }
 
-async fn measure(flags: &Flags, cluster: &mut LocalCluster, began: Instant) -> anyhow::Result<Report> {
+async fn measure(
+    flags: &Flags,
+    cluster: &mut LocalCluster,
+    wires: Option<&Wires>,
+    began: Instant,
+) -> anyhow::Result<Report> {
     let client = flags.client(cluster);
     let topic = create_topic(flags, &client).await?;
     let writer = match &flags.stock_client {
@@ -162,8 +204,8 @@ async fn measure(flags: &Flags, cluster: &mut LocalCluster, began: Instant) -> a
     for (fault, times) in flags.faults() {
         let mut gaps = Vec::new();
         for run in 1..=times {
-            let mut struck =
-                Struck { cluster, topic: &topic, acks: &acks, target: flags.target, rest: flags.rest() };
+            let (target, rest) = (flags.target, flags.rest());
+            let mut struck = Struck { cluster, wires, topic: &topic, acks: &acks, target, rest };
             let gap = struck.run(fault).await?;
             sleep(flags.rest()).await;
             let whose = if gap.of_controller { ", the controller's node" } else { "" };
@@ -181,6 +223,7 @@ async fn measure(flags: &Flags, cluster: &mut LocalCluster, began: Instant) -> a
         timeouts: flags.socket_timeout,
         rest: flags.rest(),
         nodes: cluster.nodes.len(),
+        on_wires: wires.is_some(),
         replicas: flags.replicas(),
         began_after,
         runs,

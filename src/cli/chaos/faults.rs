@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep},
+};
 
 use super::load::Acks;
 use crate::{
     clock::{Clock, SystemClock},
-    local_cluster::{LocalCluster, LocalNode},
+    local_cluster::{LocalCluster, LocalNode, LocalNodeError, Wires},
     model::{NodeId, PartitionIndex, TopicName},
 };
 
@@ -17,8 +20,10 @@ use crate::{
 pub(super) const NODE_TIME: Duration = Duration::from_mins(1);
 /// How long no record may be acknowledged before it is called a failure.
 const LONGEST_GAP: Duration = Duration::from_mins(1);
-/// How long a node that is alone is paused.
+/// How long a node that is alone is paused or cut off.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long is waited in one piece: a Ctrl-C is heard between two.
+const SLICE: Duration = Duration::from_millis(200);
 /// How often is looked whether the node that is to be struck leads something.
 const POLL: Duration = Duration::from_millis(20);
 /// The partition whose leader is struck, where it is not said that the controller is.
@@ -31,6 +36,9 @@ pub(super) enum Fault {
     Kill,
     /// SIGSTOP: it answers nothing and refuses nothing.
     Pause,
+    /// Nothing passes between it and the others, clients among them, and nobody is told. Needs root, `ip` (iproute2),
+    /// `unshare` and `nsenter` (util-linux): all nodes of the run get network namespaces of their own.
+    Cut,
     /// SIGTERM: it gives away what it leads, and ends.
     Term,
     /// Every node in turn: SIGTERM, and start again.
@@ -52,6 +60,7 @@ impl Fault {
         match self {
             Self::Kill => "kill -9 of the leader",
             Self::Pause => "SIGSTOP of the leader",
+            Self::Cut => "cut of the leader's network",
             Self::Term => "SIGTERM to the leader",
             Self::Rolling => "rolling restart",
         }
@@ -77,6 +86,8 @@ struct Victim {
 /// A cluster under load.
 pub(super) struct Struck<'a> {
     pub(super) cluster: &'a mut LocalCluster,
+    /// Where nodes are at the ends of wires.
+    pub(super) wires: Option<&'a Wires>,
     pub(super) topic: &'a TopicName,
     pub(super) acks: &'a Acks,
     pub(super) target: Target,
@@ -90,6 +101,7 @@ impl Struck<'_> {
         let gap = match fault {
             Fault::Kill => self.kill().await,
             Fault::Pause => self.pause().await,
+            Fault::Cut => self.cut().await,
             Fault::Term => self.terminate().await,
             Fault::Rolling => self.roll().await,
         };
@@ -109,7 +121,7 @@ impl Struck<'_> {
         if !is_alone {
             self.node(victim.node)?.start_again()?;
         }
-        self.until_well(victim.node)?;
+        self.until_well(victim.node).await?;
         Ok(Gap { time, of_controller: victim.is_controller })
     }
 
@@ -128,8 +140,31 @@ impl Struck<'_> {
         if !is_alone {
             self.node(victim.node)?.resume()?;
         }
-        self.until_well(victim.node)?;
+        self.until_well(victim.node).await?;
         Ok(Gap { time: time?, of_controller: victim.is_controller })
+    }
+
+    async fn cut(&mut self) -> anyhow::Result<Gap> {
+        let wires = self.wires.context("the nodes have no wires that can be cut")?;
+        let victim = self.victim().await?;
+        let is_alone = self.cluster.nodes.len() == 1;
+        let began = Instant::now();
+        wires.cut(victim.node)?;
+        // Until here a record may still have come through, so it would end no gap; the time counts.
+        let is_cut = Instant::now();
+        if is_alone {
+            // Nobody can take over: it is as long as the cut.
+            sleep(PAUSE).await;
+            wires.mend(victim.node)?;
+        }
+        let time = self.acks.gap_after(victim.leads, is_cut, LONGEST_GAP).await;
+        if !is_alone {
+            // The others go on alone for a while, as behind a switch that somebody has to come to.
+            sleep(self.rest).await;
+            wires.mend(victim.node)?;
+        }
+        self.until_well(victim.node).await?;
+        Ok(Gap { time: time? + (is_cut - began), of_controller: victim.is_controller })
     }
 
     async fn terminate(&mut self) -> anyhow::Result<Gap> {
@@ -157,15 +192,25 @@ impl Struck<'_> {
         node.stop(NODE_TIME)?;
         node.start_again()?;
         let back = Instant::now();
-        self.until_well(id)?;
+        self.until_well(id).await?;
         self.acks.gap_after(FIRST, back, LONGEST_GAP).await?;
         Ok(())
     }
 
     /// Waits until a node serves again, and all replicas are in sync.
-    fn until_well(&mut self, id: NodeId) -> anyhow::Result<()> {
-        self.node(id)?.wait_until_ready(NODE_TIME)?;
-        Ok(self.cluster.until_in_sync(self.topic.as_str(), NODE_TIME)?)
+    async fn until_well(&mut self, id: NodeId) -> anyhow::Result<()> {
+        let deadline = Instant::now() + NODE_TIME;
+        loop {
+            let ready = self.node(id)?.wait_until_ready(SLICE);
+            match ready.and_then(|()| self.cluster.until_in_sync(self.topic.as_str(), SLICE)) {
+                Err(LocalNodeError::TooLate { .. } | LocalNodeError::Topic { .. })
+                    if Instant::now() < deadline =>
+                {
+                    yield_now().await;
+                }
+                well => return well.with_context(|| format!("for {NODE_TIME:?}")),
+            }
+        }
     }
 
     fn node(&mut self, id: NodeId) -> anyhow::Result<&mut LocalNode> {

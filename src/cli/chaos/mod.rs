@@ -11,13 +11,13 @@ use clap::Subcommand;
 /// What to break.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Start nodes, kill, pause and restart those that lead while records are written, and measure how long none is
-    /// acknowledged.
+    /// Start nodes, kill, pause, cut off and restart those that lead while records are written, and measure how long
+    /// none is acknowledged.
     Failover(failover::Flags),
 }
 
-pub(super) async fn run(command: Command) -> anyhow::Result<()> {
+pub(super) fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Failover(flags) => failover::run(flags).await,
+        Command::Failover(flags) => failover::run(&flags),
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Report {
     /// Between two faults.
     pub(super) rest: Duration,
     pub(super) nodes: usize,
+    /// Each in a network namespace of its own, and not on loopback.
+    pub(super) on_wires: bool,
     pub(super) replicas: i16,
     /// From nothing to the first acknowledged record.
     pub(super) began_after: Duration,
@@ -75,11 +77,12 @@ impl Report {
 
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let nodes = if self.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", self.nodes) };
+        let place = if self.on_wires { " in network namespaces" } else { "" };
         let replicas =
             if self.replicas == 1 { "1 replica".to_owned() } else { format!("{} replicas", self.replicas) };
         writeln!(
             out,
-            "{nodes}, {replicas}, acks=all, {}, socket time-outs of {:?}, {:?} between faults",
+            "{nodes}{place}, {replicas}, acks=all, {}, socket time-outs of {:?}, {:?} between faults",
             self.client, self.timeouts, self.rest
         )?;
         writeln!(out, "first acknowledged record {} after the start\n", millis(self.began_after))?;
@@ -121,6 +124,7 @@ impl Report {
             "socket_timeout_ms": ms(self.timeouts),
             "rest_ms": ms(self.rest),
             "nodes": self.nodes,
+            "network_namespaces": self.on_wires,
             "replicas": self.replicas,
             "began_after_ms": ms(self.began_after),
             "faults": runs.collect::<Vec<_>>(),

@@ -23,9 +23,20 @@ use crate::model::{Offset, PartitionIndex, TopicName};
 /// A running program.
 pub(super) struct Stock {
     pub(super) acks: Arc<Acks>,
-    child: Child,
+    child: Ends,
     input: ChildStdin,
     reader: JoinHandle<anyhow::Result<()>>,
+}
+
+/// A child that does not outlive the measurement, however that ends.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // It has ended where all went well; nothing else can go wrong with a child of our own.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Stock {
@@ -38,15 +49,16 @@ impl Stock {
     ) -> anyhow::Result<Self> {
         let mut words = command.split_whitespace();
         let program = words.next().context("the program has no name")?;
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .args(words)
             .args([bootstrap, topic.as_str(), &partitions.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {program}"))?;
-        let input = child.stdin.take().context("the program has no input")?;
-        let output = BufReader::new(child.stdout.take().context("the program has no output")?);
+        let mut child = Ends(child);
+        let input = child.0.stdin.take().context("the program has no input")?;
+        let output = BufReader::new(child.0.stdout.take().context("the program has no output")?);
         let acks = Arc::new(Acks::default());
         let told = Arc::clone(&acks);
         let reader = thread::spawn(move || read(output, &told));
@@ -56,7 +68,7 @@ impl Stock {
     /// Lets it end, and waits for that.
     pub(super) fn stop(mut self) -> anyhow::Result<Arc<Acks>> {
         drop(self.input);
-        let status = self.child.wait()?;
+        let status = self.child.0.wait()?;
         let read = self.reader.join();
         match read {
             Ok(read) => read?,

@@ -5,7 +5,7 @@
 //! that come back as events.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -49,7 +49,8 @@ pub(super) struct Sender {
     /// Queues that have something in them.
     active: Vec<Arc<PartitionQueue>>,
     events: JoinSet<Event>,
-    connecting: HashSet<NodeId>,
+    /// Since when.
+    connecting: HashMap<NodeId, Instant>,
     /// Connections that batches were sent on.
     sent_on: HashMap<NodeId, Arc<Connection>>,
     look_at_silent: Instant,
@@ -68,7 +69,7 @@ impl Sender {
             shared,
             active: Vec::new(),
             events: JoinSet::new(),
-            connecting: HashSet::new(),
+            connecting: HashMap::new(),
             sent_on: HashMap::new(),
             look_at_silent: Instant::now(),
             refreshing: false,
@@ -121,11 +122,12 @@ impl Sender {
     }
 
     /// A broker that is stopped or cut off answers nothing and refuses nothing. When one has owed an answer for a while
-    /// others are asked who leads; once none of what waits is led by it, its answers are no longer waited for. Batches
-    /// that were on their way to it go to the new leaders, who know those that were written.
+    /// others are asked who leads, as when it does not take a connection; once none of what waits is led by it, its answers
+    /// are no longer waited for. Batches that were on their way to it go to the new leaders, who know those that were
+    /// written.
     fn give_up_silent(&mut self, now: Instant, wake_at: &mut Instant) {
         self.sent_on.retain(|_, connection| !connection.is_closed());
-        if self.sent_on.is_empty() {
+        if self.sent_on.is_empty() && self.connecting.is_empty() {
             return;
         }
         if now < self.look_at_silent {
@@ -135,15 +137,17 @@ impl Sender {
         self.look_at_silent = now + LOOK_AT_SILENT;
         *wake_at = self.look_at_silent.min(*wake_at);
         let metadata = self.shared.client.metadata();
+        let leads = |node: NodeId| {
+            let led_by = |queue: &Arc<PartitionQueue>| metadata.leader(&queue.topic, queue.partition);
+            self.active.iter().any(|queue| led_by(queue).is_none_or(|leader| leader.node == node))
+        };
+        let is_slow = |begun: Instant| now.saturating_duration_since(begun) >= LOOK_AT_SILENT;
+        self.refresh_wanted |= self.connecting.iter().any(|(node, begun)| is_slow(*begun) && leads(*node));
         for (node, connection) in &self.sent_on {
             if !connection.is_silent(SILENCE) {
                 continue;
             }
-            let leads = |queue: &Arc<PartitionQueue>| {
-                let leader = metadata.leader(&queue.topic, queue.partition);
-                leader.is_none_or(|leader| leader.node == *node)
-            };
-            if self.active.iter().any(leads) {
+            if leads(*node) {
                 self.refresh_wanted = true;
             } else {
                 tracing::debug!(%node, "owes answers and leads nothing any more");
@@ -212,7 +216,8 @@ impl Sender {
         if let Some(connection) = self.shared.client.live_connection(node) {
             return connection.room() > begun;
         }
-        if self.connecting.insert(node) {
+        if let Entry::Vacant(begins) = self.connecting.entry(node) {
+            begins.insert(Instant::now());
             let client = self.shared.client.clone();
             self.events.spawn(async move {
                 let result = client.connection(node).await.map(drop);

@@ -6,7 +6,12 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{PATIENCE, broker::Reply, config, topic, world::World};
+use super::{
+    PATIENCE,
+    broker::{FakeBroker, Reply},
+    config, topic,
+    world::World,
+};
 use crate::{
     client::{
         Client, ClientConfig, ClientError, Producer, ProducerConfig, ProducerRecord,
@@ -120,6 +125,25 @@ async fn a_leader_that_falls_silent_is_given_up_once_others_say_that_another_one
     let second = world.node(|_, _| None).await;
     let mut config = ClientConfig { request_timeout: PATIENCE * 2, ..config(&first) };
     config.bootstrap.push(second.address());
+    let producer = Producer::new(&Client::new(config), ProducerConfig::default());
+    let written = timeout(PATIENCE, send(&producer, "0").await).await.unwrap().unwrap();
+    assert_eq!(written.offset, Some(Offset::new(0)));
+    assert_eq!(values(&world), numbered(1));
+}
+
+#[tokio::test]
+async fn a_leader_that_takes_no_connection_is_not_waited_for_once_others_say_that_another_one_leads() {
+    let world = World::new(1);
+    let moved = world.clone();
+    let first = FakeBroker::start_raw(move |_| {
+        moved.move_leader(0, 1, 1);
+        moved.raise_epoch();
+        Reply::Silence
+    });
+    let first = first.await;
+    world.lock().ports.push(first.port());
+    let second = world.node(|_, _| None).await;
+    let config = ClientConfig { connect_timeout: PATIENCE * 2, ..config(&second) };
     let producer = Producer::new(&Client::new(config), ProducerConfig::default());
     let written = timeout(PATIENCE, send(&producer, "0").await).await.unwrap().unwrap();
     assert_eq!(written.offset, Some(Offset::new(0)));
