@@ -152,7 +152,7 @@ async fn member(broker: &FakeBroker) -> GroupConsumer {
 async fn member_that_may_stay_away(broker: &FakeBroker, max_poll_interval: Duration) -> GroupConsumer {
     let client = Client::new(config(broker));
     let nack_backoff = Duration::from_millis(1);
-    let config = GroupConfig { nack_backoff, max_poll_interval, ..GroupConfig::new("g") };
+    let config = GroupConfig { max_poll_interval, nack_backoff, ..GroupConfig::new("g") };
     GroupConsumer::join(&client, config, &[topic()]).await.unwrap()
 }
 
