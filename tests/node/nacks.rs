@@ -1,5 +1,7 @@
 //! Deliveries that members of ours refuse, on a node that is a process and is killed.
 
+mod hanging;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use polylogue::{
@@ -74,9 +76,14 @@ struct Member {
 
 impl Member {
     fn join(node: &LocalNode) -> Self {
+        Self::join_as(node, GroupConfig::new("g"))
+    }
+
+    fn join_as(node: &LocalNode, config: GroupConfig) -> Self {
         let runtime = Runtime::new().unwrap();
-        let client = Client::new(ClientConfig::new(&node.kafka_address()));
-        let config = GroupConfig { nack_backoff: Duration::from_millis(20), ..GroupConfig::new("g") };
+        let client_id = format!("client-{}", fastrand::u64(..));
+        let client = Client::new(ClientConfig { client_id, ..ClientConfig::new(&node.kafka_address()) });
+        let config = GroupConfig { nack_backoff: Duration::from_millis(20), ..config };
         let topics = [TopicName::new("t").unwrap()];
         let consumer = runtime.block_on(GroupConsumer::join(&client, config, &topics)).unwrap();
         Self { runtime, consumer }

@@ -140,6 +140,9 @@ impl Checker {
             | Event::Joined(_)
             | Event::Parted(_)
             | Event::CommitAsked(_)
+            | Event::NackAsked(_)
+            | Event::DeadLetter(_)
+            | Event::DeadLettersRead(_)
             | Event::CommitAcknowledged(_)
             | Event::CommitRefused(_)
             | Event::CommitUnknown(_)
@@ -156,6 +159,9 @@ impl Checker {
             Event::Joined(joined) => groups.on_joined(joined, now, report),
             Event::Parted(parted) => groups.on_parted(parted, now, report),
             Event::CommitAsked(commit) => groups.on_commit_asked(commit, now, report),
+            Event::NackAsked(commit) => groups.on_nack_asked(commit, now, report),
+            Event::DeadLetter(letter) => groups.on_dead_letter(letter, report),
+            Event::DeadLettersRead(read) => groups.on_dead_letters_read(read, report),
             Event::CommitAcknowledged(commit) => groups.on_commit_acknowledged(commit, now, report),
             Event::CommitRefused(failed) => groups.on_commit_failed(&failed.commit, true, now, report),
             Event::CommitUnknown(failed) => groups.on_commit_failed(&failed.commit, false, now, report),

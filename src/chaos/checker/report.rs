@@ -41,6 +41,12 @@ pub enum Rule {
     PositionNeverBack,
     /// A group's position does not go past a record that no member had consumed.
     PositionBehindConsumption,
+    /// A group's position does not go past a record that no member had consumed before it is a dead letter.
+    GivenUpIsDeadLetter,
+    /// A record becomes a dead letter only when as many deliveries have failed as its topic says.
+    DeadLetterEarned,
+    /// A record becomes a dead letter once, and once more at most for each node that dies meanwhile.
+    DeadLetterOnce,
     /// No two members are given one partition in one generation.
     OneOwner,
     /// A commit of a generation that was over is not acknowledged.
@@ -75,6 +81,9 @@ impl Rule {
             Self::PositionIsCommitted => "position that nobody committed",
             Self::PositionNeverBack => "position went back",
             Self::PositionBehindConsumption => "position past what was consumed",
+            Self::GivenUpIsDeadLetter => "passed, not consumed and no dead letter",
+            Self::DeadLetterEarned => "dead letter of a record that has not failed often enough",
+            Self::DeadLetterOnce => "dead letter too often",
             Self::OneOwner => "two owners in one generation",
             Self::GenerationFenced => "commit taken of a generation that was over",
             Self::ProgressAgain => "no progress after a kill",
@@ -157,6 +166,12 @@ pub struct GroupCounts {
     pub commits_refused: u64,
     /// Commits of which nobody knows whether they hold.
     pub commits_unknown: u64,
+    /// Records refused, each time counted.
+    #[serde(default)]
+    pub refused: u64,
+    /// Records that became dead letters.
+    #[serde(default)]
+    pub dead_letters: u64,
     /// Positions told.
     pub positions: u64,
     /// How often a position went back because of a commit that was under way.
@@ -180,6 +195,9 @@ impl fmt::Display for GroupCounts {
             self.commits_refused,
             self.commits_unknown
         )?;
+        if self.refused + self.dead_letters > 0 {
+            write!(f, "; {} refused, {} dead letters", self.refused, self.dead_letters)?;
+        }
         write!(
             f,
             "; {} positions ({} put back); progress after kills {} times, at latest after {} ms",

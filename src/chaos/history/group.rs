@@ -19,6 +19,14 @@ pub struct GroupProfile {
     /// generation in its own time, and what fences a commit is that the partition is another's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub server_side: bool,
+    /// After how many failed deliveries a record of its topics becomes a dead letter; 0: never.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub max_delivery_attempts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_none(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A member in one generation of its group.
@@ -123,4 +131,30 @@ pub struct PositionTold {
     pub partition: TopicPartition,
     /// The committed position; `None` where nothing is committed.
     pub offset: Option<Offset>,
+}
+
+/// A record was found among the dead letters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetter {
+    /// The group that gave it up.
+    pub group: String,
+    /// Where it was.
+    pub partition: TopicPartition,
+    /// At which offset.
+    pub offset: Offset,
+    /// How often its deliveries had failed, as it says itself.
+    pub attempts: u32,
+}
+
+/// All dead letters are written down by now that were there when the group was told to be at `passed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLettersRead {
+    /// The group.
+    pub group: String,
+    /// Where.
+    pub partition: TopicPartition,
+    /// The position.
+    pub passed: Offset,
 }

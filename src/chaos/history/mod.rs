@@ -36,6 +36,9 @@
 //! {"at_us":17,"event":{"commit_refused":{"commit":{...},"cause":"illegal generation"}}}
 //! {"at_us":18,"event":{"commit_unknown":{"commit":{...},"cause":"connection closed"}}}
 //! {"at_us":19,"event":{"parted":{"by":{"group":"g","member":"c1","generation":1},"how":"killed"}}}
+//! {"at_us":20,"event":{"nack_asked":{"by":{"group":"g","member":"c1","generation":1},"partition":"orders/0","offset":1}}}
+//! {"at_us":21,"event":{"dead_letter":{"group":"g","partition":"orders/0","offset":1,"attempts":3}}}
+//! {"at_us":22,"event":{"dead_letters_read":{"group":"g","partition":"orders/0","passed":2}}}
 //! ```
 //!
 //! - A record is named `topic/partition/producer/sequence`. The workload puts that name into the
@@ -48,7 +51,7 @@
 //!
 //! The file's order is the order of events as far as the checker is concerned. So `sent` is written
 //! *before* a record is handed to the client, and every outcome or read *after* the client told it.
-//! `commit_asked` and `position_asked` are written before the request leaves, their outcomes after the
+//! `commit_asked`, `nack_asked` and `position_asked` are written before the request leaves, their outcomes after the
 //! answer came; `joined` after the member was told what it holds, `parted` when it does nothing more with
 //! it, and `killed` of a node before it is done.
 
@@ -63,8 +66,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     group::{
-        Commit, CommitFailed, Consumed, GroupProfile, Joined, Membership, Parted, Parting, PositionAsked,
-        PositionTold,
+        Commit, CommitFailed, Consumed, DeadLetter, DeadLettersRead, GroupProfile, Joined, Membership,
+        Parted, Parting, PositionAsked, PositionTold,
     },
     reader::{HistoryError, HistoryReader, MAX_LINE_LEN},
     record::{ContentDigest, ProducerName, RecordId, RecordIdError, TopicPartition},
@@ -130,6 +133,12 @@ pub enum Event {
     CommitRefused(CommitFailed),
     /// Nobody knows whether the commit holds.
     CommitUnknown(CommitFailed),
+    /// A member is about to refuse the record at the commit's offset: all before it is done. Its outcome is that of a commit.
+    NackAsked(Commit),
+    /// A dead letter was found.
+    DeadLetter(DeadLetter),
+    /// Dead letters were read to their end.
+    DeadLettersRead(DeadLettersRead),
     /// Somebody is about to ask for a committed position.
     PositionAsked(PositionAsked),
     /// And was told it.

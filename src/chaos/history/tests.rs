@@ -1,10 +1,10 @@
 use std::{fs, io::Cursor, path::Path, sync::Arc, thread, time::Duration};
 
 use super::{
-    Acknowledged, Acks, Commit, CommitFailed, Consumed, ContentDigest, Entry, Event, GroupProfile,
-    HistoryError, HistoryReader, HistoryWriter, Joined, MAX_LINE_LEN, Membership, NodeChange, NodeEvent,
-    Parted, Parting, PositionAsked, PositionTold, ProducerName, ProducerProfile, Read, RecordId, Refused,
-    ScanBegan, ScanEnded, Sent,
+    Acknowledged, Acks, Commit, CommitFailed, Consumed, ContentDigest, DeadLetter, DeadLettersRead, Entry,
+    Event, GroupProfile, HistoryError, HistoryReader, HistoryWriter, Joined, MAX_LINE_LEN, Membership,
+    NodeChange, NodeEvent, Parted, Parting, PositionAsked, PositionTold, ProducerName, ProducerProfile, Read,
+    RecordId, Refused, ScanBegan, ScanEnded, Sent,
 };
 use crate::model::{NodeId, Offset, TopicName};
 
@@ -80,7 +80,8 @@ fn one_of_each_of_a_group() -> Vec<Event> {
             name: group.clone(),
             topics,
             session_timeout_ms: 6000,
-            server_side: false,
+            server_side: true,
+            max_delivery_attempts: 3,
         }),
         Event::Joined(Joined { by: by.clone(), partitions: vec![partition.clone()] }),
         Event::PositionAsked(asked),
@@ -88,9 +89,17 @@ fn one_of_each_of_a_group() -> Vec<Event> {
         told(Some(Offset::new(7))),
         Event::Consumed(Consumed { group: group.clone(), generation: 4, read }),
         Event::CommitAsked(commit.clone()),
+        Event::NackAsked(commit.clone()),
         Event::CommitAcknowledged(commit.clone()),
         Event::CommitRefused(failed()),
         Event::CommitUnknown(failed()),
+        Event::DeadLetter(DeadLetter {
+            group: group.clone(),
+            partition: partition.clone(),
+            offset: Offset::new(8),
+            attempts: 3,
+        }),
+        Event::DeadLettersRead(DeadLettersRead { group, partition, passed: Offset::new(9) }),
         Event::Parted(Parted { by, how: Parting::Killed }),
     ]
 }

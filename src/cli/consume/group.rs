@@ -5,21 +5,18 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
     io::{self, BufWriter, Write},
-    os::unix::ffi::OsStrExt,
-    process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
 };
 
-use super::{Flags, Format, QUIET};
+use super::{Flags, Format, QUIET, command};
 use crate::{
     cli::connect::explain,
     client::{Delivery, GroupConfig, GroupConsumer, GroupError},
@@ -31,16 +28,25 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How often what was printed is committed while there is always more.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
+/// What a member with a command has beyond the command's own limit before it counts as hanging itself: to end the command and
+/// to tell the group.
+const BEYOND_COMMAND: Duration = Duration::from_secs(30);
+
 pub(super) async fn run(flags: &Flags, group: &str, format: Format) -> anyhow::Result<()> {
     let client = flags.connect.client();
     client.topic(&flags.topic).await.map_err(explain)?;
-    let config = GroupConfig { start: flags.from, ..GroupConfig::new(group) };
+    let beyond = if flags.exec.is_some() { BEYOND_COMMAND } else { Duration::ZERO };
+    let max_poll_interval = flags.max_poll_interval.saturating_add(beyond);
+    let config = GroupConfig { start: flags.from, max_poll_interval, ..GroupConfig::new(group) };
     let consumer = GroupConsumer::join(&client, config, std::slice::from_ref(&flags.topic));
     let mut consumer = consumer.await.map_err(advise)?;
     let mut stop = Stop::new()?;
     let most = flags.max.unwrap_or(u64::MAX);
     let outcome = match &flags.exec {
-        Some(command) => work(&mut consumer, &mut stop, command, most).await,
+        Some(command) => {
+            let work = Work { command, limit: flags.max_poll_interval };
+            work.run(&mut consumer, &mut stop, most).await
+        }
         None => Printing::new(format).run(&mut consumer, &mut stop, most).await,
     };
     let left = consumer.close().await.map_err(advise);
@@ -48,7 +54,7 @@ pub(super) async fn run(flags: &Flags, group: &str, format: Format) -> anyhow::R
 }
 
 /// What ends the reading; one that comes while nobody waits for it is kept.
-struct Stop {
+pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
 }
@@ -58,7 +64,7 @@ impl Stop {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn asked_for(&mut self) {
+    pub(super) async fn asked_for(&mut self) {
         select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -136,7 +142,7 @@ impl<W: Write> Printing<W> {
 /// What a member that lost its partition meanwhile has done is done again by another: that is no failure of the command.
 fn passable(outcome: Result<(), GroupError>) -> anyhow::Result<()> {
     match outcome {
-        Err(error @ GroupError::Outdated { .. }) => {
+        Err(error @ (GroupError::Outdated { .. } | GroupError::PollTimedOut { .. })) => {
             eprintln!("{error}: it will be delivered again");
             Ok(())
         }
@@ -144,40 +150,48 @@ fn passable(outcome: Result<(), GroupError>) -> anyhow::Result<()> {
     }
 }
 
-/// Runs the command for each record until so many are done or given up.
-async fn work(consumer: &mut GroupConsumer, stop: &mut Stop, command: &str, most: u64) -> anyhow::Result<()> {
-    let mut left = most;
-    while left > 0 {
-        let delivery = match next(consumer, stop, WAIT).await? {
-            Came::Record(delivery) => delivery,
-            Came::Nothing => continue,
-            Came::Stop => return Ok(()),
-        };
-        let (status, stops) = run_command(stop, command, &delivery).await?;
-        if status.success() {
-            passable(consumer.ack(&delivery))?;
-            passable(consumer.commit().await)?;
-            left -= 1;
-        } else if !stops && refuse(consumer, &delivery, status).await? {
-            left -= 1;
+/// Has a command work on each record.
+struct Work<'a> {
+    command: &'a str,
+    /// How long it may take for one.
+    limit: Duration,
+}
+
+impl Work<'_> {
+    /// Until so many are done or given up.
+    async fn run(&self, consumer: &mut GroupConsumer, stop: &mut Stop, most: u64) -> anyhow::Result<()> {
+        let mut left = most;
+        while left > 0 {
+            let delivery = match next(consumer, stop, WAIT).await? {
+                Came::Record(delivery) => delivery,
+                Came::Nothing => continue,
+                Came::Stop => return Ok(()),
+            };
+            let outcome = command::run(stop, self.command, self.limit, &delivery).await?;
+            let is_over = match outcome.failure {
+                None => {
+                    passable(consumer.ack(&delivery))?;
+                    passable(consumer.commit().await)?;
+                    true
+                }
+                // Whoever stops us may have stopped the command, too: that says nothing of the record.
+                Some(_) if outcome.stops => false,
+                Some(cause) => refuse(consumer, &delivery, &cause).await?,
+            };
+            left -= u64::from(is_over);
+            if outcome.stops {
+                return Ok(());
+            }
         }
-        if stops {
-            return Ok(());
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether the record is given up.
-async fn refuse(
-    consumer: &mut GroupConsumer,
-    delivery: &Delivery,
-    status: ExitStatus,
-) -> anyhow::Result<bool> {
-    let cause = format!("command ended with {status}");
+async fn refuse(consumer: &mut GroupConsumer, delivery: &Delivery, cause: &str) -> anyhow::Result<bool> {
     let Delivery { topic, partition, record, .. } = delivery;
     let offset = record.offset;
-    match consumer.nack(delivery, &cause).await {
+    match consumer.nack(delivery, cause).await {
         Ok(nacked) if nacked.given_up => {
             eprintln!(
                 "{topic}-{partition} at {offset}: {cause}; given up after {} attempts",
@@ -200,50 +214,6 @@ async fn refuse(
         }
         Err(error) => passable(Err(error)).map(|()| false),
     }
-}
-
-/// How the command ended, and whether the reading is to end.
-async fn run_command(
-    stop: &mut Stop,
-    command: &str,
-    delivery: &Delivery,
-) -> anyhow::Result<(ExitStatus, bool)> {
-    let (text, delivery) = (command.to_owned(), delivery.clone());
-    let mut running = tokio::task::spawn_blocking(move || give_to(&text, &delivery));
-    select! {
-        ended = &mut running => return Ok((ended??, false)),
-        () = stop.asked_for() => {}
-    }
-    // A terminal has told the command, too. One that was told by nobody comes to its end.
-    select! {
-        ended = running => Ok((ended??, true)),
-        () = stop.asked_for() => bail!("interrupted while the command was running"),
-    }
-}
-
-/// Runs the command with the record's value as its input.
-fn give_to(command: &str, delivery: &Delivery) -> anyhow::Result<ExitStatus> {
-    let Delivery { topic, partition, record, attempts, .. } = delivery;
-    let mut process = Command::new("sh");
-    process.arg("-c").arg(command).stdin(Stdio::piped());
-    process.env("POLYLOGUE_TOPIC", topic.as_str());
-    process.env("POLYLOGUE_PARTITION", partition.to_string());
-    process.env("POLYLOGUE_OFFSET", record.offset.to_string());
-    process.env("POLYLOGUE_TIMESTAMP", record.timestamp.to_string());
-    process.env("POLYLOGUE_ATTEMPT", attempts.saturating_add(1).to_string());
-    // No variable can hold a zero byte.
-    match record.key.as_deref().filter(|key| !key.contains(&0)) {
-        Some(key) => process.env("POLYLOGUE_KEY", OsStr::from_bytes(key)),
-        None => process.env_remove("POLYLOGUE_KEY"),
-    };
-    let mut child = process.spawn().map_err(|error| anyhow!("cannot run sh: {error}"))?;
-    if let Some(mut input) = child.stdin.take()
-        && let Err(error) = input.write_all(record.value.as_deref().unwrap_or_default())
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        return Err(error.into());
-    }
-    Ok(child.wait()?)
 }
 
 fn advise(error: GroupError) -> anyhow::Error {

@@ -1,5 +1,6 @@
 //! `polylogue consume`: records go to standard output, or each to a command.
 
+mod command;
 pub(super) mod format;
 mod group;
 
@@ -54,6 +55,10 @@ pub(super) struct Flags {
     /// timestamp, key and attempt as `POLYLOGUE_TOPIC` and so on. Where it fails, that is counted (max.delivery.attempts).
     #[arg(long, value_name = "COMMAND", requires = "group", conflicts_with_all = ["format", "output", "print_partition", "print_key", "print_headers", "print_offset", "print_timestamp", "null_marker"])]
     exec: Option<String>,
+    /// How long a member may work before it comes back for more, with a unit: 30s, 5m. Then it leaves its group and others read on,
+    /// until it is back. A command that runs for so long is ended, and the record counts as failed.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = poll_interval)]
+    max_poll_interval: Duration,
     /// End at what is the end of each partition now, rather than wait for more.
     #[arg(long)]
     until_end: bool,
@@ -104,6 +109,12 @@ pub(super) fn start_at(text: &str) -> Result<StartAt, String> {
         Some(("time", time)) => Ok(StartAt::Spec(OffsetSpec::AtTime(parse_time(time)?))),
         Some(_) | None => Err("beginning, end, offset:N or time:T is expected".to_owned()),
     }
+}
+
+/// A member without any time would never be one.
+fn poll_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if interval.is_zero() { Err("longer than nothing is expected".to_owned()) } else { Ok(interval) }
 }
 
 pub(super) fn parse_time(text: &str) -> Result<TimestampMs, String> {
@@ -271,7 +282,7 @@ impl<W: Write> Reading<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_time, start_at};
+    use super::{parse_time, poll_interval, start_at};
     use crate::{
         client::{OffsetSpec, StartAt},
         model::{Offset, TimestampMs},
@@ -288,6 +299,7 @@ mod tests {
         for wrong in ["", "offset:-1", "offset:x", "time:x", "start", "begin:1"] {
             assert!(start_at(wrong).is_err(), "{wrong}");
         }
+        assert!(poll_interval("0s").is_err() && poll_interval("5").is_err());
         assert!(parse_time("1969-12-31T00:00:00Z").is_err());
     }
 }

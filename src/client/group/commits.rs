@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Delivery, GroupConsumer, GroupError,
     calls::is_unsettled,
-    places::{Place, Reading},
+    places::{Place, Reading, by_topic},
 };
 use crate::{
     client::{ClientError, StartAt},
@@ -70,7 +70,7 @@ impl GroupConsumer {
     pub async fn nack(&mut self, delivery: &Delivery, cause: &str) -> Result<Nacked, GroupError> {
         self.check(delivery)?;
         let (place, offset) = (delivery.place(), delivery.record.offset);
-        let Some(owned) = self.places.get(&place) else { return Err(outdated(&place, offset)) };
+        let Some(owned) = self.places.get(&place) else { return Err(self.void(&place, offset)) };
         if owned.done.is_some_and(|done| done > offset) {
             let (topic, partition) = place;
             return Err(GroupError::Passed { topic, partition, offset });
@@ -86,7 +86,7 @@ impl GroupConsumer {
                 break answer;
             }
         };
-        refusal(&place, offset, answer.error_code)?;
+        self.refusal(&place, offset, answer.error_code)?;
         self.on_nacked(&place, offset, answer)
     }
 
@@ -123,7 +123,38 @@ impl GroupConsumer {
         let place = delivery.place();
         let is_of_now = self.told.borrow().share.round == self.places.round;
         let current = self.places.get(&place).filter(|owned| is_of_now && owned.turn == delivery.turn);
-        current.map(|_| ()).ok_or_else(|| outdated(&place, delivery.record.offset))
+        current.map(|_| ()).ok_or_else(|| self.void(&place, delivery.record.offset))
+    }
+
+    /// Why what is said of this offset does not count.
+    fn void(&self, (topic, partition): &Place, offset: Offset) -> GroupError {
+        let (topic, partition) = (topic.clone(), *partition);
+        if self.told.borrow().is_out {
+            return GroupError::PollTimedOut {
+                topic,
+                partition,
+                offset,
+                limit: self.config.max_poll_interval,
+            };
+        }
+        GroupError::Outdated { topic, partition, offset }
+    }
+
+    /// What a refused offset means.
+    fn refusal(&self, place: &Place, offset: Offset, code: ErrorCode) -> Result<(), GroupError> {
+        use ErrorCode::{
+            FencedInstanceId, FencedMemberEpoch, IllegalGeneration, StaleMemberEpoch, UnknownMemberId,
+        };
+        if code.is_none() {
+            return Ok(());
+        }
+        let fenced =
+            [FencedInstanceId, FencedMemberEpoch, IllegalGeneration, StaleMemberEpoch, UnknownMemberId];
+        if fenced.contains(&code) {
+            return Err(self.void(place, offset));
+        }
+        let (topic, partition) = place.clone();
+        Err(GroupError::NotKept { topic, partition, code })
     }
 
     pub(super) async fn commit_of(&mut self, places: &[Place]) -> Result<(), GroupError> {
@@ -136,7 +167,7 @@ impl GroupConsumer {
             let Some((first, offset, _)) = left.first().cloned() else { return Ok(()) };
             let epoch = self.epoch();
             if self.told.borrow().share.round != self.places.round {
-                return Err(outdated(&first, offset));
+                return Err(self.void(&first, offset));
             }
             let answer = self.send(epoch, left.clone()).await?;
             let (mut stale, mut refused) = (false, Ok(()));
@@ -145,14 +176,14 @@ impl GroupConsumer {
                 if code == ErrorCode::StaleMemberEpoch {
                     stale = true;
                 } else if !code.is_none() {
-                    refused = refused.and(refusal(&place, offset, code));
+                    refused = refused.and(self.refusal(&place, offset, code));
                 } else if let Some(owned) = self.places.get_mut(&place) {
                     owned.committed = Some(offset);
                 }
             }
             refused?;
             if stale && !self.another_epoch(epoch).await {
-                return Err(outdated(&first, offset));
+                return Err(self.void(&first, offset));
             }
         }
     }
@@ -177,21 +208,12 @@ impl GroupConsumer {
         epoch: i32,
         offsets: Vec<(Place, Offset, Option<Nack>)>,
     ) -> Result<OffsetCommitResponse, GroupError> {
-        let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
-        for ((topic, partition), offset, nack) in offsets {
-            let one = OffsetCommitRequestPartition {
-                partition_index: partition,
-                committed_offset: offset,
-                nack,
-                ..OffsetCommitRequestPartition::default()
-            };
-            match topics.last_mut().filter(|last| last.name == *topic.as_str()) {
-                Some(last) => last.partitions.push(one),
-                None => {
-                    topics.push(OffsetCommitRequestTopic { name: Str::from(&topic), partitions: vec![one] });
-                }
-            }
-        }
+        let one = |((topic, partition_index), committed_offset, nack)| {
+            let rest = OffsetCommitRequestPartition::default();
+            (topic, OffsetCommitRequestPartition { partition_index, committed_offset, nack, ..rest })
+        };
+        let of_topic = |(topic, partitions)| OffsetCommitRequestTopic { name: Str::from(&topic), partitions };
+        let topics = by_topic(offsets.into_iter().map(one)).into_iter().map(of_topic).collect();
         let request = OffsetCommitRequest {
             group_id: self.profile.group.clone(),
             generation_id_or_member_epoch: epoch,
@@ -205,16 +227,11 @@ impl GroupConsumer {
 
     /// Asks the coordinator where these partitions begin, once; those that it does not tell are asked for again later.
     pub(super) async fn ask_positions(&mut self, places: &[Place]) -> Result<(), GroupError> {
-        let mut topics: Vec<OffsetFetchRequestTopics> = Vec::new();
-        for (topic, partition) in places {
-            match topics.last_mut().filter(|last| last.name == *topic.as_str()) {
-                Some(last) => last.partition_indexes.push(*partition),
-                None => topics.push(OffsetFetchRequestTopics {
-                    name: Str::from(topic),
-                    partition_indexes: vec![*partition],
-                }),
-            }
-        }
+        let of_topic = |(topic, partition_indexes)| OffsetFetchRequestTopics {
+            name: Str::from(&topic),
+            partition_indexes,
+        };
+        let topics = by_topic(places.iter().cloned()).into_iter().map(of_topic).collect();
         let group = OffsetFetchRequestGroup {
             group_id: self.profile.group.clone(),
             member_id: Some(self.profile.id.clone()),
@@ -273,26 +290,6 @@ impl GroupConsumer {
         }
         Ok(())
     }
-}
-
-fn outdated((topic, partition): &Place, offset: Offset) -> GroupError {
-    GroupError::Outdated { topic: topic.clone(), partition: *partition, offset }
-}
-
-/// What a refused offset means.
-fn refusal(place: &Place, offset: Offset, code: ErrorCode) -> Result<(), GroupError> {
-    use ErrorCode::{
-        FencedInstanceId, FencedMemberEpoch, IllegalGeneration, StaleMemberEpoch, UnknownMemberId,
-    };
-    if code.is_none() {
-        return Ok(());
-    }
-    let fenced = [FencedInstanceId, FencedMemberEpoch, IllegalGeneration, StaleMemberEpoch, UnknownMemberId];
-    if fenced.contains(&code) {
-        return Err(outdated(place, offset));
-    }
-    let (topic, partition) = place.clone();
-    Err(GroupError::NotKept { topic, partition, code })
 }
 
 fn answer_of(

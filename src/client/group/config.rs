@@ -11,8 +11,11 @@ pub struct GroupConfig {
     pub instance: Option<String>,
     /// The assignor of the group that it would have; none: the coordinator's own.
     pub assignor: Option<String>,
-    /// How long it may take to give a partition back.
-    pub rebalance_timeout: Duration,
+    /// How long the application may stay away between two calls of [`GroupConsumer::next`](super::GroupConsumer::next), as
+    /// Kafka's `max.poll.interval.ms`. After that the member leaves its group, so that another is given its partitions, and
+    /// comes back with the next call. It has that long to give a partition back, too, and the coordinator counts a record
+    /// that was worked on for longer as a failed delivery (`max.delivery.attempts`).
+    pub max_poll_interval: Duration,
     /// Where to begin in a partition that the group has committed nothing of.
     pub start: StartAt,
     /// How long a record is left alone after a first failed delivery; doubles with each, up to `nack_backoff_max`.
@@ -30,7 +33,7 @@ impl GroupConfig {
             group: group.to_owned(),
             instance: None,
             assignor: None,
-            rebalance_timeout: Duration::from_mins(5),
+            max_poll_interval: Duration::from_mins(5),
             start: StartAt::BEGINNING,
             nack_backoff: Duration::from_millis(100),
             nack_backoff_max: Duration::from_secs(10),

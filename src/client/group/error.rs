@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::{
     client::{ClientError, consumer::ConsumeError},
     model::{Offset, PartitionIndex, TopicName},
@@ -35,6 +37,23 @@ pub enum GroupError {
         partition: PartitionIndex,
         /// The record's offset, or what was to be committed.
         offset: Offset,
+    },
+    /// The application did not ask for records for longer than it may, so the member has left its group and what is said
+    /// of this record does not count: it is delivered to whoever has the partition now. The next call of
+    /// [`GroupConsumer::next`](super::GroupConsumer::next) brings the member back.
+    #[error(
+        "{topic}-{partition}: the delivery of offset {offset} is void: nothing was polled for {limit:?} \
+         (max_poll_interval), so the member has left its group"
+    )]
+    PollTimedOut {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: PartitionIndex,
+        /// The record's offset, or what was to be committed.
+        offset: Offset,
+        /// How long it may take.
+        limit: Duration,
     },
     /// A record cannot be refused once a later one of its partition is done: the group's position is behind both.
     #[error("{topic}-{partition}: a record behind offset {offset} is done already")]

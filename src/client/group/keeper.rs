@@ -1,4 +1,7 @@
-//! Keeps a member in its group while the application works: a task that sends the heartbeats.
+//! Keeps a member in its group while the application works: a task that sends the heartbeats. One whose application does
+//! not come back for records in time is taken out of the group, until it does.
+
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     select,
@@ -10,6 +13,7 @@ use super::{
     GroupError,
     calls::Calls,
     member::{Heard, Member, Partitions, Share},
+    polls::Polls,
 };
 use crate::{
     client::{ClientError, ConnectionError},
@@ -20,6 +24,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told {
     pub(super) share: Share,
+    /// It has left since nobody polled, and comes back when somebody does.
+    pub(super) is_out: bool,
     pub(super) ended: Option<GroupError>,
 }
 
@@ -34,13 +40,14 @@ pub(super) struct Keeper {
     member: Member,
     calls: Calls,
     group: Str,
+    polls: Arc<Polls>,
     /// What times of the member are counted from.
     began: Instant,
 }
 
 impl Keeper {
-    pub(super) fn new(member: Member, calls: Calls, group: Str) -> Self {
-        Self { member, calls, group, began: Instant::now() }
+    pub(super) fn new(member: Member, calls: Calls, group: Str, polls: Arc<Polls>) -> Self {
+        Self { member, calls, group, polls, began: Instant::now() }
     }
 
     /// The first heartbeat, until it is answered.
@@ -57,7 +64,6 @@ impl Keeper {
     /// Heartbeats until nobody reads any more, or the group will not have the member.
     pub(super) async fn run(mut self, told: watch::Sender<Told>, mut held: watch::Receiver<Held>) {
         loop {
-            let wait = self.member.due().saturating_sub(self.began.elapsed());
             select! {
                 biased;
                 changed = held.changed() => {
@@ -67,13 +73,21 @@ impl Keeper {
                     let Held { round, partitions } = held.borrow_and_update().clone();
                     self.member.holds(self.began.elapsed(), round, partitions);
                 }
-                () = sleep(wait) => {
+                () = sleep(self.wait()) => {
+                    if self.is_over() {
+                        self.step_out(&told).await;
+                        continue;
+                    }
+                    if self.member.due() > self.began.elapsed() {
+                        continue;
+                    }
                     let ended = self.beat().await.err();
                     let is_over = ended.is_some();
                     let share = self.member.share();
                     told.send_if_modified(|told| {
-                        let is_news = is_over || told.share != *share;
+                        let is_news = is_over || told.share != *share || told.is_out;
                         told.share.clone_from(share);
+                        told.is_out = false;
                         told.ended = ended;
                         is_news
                     });
@@ -82,6 +96,34 @@ impl Keeper {
                     }
                 }
             }
+        }
+    }
+
+    /// Until there is something to do, as far as is known now.
+    fn wait(&self) -> Duration {
+        let until_due = self.member.due().saturating_sub(self.began.elapsed());
+        if self.member.is_out() { until_due } else { until_due.min(self.polls.left()) }
+    }
+
+    /// Whether the application has been away for too long.
+    fn is_over(&self) -> bool {
+        !self.member.is_out() && self.polls.left().is_zero()
+    }
+
+    /// Leaves the group until the application polls again. Where that cannot be said, the group misses it when its session is
+    /// over, for there are no more heartbeats.
+    async fn step_out(&mut self, told: &watch::Sender<Told>) {
+        self.member.step_out();
+        told.send_modify(|told| {
+            told.share.clone_from(self.member.share());
+            told.is_out = true;
+        });
+        let (group, member, limit) = (&self.group, self.member.id(), self.polls.limit());
+        tracing::warn!(%group, %member, ?limit, "nothing was polled for too long, the member leaves its group until it is");
+        let farewell = Member::farewell(self.member.profile());
+        let code = |answer: &ConsumerGroupHeartbeatResponse| answer.error_code;
+        if let Err(error) = self.calls.settled(&farewell, code).await {
+            tracing::debug!(%group, %member, %error, "the group was not told that the member has left");
         }
     }
 

@@ -83,6 +83,8 @@ pub(super) struct Member {
     interval: Duration,
     due: Duration,
     failures: u32,
+    /// It has left, and joins when whoever reads has heard of that.
+    is_out: bool,
 }
 
 impl Member {
@@ -97,6 +99,7 @@ impl Member {
             interval: Duration::ZERO,
             due: Duration::ZERO,
             failures: 0,
+            is_out: false,
         }
     }
 
@@ -104,8 +107,16 @@ impl Member {
         &self.share
     }
 
+    pub(super) fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
     pub(super) fn id(&self) -> &Str {
         &self.profile.id
+    }
+
+    pub(super) fn is_out(&self) -> bool {
+        self.is_out
     }
 
     /// When the next heartbeat is due.
@@ -184,10 +195,20 @@ impl Member {
         self.say_what_is_held(now);
     }
 
-    /// Whoever is not of the group holds nothing of it.
     fn join_again(&mut self, now: Duration) {
         // One that is put out as it joins, again and again, does not make a storm of it.
         self.due = if self.share.epoch == JOINS { now + self.pause() } else { now };
+        self.begin_anew();
+    }
+
+    /// It leaves, and says nothing more until whoever reads says what it holds in the round that begins: nothing.
+    pub(super) fn step_out(&mut self) {
+        self.begin_anew();
+        (self.is_out, self.due) = (true, Duration::MAX);
+    }
+
+    /// Whoever is not of the group holds nothing of it.
+    fn begin_anew(&mut self) {
         self.share = Share { round: self.share.round + 1, ..Share::default() };
         (self.held, self.heard, self.said) = (Partitions::new(), None, None);
         self.says_all = true;
@@ -210,6 +231,9 @@ impl Member {
     pub(super) fn holds(&mut self, now: Duration, round: u64, held: Partitions) {
         if round == self.share.round {
             self.held = held;
+            if std::mem::take(&mut self.is_out) {
+                self.due = now;
+            }
             self.say_what_is_held(now);
         }
     }
@@ -347,6 +371,24 @@ mod tests {
             member.answered(at(6), &refusal(code));
             assert_eq!(member.due(), at(6) + 2 * FIRST_PAUSE);
         }
+    }
+
+    #[test]
+    fn s21_a_member_that_steps_out_holds_nothing_and_says_nothing_until_its_reader_is_back() {
+        let mut member = settled(&[0, 1]);
+        member.step_out();
+        assert_eq!(member.share(), &Share { round: 2, ..Share::default() });
+        assert_eq!((member.is_out(), member.due()), (true, Duration::MAX));
+        // What the reader still says of before does not bring it back.
+        member.holds(at(9), 1, these(&[0, 1]));
+        assert_eq!((member.is_out(), member.due()), (true, Duration::MAX));
+        member.holds(at(10), 2, Partitions::new());
+        assert_eq!((member.is_out(), member.due()), (false, at(10)));
+        let join = member.heartbeat();
+        assert_eq!((join.member_epoch, join.topic_partitions), (0, Some(Vec::new())));
+        assert!(join.subscribed_topic_names.is_some());
+        member.answered(at(10), &answer(5, Some(&[1])));
+        assert_eq!(member.share(), &Share { round: 2, epoch: 5, partitions: these(&[1]) });
     }
 
     #[test]

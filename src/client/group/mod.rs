@@ -11,6 +11,11 @@
 //! knows; one that stood still for longer than its session may still work on what another has been given, and is
 //! refused when it says so.
 //!
+//! **Asked for:** that [`GroupConsumer::next`] is called again within [`GroupConfig::max_poll_interval`]. Heartbeats go on
+//! while the application works, so that a record may take longer than a session; that it is there at all it shows by coming
+//! back for the next one, and by nothing else: what is taken and given back is so only there. A member whose application stays
+//! away for longer leaves its group, what it says of the records from before is refused, and it joins again with the next call.
+//!
 //! Everything that waits has a time-out. A member that is dropped without [`GroupConsumer::close`] is missed by the
 //! group only when its session is over.
 
@@ -21,9 +26,11 @@ mod error;
 mod keeper;
 mod member;
 mod places;
+mod polls;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -35,6 +42,7 @@ use self::{
     keeper::{Held, Keeper, Told},
     member::{Member, Partitions, Profile, Share},
     places::{Place, Places},
+    polls::Polls,
 };
 pub use self::{commits::Nacked, config::GroupConfig, error::GroupError};
 use super::{
@@ -91,6 +99,7 @@ pub struct GroupConsumer {
     told: watch::Receiver<Told>,
     held: watch::Sender<Held>,
     keeper: Task,
+    polls: Arc<Polls>,
     /// The share that was last followed to the end; none: there is something left to do.
     followed: Option<Share>,
     /// Topics that are assigned and were not known are not asked for before this.
@@ -115,12 +124,16 @@ impl GroupConsumer {
             instance: config.instance.as_deref().map(Str::from),
             topics: topics.iter().map(Str::from).collect(),
             assignor: config.assignor.as_deref().map(Str::from),
-            rebalance_timeout: config.rebalance_timeout,
+            rebalance_timeout: config.max_poll_interval,
         };
         let calls = Calls::new(client, &config.group);
-        let mut keeper = Keeper::new(Member::new(profile.clone()), calls.clone(), profile.group.clone());
+        let polls = Arc::new(Polls::new(config.max_poll_interval));
+        let member = Member::new(profile.clone());
+        let mut keeper = Keeper::new(member, calls.clone(), profile.group.clone(), Arc::clone(&polls));
         let share = keeper.join().await?;
-        let (telling, told) = watch::channel(Told { share, ended: None });
+        // Whatever that took, the application has its full time from now on.
+        drop(polls.begin());
+        let (telling, told) = watch::channel(Told { share, ..Told::default() });
         let (held, holding) = watch::channel(Held::default());
         let keeper = Task(tokio::spawn(keeper.run(telling, holding)));
         let mut consumer = Consumer::new(client, config.consumer.clone());
@@ -134,6 +147,7 @@ impl GroupConsumer {
             told,
             held,
             keeper,
+            polls,
             followed: None,
             names_due: Instant::now(),
             places: Places::default(),
@@ -151,9 +165,16 @@ impl GroupConsumer {
         self.places.iter().map(|(place, _)| place.clone()).collect()
     }
 
+    /// The epoch in the group in which it took the last of them; 0: it is on its way in.
+    pub fn member_epoch(&self) -> i32 {
+        self.places.epoch
+    }
+
     /// The next record, waiting up to `within`; none if nothing came. Loses nothing if it is dropped. It has to be called
-    /// again within the rebalance time-out: partitions are taken and given back here.
+    /// again within [`GroupConfig::max_poll_interval`]: partitions are taken and given back here, and whoever does not come
+    /// back counts as hanging.
     pub async fn next(&mut self, within: Duration) -> Result<Option<Delivery>, GroupError> {
+        let _polling = self.polls.begin();
         let deadline = Instant::now() + within;
         loop {
             self.follow().await?;
@@ -215,6 +236,7 @@ impl GroupConsumer {
             }
         }
         self.places.take(wanted, Instant::now());
+        self.places.epoch = share.epoch;
         self.say_what_is_held();
         self.names_due = Instant::now() + UNKNOWN_TOPIC;
         self.followed = all_known.then_some(share);

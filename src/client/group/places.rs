@@ -16,6 +16,18 @@ use crate::{
 /// A partition by the name of its topic.
 pub(super) type Place = (TopicName, PartitionIndex);
 
+/// What is to be said of partitions, by topic. Those of a topic follow each other.
+pub(super) fn by_topic<T>(partitions: impl IntoIterator<Item = (TopicName, T)>) -> Vec<(TopicName, Vec<T>)> {
+    let mut topics: Vec<(TopicName, Vec<T>)> = Vec::new();
+    for (topic, one) in partitions {
+        match topics.last_mut().filter(|(last, _)| *last == topic) {
+            Some((_, of_topic)) => of_topic.push(one),
+            None => topics.push((topic, vec![one])),
+        }
+    }
+    topics
+}
+
 /// How long to wait before the coordinator is asked again for a position that it does not tell yet.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -73,6 +85,8 @@ impl Owned {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     pub(super) round: u64,
+    /// The member's epoch as it took the last of them.
+    pub(super) epoch: i32,
     owned: BTreeMap<Place, Owned>,
     turns: u64,
 }
@@ -80,7 +94,7 @@ pub(super) struct Places {
 impl Places {
     /// Another round begins, in which nothing is held; says what was.
     pub(super) fn begin(&mut self, round: u64) -> Vec<Place> {
-        self.round = round;
+        (self.round, self.epoch) = (round, 0);
         std::mem::take(&mut self.owned).into_keys().collect()
     }
 

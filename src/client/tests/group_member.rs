@@ -1,9 +1,14 @@
 //! A member of a group through a broker that answers as it is told.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicI32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Duration,
 };
+
+use tokio::time::{sleep, timeout};
 
 use super::{
     PATIENCE,
@@ -43,6 +48,9 @@ struct Seen {
     /// The epoch of the member, or what its next heartbeat is refused with.
     epoch: Arc<AtomicI32>,
     fences: Arc<AtomicI32>,
+    /// How often it has left, and joined.
+    left: Arc<AtomicI32>,
+    joined: Arc<AtomicI32>,
 }
 
 impl Seen {
@@ -58,6 +66,15 @@ impl Seen {
                 ..ConsumerGroupHeartbeatResponse::default()
             };
         }
+        if request.member_epoch < 0 {
+            self.left.fetch_add(1, Ordering::AcqRel);
+            let member_epoch = request.member_epoch;
+            return ConsumerGroupHeartbeatResponse {
+                member_epoch,
+                ..ConsumerGroupHeartbeatResponse::default()
+            };
+        }
+        self.joined.fetch_add(i32::from(request.member_epoch == 0), Ordering::AcqRel);
         let owned = TopicPartitions { topic_id: TOPIC_ID, partitions: vec![FIRST] };
         ConsumerGroupHeartbeatResponse {
             member_epoch: self.epoch.load(Ordering::Acquire),
@@ -129,8 +146,13 @@ fn committed(call: &Call, answer: OffsetCommitResponsePartition) -> Reply {
 }
 
 async fn member(broker: &FakeBroker) -> GroupConsumer {
+    member_that_may_stay_away(broker, Duration::from_mins(5)).await
+}
+
+async fn member_that_may_stay_away(broker: &FakeBroker, max_poll_interval: Duration) -> GroupConsumer {
     let client = Client::new(config(broker));
-    let config = GroupConfig { nack_backoff: std::time::Duration::from_millis(1), ..GroupConfig::new("g") };
+    let nack_backoff = Duration::from_millis(1);
+    let config = GroupConfig { max_poll_interval, nack_backoff, ..GroupConfig::new("g") };
     GroupConsumer::join(&client, config, &[topic()]).await.unwrap()
 }
 
@@ -230,4 +252,50 @@ async fn s21_a_member_that_was_fenced_has_nothing_more_to_say_and_begins_anew() 
     member.ack(&again).unwrap();
     member.close().await.unwrap();
     assert_eq!(seen.commits().len(), 1);
+}
+
+#[tokio::test]
+async fn s21_a_member_that_nobody_polls_leaves_is_refused_and_is_back_with_the_next_poll() {
+    let seen = Seen::default();
+    let (_world, broker) = start(&seen, |_| Some(OffsetCommitResponsePartition::default())).await;
+    let limit = Duration::from_secs(1);
+    let mut member = member_that_may_stay_away(&broker, limit).await;
+    let (done, hangs) = (next(&mut member, 0).await, next(&mut member, 1).await);
+    member.ack(&done).unwrap();
+    let has_left = async {
+        while seen.left.load(Ordering::Acquire) == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, has_left).await.expect("it leaves in time");
+    for refused in [member.ack(&hangs), member.nack(&hangs, "no").await.map(|_| ()), member.commit().await] {
+        let is_told = matches!(&refused, Err(GroupError::PollTimedOut { limit: told, .. }) if *told == limit);
+        assert!(is_told, "{refused:?}");
+    }
+    assert_eq!(seen.joined.load(Ordering::Acquire), 1, "nobody has polled");
+    // What it did not commit is delivered again, and what it was given before counts no more.
+    let again = next(&mut member, 0).await;
+    assert_eq!(seen.joined.load(Ordering::Acquire), 2);
+    assert!(matches!(member.ack(&hangs), Err(GroupError::Outdated { .. })));
+    assert!(seen.commits().is_empty());
+    member.ack(&again).unwrap();
+    member.close().await.unwrap();
+    let committed: Vec<_> = seen.commits().iter().map(|(_, one)| one.committed_offset.get()).collect();
+    assert_eq!(committed, [1]);
+}
+
+#[tokio::test]
+async fn a_member_that_waits_for_records_for_longer_than_it_may_stay_away_is_not_away() {
+    let seen = Seen::default();
+    let (_world, broker) = start(&seen, |_| Some(OffsetCommitResponsePartition::default())).await;
+    let limit = Duration::from_secs(2);
+    let mut member = member_that_may_stay_away(&broker, limit).await;
+    let mut last = None;
+    for offset in 0..10 {
+        last = Some(next(&mut member, offset).await);
+    }
+    assert!(member.next(limit * 3 / 2).await.unwrap().is_none());
+    member.ack(&last.unwrap()).unwrap();
+    member.commit().await.unwrap();
+    assert_eq!((seen.left.load(Ordering::Acquire), seen.joined.load(Ordering::Acquire)), (0, 1));
 }

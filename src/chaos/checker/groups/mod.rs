@@ -4,6 +4,7 @@
 //! - A record counts as consumed when a member says so, whoever it was and whatever became of its commit.
 //! - Where the position stands against records is judged at the end, when all records are known.
 
+mod letters;
 mod position;
 mod progress;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map::Entry};
 
 use self::{
+    letters::Letters,
     position::{Fate, Position, Wrong},
     progress::{Progress, TooLong},
 };
@@ -22,8 +24,8 @@ use super::{
 };
 use crate::{
     chaos::history::{
-        Commit, Consumed, GroupProfile, Joined, Membership, NodeChange, NodeEvent, Parted, Parting,
-        PositionAsked, PositionTold, TopicPartition,
+        Commit, Consumed, DeadLetter, DeadLettersRead, GroupProfile, Joined, Membership, NodeChange,
+        NodeEvent, Parted, Parting, PositionAsked, PositionTold, TopicPartition,
     },
     model::{NodeId, Offset},
 };
@@ -39,9 +41,11 @@ pub(super) struct Now {
 /// All groups of a history.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    groups: BTreeMap<String, Group>,
+    by_name: BTreeMap<String, Group>,
     /// When each node was killed last.
     nodes: BTreeMap<NodeId, Option<u32>>,
+    /// The lines at which any of them was killed or stopped.
+    lost: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -78,12 +82,13 @@ struct Consumption {
     consumed_at: Paged<u32>,
     position: Position,
     progress: Progress,
+    letters: Letters,
 }
 
 impl Default for Consumption {
     fn default() -> Self {
-        let (position, progress) = (Position::default(), Progress::default());
-        Self { holder: None, consumed_at: Paged::new(), position, progress }
+        let (position, progress, letters) = (Position::default(), Progress::default(), Letters::default());
+        Self { holder: None, consumed_at: Paged::new(), position, progress, letters }
     }
 }
 
@@ -130,6 +135,7 @@ impl Group {
         let Joined { by, partitions } = joined;
         for partition in partitions {
             let consumption = self.at(partition);
+            consumption.letters.held(by, now);
             if consumption.holder.as_ref().is_none_or(|holder| holder.member != by.member) {
                 let (member, generation, line) = (by.member.clone(), by.generation, now.line);
                 consumption.holder = Some(Holder { member, generation, line });
@@ -160,15 +166,15 @@ impl Group {
 
 impl Groups {
     pub(super) fn on_group(&mut self, profile: &GroupProfile, report: &mut Report) {
-        if self.groups.contains_key(&profile.name) {
+        if self.by_name.contains_key(&profile.name) {
             return unsound(report, None, format!("group {} is declared twice", profile.name));
         }
-        self.groups.insert(profile.name.clone(), Group::new(profile.clone()));
+        self.by_name.insert(profile.name.clone(), Group::new(profile.clone()));
     }
 
     /// The group of an event, if it was declared.
     fn group(&mut self, name: &str, report: &mut Report) -> Option<&mut Group> {
-        let group = self.groups.get_mut(name);
+        let group = self.by_name.get_mut(name);
         if group.is_none() {
             unsound(report, None, format!("group {name} is not declared"));
         }
@@ -218,11 +224,14 @@ impl Groups {
     }
 
     pub(super) fn on_node(&mut self, event: NodeEvent, now: Now, report: &mut Report) {
+        if matches!(event.change, NodeChange::Killed | NodeChange::Stopped) {
+            self.lost.push(now.line);
+        }
         match event.change {
             NodeChange::Killed => {
                 self.nodes.insert(event.node, Some(now.line));
                 let name = format!("node {}", event.node);
-                for group in self.groups.values_mut() {
+                for group in self.by_name.values_mut() {
                     let session_us = group.session_us();
                     for (partition, consumption) in &mut group.partitions {
                         too_long(report, partition, consumption.progress.killed(&name, session_us, now));
@@ -233,7 +242,7 @@ impl Groups {
                 let killed_at = self.nodes.entry(event.node).or_default().take();
                 // Where there are others, who knows at which of them a commit waits.
                 let Some(killed_at) = killed_at.filter(|_| self.nodes.len() == 1) else { return };
-                let groups = self.groups.values_mut();
+                let groups = self.by_name.values_mut();
                 for consumption in groups.flat_map(|group| group.partitions.values_mut()) {
                     consumption.position.killed_before(killed_at, now);
                 }
@@ -244,14 +253,14 @@ impl Groups {
 
     /// A record is on its way into a partition.
     pub(super) fn on_sent(&mut self, partition: &TopicPartition, now: Now) {
-        for group in self.groups.values_mut().filter(|group| group.reads(partition)) {
+        for group in self.by_name.values_mut().filter(|group| group.reads(partition)) {
             group.at(partition).progress.sent(now);
         }
     }
 
     /// A record that was sent need not be there.
     pub(super) fn on_not_there(&mut self, partition: &TopicPartition) {
-        for group in self.groups.values_mut().filter(|group| group.reads(partition)) {
+        for group in self.by_name.values_mut().filter(|group| group.reads(partition)) {
             group.at(partition).progress.not_there();
         }
     }
@@ -284,6 +293,43 @@ impl Groups {
             return unsound(report, Some(&commit.partition), not_held(&commit.by, "commits for"));
         }
         group.at(&commit.partition).position.commit_asked(commit, now);
+    }
+
+    /// A record is refused: the group is to be at it, and behind it if that was once too often.
+    pub(super) fn on_nack_asked(&mut self, nack: &Commit, now: Now, report: &mut Report) {
+        self.on_commit_asked(nack, now, report);
+        report.counts.groups.refused += 1;
+        let Some(group) = self.group(&nack.by.group, report) else { return };
+        if group.profile.max_delivery_attempts == 0 {
+            let text = format!("{} refuses a record where that has no limit", nack.by.member);
+            return unsound(report, Some(&nack.partition), text);
+        }
+        let consumption = group.at(&nack.partition);
+        consumption.letters.refused(nack.offset, now);
+        consumption.position.may_move_to(nack.offset.plus(1), now);
+    }
+
+    pub(super) fn on_dead_letter(&mut self, letter: &DeadLetter, report: &mut Report) {
+        let Some(group) = self.group(&letter.group, report) else { return };
+        let consumption = group.at(&letter.partition);
+        let Ok(index) = u64::try_from(letter.offset.get()) else {
+            let text = format!("a dead letter of offset {}", letter.offset);
+            return unsound(report, Some(&letter.partition), text);
+        };
+        // Nobody owes it to be consumed any more.
+        if consumption.letters.found(index, letter.attempts) && consumption.consumed_at.get(index) == 0 {
+            consumption.progress.not_there();
+        }
+    }
+
+    pub(super) fn on_dead_letters_read(&mut self, read: &DeadLettersRead, report: &mut Report) {
+        let Some(group) = self.group(&read.group, report) else { return };
+        let Consumption { letters, consumed_at, .. } = group.at(&read.partition);
+        for index in letters.looked(read.passed, consumed_at) {
+            let offset = Offset::new(i64::try_from(index).unwrap_or(i64::MAX));
+            let text = format!("{} was told to be at {}", read.group, read.passed);
+            violated(report, Rule::GivenUpIsDeadLetter, &read.partition, Some(offset), text);
+        }
     }
 
     pub(super) fn on_commit_acknowledged(&mut self, commit: &Commit, now: Now, report: &mut Report) {
@@ -348,7 +394,7 @@ impl Groups {
         now: Now,
         report: &mut Report,
     ) {
-        for group in self.groups.values() {
+        for group in self.by_name.values() {
             let nothing = Consumption::default();
             for partition in partitions.iter().filter(|partition| group.reads(&partition.id)) {
                 let consumption = group.partitions.get(&partition.id).unwrap_or(&nothing);
@@ -364,6 +410,15 @@ impl Groups {
             }
             for (partition, consumption) in &group.partitions {
                 too_long(report, partition, consumption.progress.ended(group.session_us(), now));
+                let (limit, consumed_at) = (group.profile.max_delivery_attempts, &consumption.consumed_at);
+                for (index, wrong) in consumption.letters.judge(limit, consumed_at, &self.lost) {
+                    let (rule, text) = match wrong {
+                        letters::Wrong::Unearned(text) => (Rule::DeadLetterEarned, text),
+                        letters::Wrong::Repeated(text) => (Rule::DeadLetterOnce, text),
+                    };
+                    let offset = Offset::new(i64::try_from(index).unwrap_or(i64::MAX));
+                    violated(report, rule, partition, Some(offset), text);
+                }
                 let position = &consumption.position;
                 if position.last_acknowledged_at > position.last_read_at {
                     let text = format!("nobody asked after line {}", position.last_acknowledged_at);
@@ -380,6 +435,9 @@ impl Consumption {
     fn judge_place(&self, group: &str, index: u64, must_be_consumed: bool) -> Found {
         let consumed_at = self.consumed_at.get(index);
         let mut found = Found::new();
+        if self.letters.has(index) {
+            return found;
+        }
         if must_be_consumed && consumed_at == 0 {
             found.push((Rule::ConsumedAtLeastOnce, format!("no member of {group} has consumed it")));
         }
@@ -400,6 +458,7 @@ impl Consumption {
     fn count(&self, counts: &mut GroupCounts) {
         counts.put_back += self.position.put_back;
         counts.commits_unknown += self.position.unanswered();
+        counts.dead_letters += self.letters.count();
         counts.progress_checked += self.progress.checked;
         counts.slowest_progress_us = counts.slowest_progress_us.max(self.progress.slowest_us);
     }

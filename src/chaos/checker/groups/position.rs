@@ -9,6 +9,9 @@ use std::collections::HashMap;
 use super::Now;
 use crate::{chaos::history::Commit, model::Offset};
 
+/// In the place of a generation: the coordinator itself moves the position past a record that is a dead letter.
+const BY_COORDINATOR: i32 = i32::MAX;
+
 /// What became of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -107,6 +110,21 @@ impl Position {
         self.open.push(number);
     }
 
+    /// The coordinator may move the position there by itself, until it has been there or further.
+    pub(super) fn may_move_to(&mut self, offset: Offset, now: Now) {
+        let number = self.commits.len();
+        self.commits.push(Attempt {
+            generation: BY_COORDINATOR,
+            offset,
+            asked_at: now.line,
+            ended_at: None,
+            fate: Fate::Unknown,
+            known: self.known(),
+        });
+        self.by_offset.entry(offset).or_default().push(number);
+        self.open.push(number);
+    }
+
     /// Takes the outcome of a commit; `None` where none like it waits for one.
     pub(super) fn commit_ended(&mut self, commit: &Commit, fate: Fate, now: Now) -> Option<Attempt> {
         let waits = |number: &usize| {
@@ -150,7 +168,7 @@ impl Position {
 
     /// What no longer can take effect: commits that had left before the only node was killed, which is back.
     pub(super) fn killed_before(&mut self, killed_at: u32, now: Now) {
-        self.end_where(now, |asked| asked.asked_at < killed_at);
+        self.end_where(now, |asked| asked.asked_at < killed_at && asked.generation != BY_COORDINATOR);
     }
 
     fn end_where(&mut self, now: Now, over: impl Fn(&Attempt) -> bool) {
@@ -178,7 +196,10 @@ impl Position {
         self.last_read_at = question.asked_at;
         let Some(offset) = offset else { return self.told_nothing(question, now) };
         let by: Vec<&Attempt> = self.not_refused(offset).collect();
-        let Some(first_asked_at) = by.iter().map(|asked| asked.asked_at).min() else {
+        // Where a member has committed it, the coordinator need not have moved it there, and for a dead letter it does not
+        // matter.
+        let by_whom = |asked: &&Attempt| (asked.generation == BY_COORDINATOR, asked.asked_at);
+        let Some((_, first_asked_at)) = by.iter().map(by_whom).min() else {
             let text = format!("{offset} is told to {reader} (line {}), nobody has committed that", now.line);
             return Err(Wrong::FromNowhere(text));
         };
@@ -230,6 +251,7 @@ impl Position {
     }
 
     fn show(&mut self, offset: Offset, from: u32, asked_at: u32, now: Now) {
+        self.end_where(now, |asked| asked.generation == BY_COORDINATOR && asked.offset <= offset);
         self.shown.push(Shown { offset, from, until: now.line });
         self.furthest = self.furthest.max(Some(offset));
         if self.raised.last().is_none_or(|raised| raised.until < offset) {

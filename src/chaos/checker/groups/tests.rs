@@ -1,5 +1,7 @@
 //! For each rule of groups a history that breaks it, and good ones that look like trouble.
 
+mod letters;
+
 use std::collections::BTreeSet;
 
 use crate::{
@@ -157,7 +159,13 @@ fn group(name: &str) -> Event {
 
 fn profile(name: &str) -> GroupProfile {
     let (topics, session_timeout_ms) = (vec![TopicName::new("orders").unwrap()], SESSION as u32 * 1000);
-    GroupProfile { name: name.into(), topics, session_timeout_ms, server_side: false }
+    GroupProfile {
+        name: name.into(),
+        topics,
+        session_timeout_ms,
+        server_side: false,
+        max_delivery_attempts: 0,
+    }
 }
 
 fn partition() -> TopicPartition {

@@ -163,7 +163,11 @@ impl Consumer {
         let former = instance.and_then(|instance| self.instances.get(instance)).cloned();
         match former {
             Some(former) if former != *id => self.replace(cx, &former, id),
-            _ if self.members.contains_key(id) => Ok(()),
+            _ if self.members.contains_key(id) => {
+                // One that was away owns again what was kept for it.
+                cx.owners_changed |= self.members.get(id).is_some_and(|member| member.standing.epoch == AWAY);
+                Ok(())
+            }
             _ if self.members.len() >= cx.consumer_max_size() => {
                 let why = format!("group {} has as many members as it may", self.id);
                 Err(Refused::new(ErrorCode::GroupMaxSizeReached, why))
