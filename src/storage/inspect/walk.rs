@@ -108,8 +108,10 @@ impl SegmentWalk {
     /// Ends where recovery would cut the log: at the first batch above what is on disk for certain that is not whole.
     /// Nothing that lies there is looked for behind damage below.
     #[must_use]
-    pub(super) const fn with_certain(mut self, checkpoint: Option<Checkpoint>) -> Self {
+    pub(super) fn with_certain(mut self, checkpoint: Option<Checkpoint>) -> Self {
         self.certain = checkpoint;
+        let here = checkpoint.filter(|certain| certain.segment_base == self.base);
+        self.scanner = self.scanner.with_certain(here.map(|certain| (certain.position, certain.flushed)));
         self
     }
 
@@ -173,18 +175,11 @@ impl SegmentWalk {
         {
             return Ok(gap);
         }
-        let hole = self.scanner.skip(reason, self.anchor())?;
+        let hole = self.scanner.skip(reason, None)?;
         if hole.len == 0 && self.gaps == Gaps::Allowed {
             return Ok(Piece::Gap { first: hole.first, next: hole.next });
         }
         Ok(Piece::Damage(hole.into()))
-    }
-
-    /// Where the checkpoint says that what is on disk for certain ends, if that is ahead in this file.
-    fn anchor(&self) -> Option<(u64, Offset)> {
-        let ahead = self.scanner.position() + 1..=self.len;
-        let certain = self.certain.filter(|certain| certain.segment_base == self.base);
-        certain.map(|certain| (certain.position, certain.flushed)).filter(|(at, _)| ahead.contains(at))
     }
 
     /// A gap, if a whole batch with a higher offset stands here and what follows confirms that offset, which

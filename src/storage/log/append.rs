@@ -88,8 +88,10 @@ impl Log {
         Ok(())
     }
 
-    /// Whether the active segment cannot take the batch: by size, by time, because its index is full, or
-    /// because offset or position would not fit into an entry.
+    /// Whether the active segment cannot take the batch: by size, by time, because its index is full,
+    /// because offset or position would not fit into an entry, or because damage was found in it. How far that reaches
+    /// is told by what stands around it and by where the segment ends: the next one's name says that for good, and
+    /// an end that moves would say something else each time.
     fn is_full_for(&self, bytes: u64, last: Offset, max_timestamp: TimestampMs) -> bool {
         self.is_full(self.active.segment.size(), 0, bytes, last, max_timestamp)
     }
@@ -126,6 +128,7 @@ impl Log {
             || last.distance_from(segment.base()) > i64::from(i32::MAX)
             || i128::from(age) > self.options.segment_ms.as_millis().cast_signed()
             || entries.saturating_add(8) > self.options.segment_index_bytes
+            || segment.is_hit()
     }
 
     fn write(&mut self, batch: &[u8], base: Offset, now: TimestampMs) -> Result<(), AppendError> {

@@ -143,7 +143,9 @@ fn fit(
         if is_empty && !may_be_empty {
             return Err(Misfit::Nothing(expected));
         }
-        if !rule.allows(expected, header.partition_leader_epoch) {
+        // One without records may stand there for those of several terms.
+        let reach = rule.allows_reach(expected, header.next_offset().min(next));
+        if !reach || !rule.allows(expected, header.partition_leader_epoch) {
             return Err(Misfit::Epoch(expected));
         }
         let fits = header.base_offset == expected && header.next_offset() <= next;

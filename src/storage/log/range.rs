@@ -30,7 +30,9 @@ pub(super) fn file_range(
     let Ok(header) = BatchHeader::parse(&first) else { return Ok(None) };
     let fits = header.total_len() <= request.max_bytes || request.at_least_one;
     let rule = shared.epoch_rule();
-    let in_place = header.base_offset == base && rule.allows(base, header.partition_leader_epoch);
+    let in_place = header.base_offset == base
+        && rule.allows(base, header.partition_leader_epoch)
+        && rule.allows_reach(base, header.next_offset());
     if !in_place
         || !fits
         || header.next_offset() > request.upto

@@ -103,7 +103,8 @@ fn walk(
         let Ok(header) = BatchHeader::parse(rest) else { break Stop::Bad };
         let in_place = header.base_offset == next
             && header.last_offset_delta >= 0
-            && rule.allows(header.base_offset, header.partition_leader_epoch);
+            && rule.allows(header.base_offset, header.partition_leader_epoch)
+            && rule.allows_reach(header.base_offset, header.next_offset());
         if !in_place || sealed_end.is_some_and(|end| header.next_offset() > end) {
             break Stop::Bad;
         }

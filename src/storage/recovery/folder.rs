@@ -160,7 +160,9 @@ impl Recovery<'_> {
             let source = Source::Cached(segment.open_file()?);
             let end = Some(segment.end()).filter(|end| *end < Offset::MAX);
             let limits = (segment.size(), end);
-            let mut scanner = Scanner::new(source, (0, segment.base()), limits, EpochRule::any());
+            let scanner = Scanner::new(source, (0, segment.base()), limits, EpochRule::any());
+            // Else a batch whose offset is hit may claim one behind which no term is looked for.
+            let mut scanner = scanner.with_certain(self.flushed_in(segment));
             loop {
                 match scanner.look()? {
                     Step::Batch(header) => {
@@ -170,8 +172,7 @@ impl Recovery<'_> {
                         scanner.pass(&header);
                     }
                     Step::Bad(reason) => {
-                        // Else a batch whose offset is hit may claim one behind which no term is looked for.
-                        scanner.skip(reason, self.flushed_anchor(segment, scanner.position()))?;
+                        scanner.skip(reason, None)?;
                     }
                     Step::End => break,
                 }

@@ -259,8 +259,7 @@ impl<'a> Recovery<'a> {
     fn finish(mut self, place: &Place<'_>, opening: Opening, lock: Box<dyn Lock>) -> io::Result<Recovered> {
         let read_to = self.replay.end;
         let end = read_to.max(self.checkpoint.flushed).max(self.checkpoint.log_start);
-        let goes_on = end == read_to && !self.ends_in_a_hole(end);
-        let active = if goes_on { self.activate()? } else { self.bridge(read_to, end)? };
+        let active = if end == read_to { self.activate()? } else { self.bridge(read_to, end)? };
         if let Opening::Lead(epoch) = opening {
             // It was found to be above all others.
             let _ = self.epochs.assign(epoch, end);
@@ -309,14 +308,8 @@ impl<'a> Recovery<'a> {
         })
     }
 
-    /// Whether nothing that is whole stands before the log's end in its file: then nobody could tell by what stands
-    /// there at which offset the next batch does. The name of a new file can.
-    fn ends_in_a_hole(&self, end: Offset) -> bool {
-        self.replay.behind_hole && self.segments.last().is_some_and(|last| last.base() < end)
-    }
-
-    /// The log is shorter than what is known to have been on disk, or than its start, or ends in a hole: it goes on in
-    /// a new file. Offsets are not given out a second time; what was flushed and is gone is reported.
+    /// The log is shorter than what is known to have been on disk, or than its start: it goes on in a new file. Offsets
+    /// are not given out a second time; what was flushed and is gone is reported.
     fn bridge(&mut self, read_to: Offset, end: Offset) -> io::Result<Active> {
         let lost_to = end.min(self.checkpoint.flushed);
         let lost_from = read_to.max(self.checkpoint.log_start);
@@ -338,7 +331,7 @@ impl<'a> Recovery<'a> {
     /// stands at the end of a file is told from its place by where the next segment begins, and that would be wrong
     /// of a file that lacks its last batches.
     fn mark_missing(&self, read_to: Offset, end: Offset) -> io::Result<Option<Arc<Segment>>> {
-        if read_to >= end || self.segments.last().is_none_or(|last| last.base() >= read_to) {
+        if self.segments.last().is_none_or(|last| last.base() >= read_to) {
             return Ok(None);
         }
         let missing = begin_segment(Arc::clone(&self.folder), read_to)?.segment;

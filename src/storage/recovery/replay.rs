@@ -25,8 +25,6 @@ pub(super) struct Replay {
     /// right behind damage, and neither a checkpoint nor the name of the next segment says that it is there, the damage is
     /// told from what follows it, and this is where the damage begins.
     pub(super) flushed_at: Option<(usize, u64, Offset)>,
-    /// Whether what was read last is damage.
-    pub(super) behind_hole: bool,
     pub(super) bytes_since_snapshot: u64,
     /// The highest timestamp of the first batch in the last segment.
     pub(super) first_timestamp: Option<i64>,
@@ -111,7 +109,8 @@ impl Recovery<'_> {
     ) -> io::Result<Passed> {
         let end = (!is_last).then(|| segment.end());
         let rule = EpochRule::known(self.known_starts());
-        let mut scanner = Scanner::new(self.source(segment)?, start, (segment.size(), end), rule);
+        let scanner = Scanner::new(self.source(segment)?, start, (segment.size(), end), rule);
+        let mut scanner = scanner.with_certain(self.flushed_in(segment));
         self.replay.first_timestamp = self.first_timestamp(segment, start)?;
         let mut in_tail = false;
         // Where what is damaged begins that has just been passed.
@@ -144,9 +143,8 @@ impl Recovery<'_> {
                     break Passed::CutHere;
                 }
                 Step::Bad(reason) => {
-                    let hole = scanner.skip(reason, self.flushed_anchor(segment, scanner.position()))?;
+                    let hole = scanner.skip(reason, None)?;
                     self.report.corrupt.push(segment.note_corrupt(&hole));
-                    self.replay.behind_hole = true;
                     damaged_from.get_or_insert((hole.position, hole.first));
                 }
                 Step::End => break Passed::Whole,
@@ -185,11 +183,11 @@ impl Recovery<'_> {
         }
     }
 
-    /// Nothing that was not flushed is looked for behind rot.
-    pub(super) fn flushed_anchor(&self, segment: &Segment, position: u64) -> Option<(u64, Offset)> {
+    /// Where in this segment that ends which is known to be on disk: nothing else is looked for behind rot, and nothing
+    /// before it counts to further offsets.
+    pub(super) fn flushed_in(&self, segment: &Segment) -> Option<(u64, Offset)> {
         let checkpoint = &self.checkpoint;
-        let ahead = position + 1..=segment.size();
-        let is_here = checkpoint.segment_base == segment.base() && ahead.contains(&checkpoint.position);
+        let is_here = checkpoint.segment_base == segment.base();
         is_here.then_some((checkpoint.position, checkpoint.flushed))
     }
 
@@ -200,7 +198,6 @@ impl Recovery<'_> {
         position: u64,
         header: &BatchHeader,
     ) {
-        self.replay.behind_hole = false;
         if let Some(relative) = segment.relative(header.base_offset) {
             let interval = self.options.index_interval_bytes;
             index.note(interval, relative, position as u32, header.max_timestamp.get());

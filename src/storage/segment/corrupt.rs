@@ -74,6 +74,11 @@ impl Segment {
         *lock(&self.corrupt) = known;
     }
 
+    /// Whether anything is known to be corrupt.
+    pub(crate) fn is_hit(&self) -> bool {
+        !lock(&self.corrupt).is_empty()
+    }
+
     /// All that is known to be corrupt.
     pub(crate) fn known_corrupt(&self) -> Vec<CorruptBatch> {
         lock(&self.corrupt).clone()

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use crate::model::{LeaderEpoch, Offset};
 
-/// What the leader epoch of a batch, which its checksum does not cover, is checked against.
+/// What the leader epoch of a batch, which its checksum does not cover, is checked against, and how far a batch may
+/// reach.
 #[derive(Clone, Debug)]
 pub(crate) struct EpochRule {
     /// The first offset and the number of each known term, ascending.
@@ -29,19 +30,29 @@ impl EpochRule {
         Self { starts, beyond: Some((lowest, highest)) }
     }
 
-    /// Whether a batch at this offset may carry this term.
+    /// Whether a batch that begins at this offset may carry this term.
     pub(crate) fn allows(&self, offset: Offset, epoch: LeaderEpoch) -> bool {
-        let in_last = self.starts.last().is_none_or(|(start, _)| *start <= offset);
-        if let Some((lowest, highest)) = self.beyond.filter(|_| in_last) {
+        let after = self.after(offset);
+        if let Some((lowest, highest)) = self.beyond.filter(|_| after == self.starts.len()) {
             return (lowest..=highest).contains(&epoch);
         }
-        let after = if in_last {
-            self.starts.len()
-        } else {
-            self.starts.partition_point(|(start, _)| *start <= offset)
-        };
         let known = after.checked_sub(1).and_then(|at| self.starts.get(at));
         known.is_none_or(|(_, known)| *known == epoch)
+    }
+
+    /// Whether a batch may begin at one offset and end before the other. None reaches over the start of a term: there
+    /// one leader's batches end and another's begin. A leader's opening begins a term where the log ends then, so that
+    /// what stood there when it was opened never reaches further, however long the log becomes.
+    pub(crate) fn allows_reach(&self, base: Offset, next: Offset) -> bool {
+        self.starts.get(self.after(base)).is_none_or(|(start, _)| next <= *start)
+    }
+
+    /// How many terms begin at or before this offset.
+    fn after(&self, offset: Offset) -> usize {
+        if self.starts.last().is_none_or(|(start, _)| *start <= offset) {
+            return self.starts.len();
+        }
+        self.starts.partition_point(|(start, _)| *start <= offset)
     }
 
     /// A batch of this term has been passed: no lower one follows.

@@ -121,6 +121,8 @@ pub(crate) struct Scanner {
     expected: Offset,
     limit: u64,
     end: Option<Offset>,
+    /// A position of which is certain that the batch of this offset begins there.
+    certain: Option<(u64, Offset)>,
     epochs: EpochRule,
     bytes_read: u64,
     chunk: usize,
@@ -146,11 +148,20 @@ impl Scanner {
             expected,
             limit,
             end,
+            certain: None,
             epochs,
             bytes_read: 0,
             chunk,
             over_bad_sectors: false,
         }
+    }
+
+    /// It is certain, by what is written elsewhere, that the batch of this offset begins at this position, or will: no
+    /// batch before it counts to further offsets, and the way on behind damage is looked for no further.
+    #[must_use]
+    pub(crate) const fn with_certain(mut self, certain: Option<(u64, Offset)>) -> Self {
+        self.certain = certain;
+        self
     }
 
     /// Takes what the disk cannot read for zeros, which are no batch.
@@ -221,9 +232,16 @@ impl Scanner {
         Ok(self.search(Upper { position: self.limit, offset: None, is_certain: false })?.is_some())
     }
 
+    /// Whether a batch at this position that begins at one offset may end before the other: neither the segment nor a
+    /// term ends between.
+    fn may_reach(&self, position: u64, base: Offset, next: Offset) -> bool {
+        let certain = self.certain.filter(|(certain, _)| position < *certain).map(|(_, offset)| offset);
+        let ends = [self.end, certain];
+        ends.iter().flatten().all(|end| next <= *end) && self.epochs.allows_reach(base, next)
+    }
+
     fn judge(&mut self, position: u64, expected: Option<Offset>) -> io::Result<Step> {
-        let (limit, end) = (self.limit, self.end.unwrap_or(Offset::MAX));
-        let left = limit.saturating_sub(position);
+        let left = self.limit.saturating_sub(position);
         let Ok(header) = BatchHeader::parse(self.bytes(position, BATCH_HEADER_LEN)?) else {
             let cut = left < BATCH_HEADER_LEN as u64;
             return Ok(Step::Bad(if cut { CorruptReason::Cut } else { CorruptReason::Header }));
@@ -231,7 +249,8 @@ impl Scanner {
         if expected.is_some_and(|expected| header.base_offset != expected) {
             return Ok(Step::Bad(CorruptReason::BaseOffset));
         }
-        if header.last_offset_delta < 0 || header.next_offset() > end {
+        if header.last_offset_delta < 0 || !self.may_reach(position, header.base_offset, header.next_offset())
+        {
             return Ok(Step::Bad(CorruptReason::Header));
         }
         if header.total_len() as u64 > left {
@@ -259,6 +278,8 @@ impl Scanner {
     /// the first place behind at which the index knows a batch to begin.
     pub(crate) fn skip(&mut self, reason: CorruptReason, anchor: Option<(u64, Offset)>) -> io::Result<Hole> {
         let (from, first) = (self.position, self.expected);
+        let is_ahead = |(position, _): &(u64, Offset)| (from + 1..=self.limit).contains(position);
+        let anchor = anchor.or(self.certain.filter(is_ahead));
         let anchor = anchor.filter(|(_, offset)| *offset > first);
         let upper = match anchor {
             Some((position, offset)) if position <= self.limit => {
@@ -303,7 +324,7 @@ impl Scanner {
         }
         let counted = first.plus(i64::from(header.last_offset_delta) + 1);
         let is_counted = header.last_offset_delta >= 0
-            && self.end.is_none_or(|end| counted <= end)
+            && self.may_reach(at, first, counted)
             && crc_is_right(self.bytes(at, header.total_len())?, &header);
         if is_counted {
             return Ok((counted > first).then_some((behind, counted)));
@@ -393,13 +414,14 @@ impl Scanner {
 
     /// A header that may be a batch's, by what is cheap to see.
     fn candidate(&mut self, position: u64, after: Offset) -> io::Result<Option<BatchHeader>> {
-        let end = self.end.unwrap_or(Offset::MAX);
         let bytes = self.bytes(position, BATCH_HEADER_LEN)?;
         if bytes.get(MAGIC_AT) != Some(&(MAGIC as u8)) {
             return Ok(None);
         }
         let header = BatchHeader::parse(bytes).ok();
-        Ok(header.filter(|header| header.base_offset > after && header.next_offset() <= end))
+        Ok(header.filter(|header| {
+            header.base_offset > after && self.may_reach(position, header.base_offset, header.next_offset())
+        }))
     }
 
     /// The offset behind the batch at `at`, if that is whole but for its length and ends at `position`.
@@ -409,7 +431,7 @@ impl Scanner {
         let bytes = self.bytes(at, (position - at) as usize)?;
         let whole = header.batch_length > 0 && header.last_offset_delta >= 0 && crc_is_right(bytes, &header);
         let counted = self.expected.plus(i64::from(header.last_offset_delta) + 1);
-        Ok((whole && self.end.is_none_or(|end| counted <= end)).then_some(counted))
+        Ok((whole && self.may_reach(at, self.expected, counted)).then_some(counted))
     }
 
     /// The header that stands there if only its magic, or its length, may be wrong.

@@ -7,8 +7,8 @@ use super::{
     rules::{BATCH, DIR, Machine, consume, flush, one, with_tail},
 };
 use crate::{
-    model::{BootId, LeaderEpoch, Offset},
-    record::{Producer, write_crc},
+    model::{BootId, LeaderEpoch, Offset, TimestampMs},
+    record::{Producer, assign, write_crc},
     storage::{
         fs::{Fs as _, Open},
         log::{ReadRequest, Verify},
@@ -37,6 +37,80 @@ fn a_batch_that_claims_offsets_beyond_its_segment_is_left_out_though_its_checksu
         assert_eq!(consume(&log, 0), (others, vec![(hit, hit + 1)]), "{hit} claims {claimed} more");
         let above = ReadRequest { from: Offset::new(hit), verify: Verify::Never, ..ReadRequest::default() };
         assert!(log.reader().file_range(&above).unwrap().is_none(), "{hit} claims {claimed} more");
+    }
+}
+
+/// Has the second batch of the log's first file count so many offsets more, under a checksum that is right.
+fn forge_second(machine: &Machine, claimed: i32) {
+    let path = Machine::path(0);
+    let mut forged = machine.disk.visible(&path).unwrap();
+    let batch = &mut forged[BATCH as usize..2 * BATCH as usize];
+    batch[23..27].copy_from_slice(&claimed.to_be_bytes());
+    write_crc(batch);
+    let file = machine.disk.mount().open(Path::new(&path), Open::ReadWrite).unwrap();
+    file.write_all_at(&forged, 0).unwrap();
+    file.sync_data().unwrap();
+}
+
+#[test]
+fn a_batch_that_claims_offsets_beyond_the_end_at_which_the_log_was_opened_is_left_out_however_long_it_becomes()
+ {
+    // Nobody comes upon it before the log is longer, not even recovery: it lies below the producers' snapshot.
+    let mut machine = Machine::new();
+    (machine.options.snapshot_bytes, machine.options.index_interval_bytes) = (1, 1);
+    let (mut log, _) = machine.open();
+    for _ in 0..4 {
+        one(&mut log, b"flushed");
+    }
+    flush(&mut log);
+    log.checkpoint_job().unwrap().run().unwrap();
+    machine.disk.kill();
+    drop(log);
+    forge_second(&machine, 4);
+    let (mut log, report) = machine.open();
+    assert_eq!((report.log_end, report.corrupt), (Offset::new(4), vec![]));
+    for end in [9, 10, 11] {
+        while log.log_end_offset() < Offset::new(end) {
+            one(&mut log, b"more");
+        }
+        let above = ReadRequest { from: Offset::new(1), verify: Verify::Never, ..ReadRequest::default() };
+        assert!(log.reader().file_range(&above).unwrap().is_none());
+        let others: Vec<_> = (0..end).filter(|base| *base != 1).collect();
+        assert_eq!(consume(&log, 0), (others, vec![(1, 2)]));
+        flush(&mut log);
+        machine.disk.kill();
+        (log, _) = machine.open();
+    }
+}
+
+#[test]
+fn a_segment_in_which_damage_was_found_takes_no_more_so_that_it_always_ends_where_it_did() {
+    // The log follows another, whose terms do not change; the damage is found while it is open, or by an opening.
+    for is_opened_again in [false, true] {
+        let mut machine = Machine::new();
+        let (mut log, _) = machine.open();
+        for _ in 0..4 {
+            one(&mut log, b"flushed");
+        }
+        flush(&mut log);
+        log.checkpoint_job().unwrap().run().unwrap();
+        log.end_epoch();
+        forge_second(&machine, 4);
+        for end in 4..10 {
+            if is_opened_again {
+                machine.disk.kill();
+                drop(log);
+                log = machine.open_to_follow();
+            }
+            let others: Vec<_> = (0..end).filter(|base| *base != 1).collect();
+            assert_eq!(consume(&log, 0), (others, vec![(1, 2)]), "opened again: {is_opened_again}");
+            let mut more = batch(1, 5, b"more", Producer::NONE);
+            assign(&mut more, Offset::new(end), LeaderEpoch::new(1));
+            log.append_replicated(&more, LeaderEpoch::new(1), TimestampMs::new(5)).unwrap();
+            flush(&mut log);
+        }
+        let bases: Vec<_> = log.reader().segments().iter().map(|segment| segment.base.get()).collect();
+        assert_eq!(bases, [0, 4], "opened again: {is_opened_again}");
     }
 }
 

@@ -44,6 +44,14 @@ impl Machine {
         self.try_open().unwrap()
     }
 
+    /// To follow whoever has led last.
+    pub(super) fn open_to_follow(&self) -> Log {
+        let (epoch, clock) = (LeaderEpoch::new(self.epoch), Arc::new(ManualClock::default()));
+        let opened =
+            Log::open_to_follow(self.disk.mount(), Path::new(DIR), PARTITION, epoch, self.options, clock);
+        opened.unwrap().0
+    }
+
     pub(super) fn path(base: i64) -> String {
         format!("{DIR}/{base:020}.log")
     }
