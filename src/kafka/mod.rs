@@ -94,7 +94,7 @@ pub struct Broker {
     /// Buffers of large requests, to be used again.
     pub(crate) frames: Arc<FramePool>,
     /// When small requests come, which large ones must not keep waiting.
-    pub(crate) small_requests: SmallRequests,
+    pub(crate) small_requests: Arc<SmallRequests>,
     /// Keeps a storm of bad requests out of the log.
     pub complaints: LogLimit,
 }

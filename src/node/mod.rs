@@ -473,7 +473,7 @@ impl Parts<'_> {
             },
             in_flight: Budget::new(usize::try_from(limits.in_flight_bytes).unwrap_or(usize::MAX)),
             frames: Arc::default(),
-            small_requests: Default::default(),
+            small_requests: Arc::default(),
             complaints: LogLimit::default(),
         }
     }

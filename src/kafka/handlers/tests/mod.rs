@@ -216,7 +216,7 @@ async fn broker(
         },
         in_flight: Budget::new(64 << 20),
         frames: Arc::default(),
-        small_requests: Default::default(),
+        small_requests: Arc::default(),
         complaints: LogLimit::default(),
     }
 }
