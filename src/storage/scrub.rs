@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     block_checksums::BlockChecksums,
-    log::{LogReader, ReadError, slow::anchor_after},
+    log::{LogReader, ReadError},
     own_file::OwnFileError,
     segment::{CorruptBatch, FileKind, Scanner, Segment, Source, Step, is_unreadable},
 };
@@ -128,8 +128,7 @@ impl Scrubber {
             match scanner.look()? {
                 Step::Batch(header) => scanner.pass(&header),
                 Step::Bad(reason) => {
-                    let anchor = anchor_after(shared, segment, scanner.position())?;
-                    let hole = scanner.skip(reason, anchor)?;
+                    let hole = scanner.skip(reason)?;
                     holes.push(hole.position..hole.position + hole.len);
                     let corrupt = shared.note_corrupt(segment, &hole, flushed);
                     step.found.extend(Some(corrupt).filter(|corrupt| corrupt.newly_found));

@@ -94,14 +94,6 @@ impl SegmentIndex {
         self.offsets.get(self.offsets.partition_point(|entry| !is_behind(entry))).filter(is_behind)
     }
 
-    /// The first entries behind this position, the nearest first.
-    pub(crate) fn behind(&self, position: u64, count: usize) -> Vec<OffsetEntry> {
-        let is_behind = |entry: &OffsetEntry| u64::from(entry.position) > position;
-        let first = self.offsets.partition_point(|entry| !is_behind(entry));
-        let entries = (first..self.offsets.len()).take(count);
-        entries.filter_map(|at| self.offsets.get(at)).filter(is_behind).collect()
-    }
-
     /// The last entry at or before this position.
     pub(crate) fn floor_position(&self, position: u64) -> Option<OffsetEntry> {
         let after = self.offsets.partition_point(|entry| u64::from(entry.position) <= position);

@@ -292,6 +292,12 @@ impl<'a, 'b> Rewrite<'a, 'b> {
                     self.before = Some(header);
                 }
                 Piece::Gap { .. } => {}
+                // Bytes where none should be: the log goes on behind them, and lacks nothing.
+                Piece::Damage(damage)
+                    if damage.first == damage.next && damage.position + damage.len < walk.len() =>
+                {
+                    self.copy_as_is(damage)?;
+                }
                 Piece::Damage(damage) => self.mend(damage)?,
             }
         }

@@ -69,8 +69,19 @@ pub enum Flaw {
 
 impl Flaw {
     /// Whether records are lost.
-    pub const fn loses_records(&self) -> bool {
-        matches!(self, Self::Damaged(_) | Self::Short { .. })
+    pub fn loses_records(&self) -> bool {
+        match self {
+            Self::Damaged(damage) => damage.first < damage.next,
+            Self::Short { .. } => true,
+            Self::Index
+            | Self::Checksums
+            | Self::OwnFile(_)
+            | Self::TornEnd { .. }
+            | Self::NotThere(_)
+            | Self::Poisoned
+            | Self::SetAside
+            | Self::CutShort => false,
+        }
     }
 
     /// Whether it is only worth knowing: nothing is lost and nothing has to be done.
@@ -85,6 +96,9 @@ impl Flaw {
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Damaged(Damage { position, len, first, next, .. }) if first == next => {
+                write!(f, "{len} bytes at {position} are no batch of their place; no offset is lost")
+            }
             Self::Damaged(Damage { position, len, first, next, reason }) => {
                 let last = next.plus(-1);
                 write!(f, "offsets {first} to {last} lost, {len} bytes at {position}: {reason}")

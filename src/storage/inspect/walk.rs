@@ -154,14 +154,18 @@ impl SegmentWalk {
         match self.scanner.look()? {
             Step::End => Ok(None),
             Step::Batch(header) => Ok(Some(self.give(header))),
-            Step::Bad(_)
-                if self.certain.is_some_and(|certain| self.scanner.expected() >= certain.flushed) =>
-            {
+            Step::Bad(_) if self.certain.is_some_and(|certain| self.is_behind(&certain)) => {
                 self.torn_at = Some(self.scanner.position());
                 Ok(None)
             }
             Step::Bad(reason) => self.behind(reason).map(Some),
         }
+    }
+
+    /// Whether what is on disk for certain ends before this place.
+    fn is_behind(&self, certain: &Checkpoint) -> bool {
+        let to = if certain.segment_base == self.base { certain.position.min(self.len) } else { 0 };
+        self.scanner.expected() >= certain.flushed && self.scanner.position() >= to
     }
 
     fn give(&mut self, header: BatchHeader) -> Piece {
@@ -175,7 +179,7 @@ impl SegmentWalk {
         {
             return Ok(gap);
         }
-        let hole = self.scanner.skip(reason, None)?;
+        let hole = self.scanner.skip(reason)?;
         if hole.len == 0 && self.gaps == Gaps::Allowed {
             return Ok(Piece::Gap { first: hole.first, next: hole.next });
         }

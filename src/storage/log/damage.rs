@@ -61,7 +61,7 @@ impl Shared {
             return segment.note_corrupt(&Hole { next: hole.next.min(upto), ..*hole });
         }
         let mut corrupt = segment.note_corrupt(hole);
-        corrupt.is_held = !corrupt.is_given_up;
+        corrupt.is_held = corrupt.loses_offsets() && !corrupt.is_given_up;
         if corrupt.is_held {
             self.damage.ring();
         }
@@ -89,7 +89,7 @@ impl Log {
         let mut any = false;
         for segment in self.shared.segments().iter() {
             segment.hope_again();
-            any |= !segment.known_corrupt().is_empty();
+            any |= segment.known_corrupt().iter().any(CorruptBatch::loses_offsets);
         }
         if any {
             self.shared.damage.ring();
@@ -102,7 +102,7 @@ impl Log {
         let start = self.shared.log_start();
         let segments = self.shared.segments();
         let known = segments.iter().flat_map(|segment| segment.known_corrupt());
-        known.into_iter().find(|known| !known.is_given_up && known.next > start)
+        known.into_iter().find(|known| known.loses_offsets() && !known.is_given_up && known.next > start)
     }
 
     /// No other replica has it: readers go on behind it.

@@ -1,10 +1,6 @@
 use std::{io, sync::Arc};
 
-use super::{
-    Log,
-    shared::Shared,
-    slow::{anchor_after, scanner},
-};
+use super::{Log, shared::Shared, slow::scanner};
 use crate::{
     model::Offset,
     storage::{
@@ -53,8 +49,7 @@ pub(super) fn is_whole(shared: &Shared, segment: &Arc<Segment>) -> io::Result<bo
         match scanner.look()? {
             Step::Batch(header) => scanner.pass(&header),
             Step::Bad(reason) => {
-                let anchor = anchor_after(shared, segment, scanner.position())?;
-                shared.note_corrupt(segment, &scanner.skip(reason, anchor)?, Offset::MAX);
+                shared.note_corrupt(segment, &scanner.skip(reason)?, Offset::MAX);
                 whole = false;
             }
             Step::End => return Ok(whole),

@@ -46,10 +46,9 @@ pub(super) fn read_slow(
             }
             Step::Bad(_) if scanner.expected() >= request.upto => break,
             Step::Bad(reason) => {
-                let anchor = anchor_after(shared, segment, scanner.position())?;
-                let hole = scanner.skip(reason, anchor)?;
+                let hole = scanner.skip(reason)?;
                 let corrupt = shared.note_corrupt(segment, &hole, request.upto);
-                if corrupt.next > request.from {
+                if corrupt.loses_offsets() && corrupt.next > request.from {
                     let is_held = corrupt.is_held;
                     slow.skipped.push(corrupt);
                     if is_held {
@@ -68,8 +67,9 @@ pub(super) fn read_slow(
 pub(super) fn scanner(shared: &Shared, segment: &Arc<Segment>, start: (u64, Offset)) -> io::Result<Scanner> {
     shared.make_room_for(segment);
     let source = Source::Cached(segment.open_file()?);
-    let end = segment.end();
-    let scanner = Scanner::new(source, start, (segment.size(), Some(end)), shared.epoch_rule());
+    // Both at once: the end of the segment is taken for where its bytes end.
+    let (end, size) = segment.published();
+    let scanner = Scanner::new(source, start, (size, Some(end)), shared.epoch_rule());
     Ok(scanner.over_bad_sectors())
 }
 
@@ -119,22 +119,6 @@ fn first_right(shared: &Shared, segment: &Arc<Segment>, entries: Vec<OffsetEntry
         }
     }
     Ok(Search::NoneIsRight)
-}
-
-/// The first whole batch behind `position` that the index knows.
-pub(crate) fn anchor_after(
-    shared: &Shared,
-    segment: &Arc<Segment>,
-    position: u64,
-) -> io::Result<Option<(u64, Offset)>> {
-    loop {
-        let entries = segment.ask(Wait::MayBlock, |index| index.behind(position, NEIGHBOURS))?;
-        match first_right(shared, segment, entries.unwrap_or_default())? {
-            Search::Found(found) => return Ok(Some(found)),
-            Search::NoneIsRight => return Ok(None),
-            Search::Rebuilt => {}
-        }
-    }
 }
 
 /// Where to begin to read so as to come upon the batch of `offset`: at the nearest whole batch before it

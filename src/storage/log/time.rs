@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     LogReader, ReadError, ReadRequest, Wait,
-    slow::{anchor_after, scanner, trusted_start},
+    slow::{scanner, trusted_start},
 };
 use crate::{
     model::{LeaderEpoch, Offset, TimestampMs},
@@ -129,8 +129,7 @@ impl LogReader {
                     scanner.pass(&header);
                 }
                 Step::Bad(reason) => {
-                    let anchor = anchor_after(&self.shared, segment, scanner.position())?;
-                    self.shared.note_corrupt(segment, &scanner.skip(reason, anchor)?, Offset::MAX);
+                    self.shared.note_corrupt(segment, &scanner.skip(reason)?, Offset::MAX);
                 }
                 Step::End => return Ok(None),
             }

@@ -23,7 +23,7 @@ use super::{
     checkpoint::{EPOCHS_FILE, Snapshots},
     flush::{LogPosition, Unflushed, sync_segments},
     shared::{Ends, Shared},
-    slow::{anchor_after, scanner, trusted_start},
+    slow::{scanner, trusted_start},
 };
 use crate::{
     model::{LeaderEpoch, Offset, TimestampMs},
@@ -352,8 +352,7 @@ fn replay(
             }
             Step::Bad(_) if scanner.expected() >= end => return Ok(()),
             Step::Bad(reason) => {
-                let anchor = anchor_after(shared, segment, scanner.position())?;
-                scanner.skip(reason, anchor)?;
+                scanner.skip(reason)?;
             }
             Step::End => return Ok(()),
         }
@@ -401,8 +400,7 @@ fn walk_to(
             }
             Step::Bad(_) if position == start.0 && start.0 > 0 => return Ok(None),
             Step::Bad(reason) => {
-                let anchor = anchor_after(shared, segment, position)?;
-                let hole = scanner.skip(reason, anchor)?;
+                let hole = scanner.skip(reason)?;
                 if hole.next > offset {
                     return Ok(Some(Cut { position, offset: here, index }));
                 }

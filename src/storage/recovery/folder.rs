@@ -172,7 +172,7 @@ impl Recovery<'_> {
                         scanner.pass(&header);
                     }
                     Step::Bad(reason) => {
-                        scanner.skip(reason, None)?;
+                        scanner.skip(reason)?;
                     }
                     Step::End => break,
                 }

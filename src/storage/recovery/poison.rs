@@ -119,7 +119,7 @@ impl Recovery<'_> {
                     scanner.pass(&header);
                 }
                 Step::Bad(reason) => {
-                    let hole = scanner.skip(reason, None)?;
+                    let hole = scanner.skip(reason)?;
                     segment.note_corrupt(&hole);
                 }
                 Step::End => return Ok(index),

@@ -113,11 +113,13 @@ impl Recovery<'_> {
         let mut scanner = scanner.with_certain(self.flushed_in(segment));
         self.replay.first_timestamp = self.first_timestamp(segment, start)?;
         let mut in_tail = false;
+        // What stands before that was flushed, whatever offsets a batch before it has counted to.
+        let flushed_to = self.flushed_in(segment).map_or(0, |(position, _)| position.min(segment.size()));
         // Where what is damaged begins that has just been passed.
         let mut damaged_from = None;
         let passed = loop {
             let here = scanner.expected();
-            if here >= self.checkpoint.flushed && !in_tail {
+            if here >= self.checkpoint.flushed && scanner.position() >= flushed_to && !in_tail {
                 in_tail = true;
                 let certain = self.checkpoint.segment_base == segment.base()
                     && (self.checkpoint.position, self.checkpoint.flushed) == (scanner.position(), here);
@@ -143,7 +145,7 @@ impl Recovery<'_> {
                     break Passed::CutHere;
                 }
                 Step::Bad(reason) => {
-                    let hole = scanner.skip(reason, None)?;
+                    let hole = scanner.skip(reason)?;
                     self.report.corrupt.push(segment.note_corrupt(&hole));
                     damaged_from.get_or_insert((hole.position, hole.first));
                 }

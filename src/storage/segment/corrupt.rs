@@ -28,6 +28,11 @@ pub struct CorruptBatch {
 }
 
 impl CorruptBatch {
+    /// Whether anything was lost with it: bytes may also stand where none should, between batches that follow each other.
+    pub fn loses_offsets(&self) -> bool {
+        self.first < self.next
+    }
+
     /// Whether both are the same place in the same file.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         self.position == other.position && self.next == other.next && self.file == other.file

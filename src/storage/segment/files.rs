@@ -83,8 +83,7 @@ impl Segment {
     /// Builds the index from the batches and, if the segment is sealed, writes it. Where a batch is hit, the
     /// index goes on behind it.
     pub(crate) fn rebuild_index(&self) -> io::Result<()> {
-        let end = self.end();
-        let size = self.size();
+        let (end, size) = self.published();
         let source = Source::Cached(self.open_file()?);
         let scanner = Scanner::new(source, (0, self.base), (size, Some(end)), EpochRule::any());
         let mut scanner = scanner.over_bad_sectors();
@@ -99,7 +98,7 @@ impl Segment {
                     scanner.pass(&header);
                 }
                 Step::Bad(reason) => {
-                    scanner.skip(reason, None)?;
+                    scanner.skip(reason)?;
                 }
                 Step::End => break,
             }

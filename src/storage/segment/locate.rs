@@ -51,6 +51,15 @@ impl Segment {
         lock(&self.recent).add(offset, position);
     }
 
+    /// Forgets its index, and where reads have ended: what is served is the same without. Nothing is written any more.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn forget_index(&self) -> io::Result<()> {
+        self.retire()?;
+        self.adopt_index(crate::storage::index::SegmentIndex::empty());
+        *lock(&self.recent) = Recent::default();
+        Ok(())
+    }
+
     /// Finds the batch that holds an offset below the published end. Checks heads only.
     pub(crate) fn locate(&self, offset: Offset, wait: Wait) -> io::Result<Located> {
         if let Some(position) = lock(&self.recent).find(offset) {

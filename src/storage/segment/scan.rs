@@ -110,6 +110,9 @@ const MAGIC_AT: usize = 16;
 /// How much is read at once.
 const CHUNK: usize = 256 * 1024;
 
+/// How far apart what is held in memory at once may be: a hit batch and what may be its end.
+const NEAR: u64 = 16 << 20;
+
 /// A walk over one segment.
 #[derive(Debug)]
 pub(crate) struct Scanner {
@@ -241,74 +244,72 @@ impl Scanner {
     }
 
     fn judge(&mut self, position: u64, expected: Option<Offset>) -> io::Result<Step> {
-        let left = self.limit.saturating_sub(position);
-        let Ok(header) = BatchHeader::parse(self.bytes(position, BATCH_HEADER_LEN)?) else {
-            let cut = left < BATCH_HEADER_LEN as u64;
-            return Ok(Step::Bad(if cut { CorruptReason::Cut } else { CorruptReason::Header }));
+        let header = match self.head(position)? {
+            Ok(header) => header,
+            Err(reason) => return Ok(Step::Bad(reason)),
         };
-        if expected.is_some_and(|expected| header.base_offset != expected) {
-            return Ok(Step::Bad(CorruptReason::BaseOffset));
-        }
-        if header.last_offset_delta < 0 || !self.may_reach(position, header.base_offset, header.next_offset())
-        {
-            return Ok(Step::Bad(CorruptReason::Header));
-        }
-        if header.total_len() as u64 > left {
-            return Ok(Step::Bad(CorruptReason::Cut));
-        }
-        if !self.epochs.allows(header.base_offset, header.partition_leader_epoch) {
-            return Ok(Step::Bad(CorruptReason::LeaderEpoch));
-        }
-        let whole = crc_is_right(self.bytes(position, header.total_len())?, &header);
-        Ok(if whole { Step::Batch(header) } else { Step::Bad(CorruptReason::Checksum) })
+        let (base, next) = (header.base_offset, header.next_offset());
+        Ok(if expected.is_some_and(|expected| base != expected) {
+            Step::Bad(CorruptReason::BaseOffset)
+        } else if !self.may_reach(position, base, next) {
+            Step::Bad(CorruptReason::Header)
+        } else if !self.epochs.allows(base, header.partition_leader_epoch) {
+            Step::Bad(CorruptReason::LeaderEpoch)
+        } else if !self.sum_is_right(position, &header)? {
+            Step::Bad(CorruptReason::Checksum)
+        } else {
+            Step::Batch(header)
+        })
     }
 
     /// A batch whose checksum is right, whatever its offset and its term are: how many offsets it counts is certain.
     fn whole_anywhere(&mut self, position: u64) -> io::Result<Option<BatchHeader>> {
-        let left = self.limit.saturating_sub(position);
-        let Ok(header) = BatchHeader::parse(self.bytes(position, BATCH_HEADER_LEN)?) else { return Ok(None) };
-        if header.last_offset_delta < 0 || header.total_len() as u64 > left {
-            return Ok(None);
-        }
-        let is_whole = crc_is_right(self.bytes(position, header.total_len())?, &header);
-        Ok(is_whole.then_some(header))
+        let Ok(header) = self.head(position)? else { return Ok(None) };
+        Ok(self.sum_is_right(position, &header)?.then_some(header))
     }
 
-    /// Finds where the log goes on behind what [`Scanner::look`] has called bad, and goes there. `anchor` is
-    /// the first place behind at which the index knows a batch to begin.
-    pub(crate) fn skip(&mut self, reason: CorruptReason, anchor: Option<(u64, Offset)>) -> io::Result<Hole> {
+    /// The head of what may be a batch: it makes sense, and there are as many bytes as it says.
+    fn head(&mut self, position: u64) -> io::Result<Result<BatchHeader, CorruptReason>> {
+        let left = self.limit.saturating_sub(position);
+        Ok(match BatchHeader::parse(self.bytes(position, BATCH_HEADER_LEN)?) {
+            Ok(header) if header.last_offset_delta < 0 => Err(CorruptReason::Header),
+            Ok(header) if header.total_len() as u64 > left => Err(CorruptReason::Cut),
+            Ok(header) => Ok(header),
+            Err(_) if left < BATCH_HEADER_LEN as u64 => Err(CorruptReason::Cut),
+            Err(_) => Err(CorruptReason::Header),
+        })
+    }
+
+    fn sum_is_right(&mut self, position: u64, header: &BatchHeader) -> io::Result<bool> {
+        Ok(crc_is_right(self.bytes(position, header.total_len())?, header))
+    }
+
+    /// Finds where the log goes on behind what [`Scanner::look`] has called bad, and goes there. Nothing but the bytes and
+    /// what bounds them decides that: an index would know more where it has an entry, and so other batches would be
+    /// served with it than without.
+    pub(crate) fn skip(&mut self, reason: CorruptReason) -> io::Result<Hole> {
         let (from, first) = (self.position, self.expected);
-        let is_ahead = |(position, _): &(u64, Offset)| (from + 1..=self.limit).contains(position);
-        let anchor = anchor.or(self.certain.filter(is_ahead));
-        let anchor = anchor.filter(|(_, offset)| *offset > first);
-        let upper = match anchor {
-            Some((position, offset)) if position <= self.limit => {
-                Upper { position, offset: Some(offset), is_certain: true }
-            }
-            Some(_) | None => Upper { position: self.limit, offset: self.end, is_certain: false },
+        let is_ahead =
+            |(at, offset): &(u64, Offset)| *offset >= first && (from + 1..=self.limit).contains(at);
+        let certain = self.certain.filter(is_ahead);
+        let upper = match certain {
+            Some((position, offset)) => Upper { position, offset: Some(offset), is_certain: true },
+            None => Upper { position: self.limit, offset: self.end, is_certain: false },
         };
-        let end = self.end;
-        // What stands before the anchor also counts to no further than it.
-        self.end = anchor.map(|(_, offset)| offset).into_iter().chain(end).min();
-        let found = match self.behind_own_length(upper) {
-            Ok(None) => self.search(upper),
+        let found = match self.behind_own_length(upper)? {
+            None => self.search(upper)?,
             found => found,
         };
-        self.end = end;
-        let found = found?;
-        let (position, next) = match (found, anchor) {
-            (Some(found), _) | (None, Some(found)) => found,
-            (None, None) => (self.limit, self.end.unwrap_or(first)),
-        };
+        let (position, next) = found.or(certain).unwrap_or((self.limit, self.end.unwrap_or(first)));
         self.go_to(position, next);
         Ok(Hole { position: from, len: position - from, first, next, reason })
     }
 
     /// The bad batch's own length may be right: then the next one stands right behind it.
     ///
-    /// That one's offset is outside its checksum too. Where the bad batch's checksum is right all the same,
-    /// its own records say which offset is next, and the next batch may be found to be bad as well. Else those
-    /// behind have to bear it out.
+    /// That one's offset is outside its checksum too: those behind have to bear it out. Where they do not, and the bad
+    /// batch's checksum is right all the same, its own records say which offset is next, and the next batch may be found
+    /// to be bad as well.
     fn behind_own_length(&mut self, upper: Upper) -> io::Result<Option<(u64, Offset)>> {
         let (at, first) = (self.position, self.expected);
         let Some(header) = self.header_but_for_magic(at)? else { return Ok(None) };
@@ -325,16 +326,12 @@ impl Scanner {
         let counted = first.plus(i64::from(header.last_offset_delta) + 1);
         let is_counted = header.last_offset_delta >= 0
             && self.may_reach(at, first, counted)
-            && crc_is_right(self.bytes(at, header.total_len())?, &header);
-        if is_counted {
-            return Ok((counted > first).then_some((behind, counted)));
-        }
+            && self.sum_is_right(at, &header)?;
         let count = (header.last_offset_delta >= 0).then_some(counted);
-        let goes_on = match self.place_of((behind, next), upper, count)? {
-            Place::Agreed(offset) | Place::Alone(offset) => offset,
-            Place::Unknown => return Ok(None),
-        };
-        Ok((goes_on > first).then_some((behind, goes_on)))
+        Ok(match self.place_of((behind, next), upper, count)? {
+            Place::Agreed(offset) if offset >= first => Some((behind, offset)),
+            Place::Agreed(_) | Place::Alone(_) | Place::Unknown => is_counted.then_some((behind, counted)),
+        })
     }
 
     /// The offset of a whole batch, as those behind tell it too: how many offsets each has its checksum covers, so
@@ -389,14 +386,15 @@ impl Scanner {
 
     /// Looks for the next whole batch byte by byte. A whole batch may also be a record's value, copied from
     /// another log, so one that the hit batch's checksum confirms as its end, or that leads to another
-    /// batch, is preferred over the first that looks like one.
+    /// batch, is preferred over one that has only its own word. That one is taken where it does not contradict them.
     fn search(&mut self, upper: Upper) -> io::Result<Option<(u64, Offset)>> {
         let (at, first) = (self.position, self.expected);
-        let mut fallback = None;
+        // Where it stands, its offset, and where it ends.
+        let mut alone: Option<(u64, Offset, Offset)> = None;
         let hit = self.header_but_for_magic(at)?.filter(|hit| hit.last_offset_delta >= 0);
         let counted = hit.map(|hit| first.plus(i64::from(hit.last_offset_delta) + 1));
         for position in at + 1..upper.position {
-            let Some(header) = self.candidate(position, first)? else { continue };
+            let Some(header) = self.candidate(position)? else { continue };
             if self.judge(position, None)? != Step::Batch(header) {
                 continue;
             }
@@ -404,29 +402,42 @@ impl Scanner {
                 return Ok(Some((position, next)));
             }
             match self.place_of((position, header), upper, counted)? {
-                Place::Agreed(next) if next > first => return Ok(Some((position, next))),
-                Place::Alone(next) => fallback = fallback.or(Some((position, next))),
-                Place::Agreed(_) | Place::Unknown => {}
+                Place::Agreed(next) if next >= first => {
+                    let before = alone.filter(|(.., end)| *end <= next);
+                    return Ok(Some(before.map_or((position, next), |(at, alone, _)| (at, alone))));
+                }
+                Place::Alone(next) if next > first => {
+                    let end = next.plus(i64::from(header.last_offset_delta) + 1);
+                    // Of two that contradict each other the one that claims less.
+                    if alone.is_none_or(|(.., other)| next < other && end < other) {
+                        alone = Some((position, next, end));
+                    }
+                }
+                Place::Agreed(_) | Place::Alone(_) | Place::Unknown => {}
             }
         }
-        Ok(fallback)
+        Ok(alone.map(|(at, alone, _)| (at, alone)))
     }
 
     /// A header that may be a batch's, by what is cheap to see.
-    fn candidate(&mut self, position: u64, after: Offset) -> io::Result<Option<BatchHeader>> {
+    fn candidate(&mut self, position: u64) -> io::Result<Option<BatchHeader>> {
         let bytes = self.bytes(position, BATCH_HEADER_LEN)?;
         if bytes.get(MAGIC_AT) != Some(&(MAGIC as u8)) {
             return Ok(None);
         }
         let header = BatchHeader::parse(bytes).ok();
         Ok(header.filter(|header| {
-            header.base_offset > after && self.may_reach(position, header.base_offset, header.next_offset())
+            header.base_offset >= self.expected
+                && self.may_reach(position, header.base_offset, header.next_offset())
         }))
     }
 
     /// The offset behind the batch at `at`, if that is whole but for its length and ends at `position`.
     fn ends_at(&mut self, at: u64, position: u64) -> io::Result<Option<Offset>> {
         let Some(mut header) = self.header_but_for_magic(at)? else { return Ok(None) };
+        if position - at > NEAR {
+            return Ok(None);
+        }
         header.batch_length = (position - at) as i32 - LENGTH_PREFIX_LEN as i32;
         let bytes = self.bytes(at, (position - at) as usize)?;
         let whole = header.batch_length > 0 && header.last_offset_delta >= 0 && crc_is_right(bytes, &header);
@@ -465,7 +476,7 @@ impl Scanner {
     fn fill(&mut self, position: u64, len: usize) -> io::Result<()> {
         let keep_from = self.position.min(position);
         let buf_end = self.buf_at + self.filled as u64;
-        let near = position - keep_from <= self.chunk as u64 * 64;
+        let near = position - keep_from <= NEAR;
         if near && (self.buf_at..buf_end).contains(&keep_from) && position >= self.buf_at {
             let at = (keep_from - self.buf_at) as usize;
             self.buf.copy_within(at..self.filled, 0);

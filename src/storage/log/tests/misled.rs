@@ -1,6 +1,6 @@
 //! Batches whose checksums are right and which say what is not so, or stand where they do not belong.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use super::{
     append, batch,
@@ -10,8 +10,10 @@ use crate::{
     model::{BootId, LeaderEpoch, Offset, TimestampMs},
     record::{Producer, assign, write_crc},
     storage::{
-        fs::{Fs as _, Open},
+        fs::{Fs, Open},
+        inspect::verify,
         log::{ReadRequest, Verify},
+        scrub::Scrubber,
     },
 };
 
@@ -163,6 +165,84 @@ fn what_is_appended_behind_a_run_of_batches_of_another_place_is_never_taken_for_
         let expected: Vec<_> = before.0.iter().copied().chain(flushed..=flushed + more).collect();
         assert_eq!(consume(&log, 0), (expected, before.1.clone()), "after {more}");
     }
+}
+
+/// Seven batches, of which the second and the fourth are hit in these bytes, each time the log is opened with an index
+/// of entries so far apart.
+fn hit_twice(interval: u64, hits: [&[u64]; 2]) -> (Vec<i64>, Vec<(i64, i64)>) {
+    let mut machine = Machine::new();
+    machine.options.index_interval_bytes = interval;
+    let (mut log, _) = machine.open();
+    for _ in 0..7 {
+        one(&mut log, b"flushed");
+    }
+    flush(&mut log);
+    log.checkpoint_job().unwrap().run().unwrap();
+    machine.disk.kill();
+    drop(log);
+    for (batch, bytes) in [1, 3].into_iter().zip(hits) {
+        for byte in bytes {
+            assert!(machine.disk.flip(Machine::path(0), batch * BATCH + byte, 1));
+        }
+    }
+    consume(&machine.open().0, 0)
+}
+
+#[test]
+fn what_is_served_around_damage_does_not_depend_on_what_the_index_holds() {
+    // Offset, length, magic, count, records: one of them, or two.
+    let bytes = [7, 11, 16, 26, 70];
+    let mut sets: Vec<Vec<u64>> = bytes.iter().map(|byte| vec![*byte]).collect();
+    for (at, one) in bytes.iter().enumerate() {
+        sets.extend(bytes[at + 1..].iter().map(|other| vec![*one, *other]));
+    }
+    for first in &sets {
+        for second in &sets {
+            let hits = [first.as_slice(), second];
+            let (dense, sparse) = (hit_twice(0, hits), hit_twice(u64::MAX / 2, hits));
+            assert_eq!(dense, sparse, "hit at {hits:?}");
+            // Not even the one between them, which only its own word may place.
+            assert_eq!(dense.0, [0, 2, 4, 5, 6], "hit at {hits:?}");
+        }
+    }
+}
+
+#[test]
+fn bytes_where_none_should_be_hide_nothing_and_are_not_mended() {
+    // The second batch counts up to the log's end, and those that it hides are whole.
+    let mut machine = Machine::new();
+    (machine.options.snapshot_bytes, machine.options.index_interval_bytes) = (1, 1);
+    let (mut log, _) = machine.open();
+    for _ in 0..4 {
+        one(&mut log, b"flushed");
+    }
+    flush(&mut log);
+    log.checkpoint_job().unwrap().run().unwrap();
+    machine.disk.kill();
+    drop(log);
+    forge_second(&machine, 2);
+    let (mut log, _) = machine.open();
+    log.set_damage_bell(Some(Arc::new(|| {})));
+    one(&mut log, b"more");
+    assert_eq!(consume(&log, 0), (vec![0, 1, 4], vec![]));
+    flush(&mut log);
+    let found = Scrubber::new(log.reader()).step(u64::MAX).unwrap().found;
+    assert_eq!(found.iter().map(|found| (found.first.get(), found.next.get())).collect::<Vec<_>>(), [(4, 4)]);
+    assert_eq!(log.next_damage(), None);
+    assert_eq!(consume(&log, 0), (vec![0, 1, 4], vec![]));
+    let fs: Arc<dyn Fs> = machine.disk.mount();
+    let report = verify(&fs, Path::new(DIR), &mut |_| {}).unwrap();
+    assert!(!report.is_sound() && !report.findings.iter().any(|finding| finding.flaw.loses_records()));
+    drop(log);
+    machine.disk.kill();
+    // Recovery comes upon it where no index leads it past: what was flushed behind it stays.
+    for kind in ["index", "timeindex"] {
+        let fs = machine.disk.mount();
+        fs.remove_file(Path::new(&format!("{DIR}/{:020}.{kind}", 0))).unwrap();
+    }
+    let (log, report) = machine.open();
+    assert_eq!((report.log_end, report.cut), (Offset::new(5), None));
+    assert_eq!(consume(&log, 0), (vec![0, 1, 4], vec![]));
 }
 
 #[test]
