@@ -53,8 +53,6 @@ pub(crate) enum Protocol {
     Cooperative,
     /// The coordinator assigns (KIP-848).
     ServerSide,
-    /// The same, by our own consumer, which refuses records.
-    Refusing,
 }
 
 /// Without a word for so long a member counts as dead.
@@ -71,8 +69,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Shared {
     pub(crate) bootstrap: String,
     pub(crate) group: String,
-    /// What is left to chance about records.
-    pub(crate) seed: u64,
     pub(crate) protocol: Protocol,
     pub(crate) topic: Topic,
     pub(crate) history: Arc<HistoryWriter>,
@@ -89,10 +85,10 @@ pub(crate) struct Shared {
 }
 
 /// One of those that are under way, until it is dropped: also with the task that waits for it.
-pub(super) struct UnderWay<'a>(&'a AtomicUsize);
+struct UnderWay<'a>(&'a AtomicUsize);
 
 impl<'a> UnderWay<'a> {
-    pub(super) fn one_of(all: &'a AtomicUsize) -> Self {
+    fn one_of(all: &'a AtomicUsize) -> Self {
         all.fetch_add(1, Ordering::SeqCst);
         Self(all)
     }
@@ -295,7 +291,7 @@ impl Member {
     fn assign(&mut self, joined: &JoinGroupResponse) -> Vec<SyncGroupRequestAssignment> {
         let shares = match self.shared.protocol {
             Protocol::Cooperative => self.sticky_shares(joined),
-            Protocol::Eager | Protocol::ServerSide | Protocol::Refusing => self.shares_by_chance(joined),
+            Protocol::Eager | Protocol::ServerSide => self.shares_by_chance(joined),
         };
         let share = |(member, share): (&JoinGroupResponseMember, _)| {
             let share = PartitionsByName::from([(Str::from(self.shared.topic.name), share)]);
