@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::world::{World, topic_named};
+use super::world::{CONSUMER_SESSION, World, topic_named};
 use crate::{
     model::PartitionIndex,
     wire::{
@@ -14,8 +14,7 @@ use crate::{
 };
 
 const REBALANCE_MS: i32 = 30_000;
-const SESSION: Duration = Duration::from_secs(15);
-const ALMOST_A_SESSION: Duration = Duration::from_secs(14);
+const ALMOST_A_SESSION: Duration = Duration::from_secs(44);
 
 /// Partitions of the topic `t`.
 fn of_t(indexes: &[i32]) -> Vec<TopicPartitions> {
@@ -206,7 +205,7 @@ fn s20_a_successor_knows_what_was_answered_and_the_members_go_on() {
     is_given(&world.beat(living("b", 2)), 2, &[2, 3]);
     world.crash();
     // Those that are silent from then on are given up.
-    world.pass(SESSION + Duration::from_millis(1));
+    world.pass(CONSUMER_SESSION + Duration::from_millis(1));
     assert_eq!(world.beat(living("a", 2)).error_code, ErrorCode::UnknownMemberId);
     world.crash();
     assert_eq!(world.describe_consumer().group_state, "Empty");

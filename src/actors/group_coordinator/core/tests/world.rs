@@ -12,7 +12,7 @@ use super::super::{
 use crate::{
     actors::{group_coordinator, partition::Served},
     clock::Clock,
-    config::node::GroupSettings,
+    config::{group::GroupConfig, node::GroupSettings},
     model::{Offset, PartitionIndex, TimestampMs, TopicId},
     wire::{
         ErrorCode, Str,
@@ -29,6 +29,8 @@ use crate::{
 };
 
 pub(super) const SESSION: Duration = Duration::from_secs(10);
+/// In the server-side protocol; above the rebalance time-outs here, so that it is seen which of them has ended.
+pub(super) const CONSUMER_SESSION: Duration = Duration::from_secs(45);
 pub(super) const REBALANCE: Duration = Duration::from_secs(30);
 
 /// A coordinator whose clock stands still unless it is moved, with a log that holds what it wrote.
@@ -217,7 +219,9 @@ impl World {
             let (id, partitions) = (topic_named(name), *partitions);
             (Str::from(*name), TopicImage { id, partitions, ..TopicImage::default() })
         };
-        self.set_image(Image::new(topics.iter().map(topic).collect()));
+        let configs = GroupConfig { consumer_session_timeout: CONSUMER_SESSION, ..GroupConfig::default() };
+        let image = Image::new(topics.iter().map(topic).collect());
+        self.set_image(image.with_groups(BTreeMap::new(), configs));
     }
 
     /// The first of the dead letters is on disk, or its record is not there any more.
