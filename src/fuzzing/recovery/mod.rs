@@ -43,10 +43,10 @@ impl fmt::Debug for Contents {
 }
 
 /// Makes a small log, which the first two bytes choose, and changes its files as the others say. However they are
-/// then: the log opens, ends, and serves only batches whose checksum is right, the same ones whatever its indexes hold;
-/// what lies before the first byte of a log file that was changed is there, byte for byte; it goes on, and what is
-/// appended is read; and, unless the changes have made up what looks right, opening it again makes no difference, nor
-/// does a clean close.
+/// then: the log opens, ends, and serves only batches whose checksum is right; what lies before the first byte of a
+/// log file that was changed is there, byte for byte; it goes on, and what is appended is read; and, unless the
+/// changes have made up what looks right, what its indexes hold makes no difference, nor does opening it again, nor a
+/// clean close.
 pub fn recovery(data: &[u8]) {
     let mut input = Input::new(data);
     let sample = SampleLog::build(input.u16());
@@ -61,7 +61,9 @@ pub fn recovery(data: &[u8]) {
     }
     look_around(&log.reader(), &first);
     without_index(&log.reader());
-    assert_eq!(contents(&log.reader()), first, "read without an index");
+    let bare = contents(&log.reader());
+    // One that counts too many reaches into a batch of which an index knows where it begins.
+    assert!(bare == first || !damage.is_honest(), "without an index: {bare:?}, with it {first:?}");
     drop(log);
 
     let Some((mut log, _)) = opener.open() else { return };
