@@ -49,6 +49,7 @@ impl Proposal {
                     | MetadataRecord::BrokerFenced { .. }
                     | MetadataRecord::BrokerUnfenced { .. }
                     | MetadataRecord::BrokerStopping { .. }
+                    | MetadataRecord::ReplicasMaxTold { .. }
                     | MetadataRecord::PartitionChanged { .. }
             )
         })
