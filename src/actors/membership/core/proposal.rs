@@ -38,8 +38,8 @@ pub enum Applied {
 }
 
 impl Proposal {
-    /// Whether what there is could not be served without it: who decides, who is there, who leads. Everything else can wait
-    /// until there is space on the disk.
+    /// Whether what there is could not be served without it: who decides, who is there and with how much room, who leads.
+    /// Everything else can wait until there is space on the disk.
     pub fn keeps_going(&self) -> bool {
         let Self::Records { records, .. } = self else { return true };
         records.iter().all(|record| {
