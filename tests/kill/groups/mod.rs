@@ -288,7 +288,13 @@ fn declare(kind: &Kind, bootstrap: &str, history: &Arc<HistoryWriter>) -> Arc<Sh
     let topics = vec![TopicName::new(TOPIC.name).unwrap()];
     let session_timeout_ms = SESSION.as_millis() as u32;
     let server_side = kind.protocol == Protocol::ServerSide;
-    let profile = GroupProfile { name: kind.name.to_owned(), topics, session_timeout_ms, server_side };
+    let profile = GroupProfile {
+        name: kind.name.to_owned(),
+        topics,
+        session_timeout_ms,
+        server_side,
+        max_delivery_attempts: 0,
+    };
     history.record(&Event::Group(profile)).unwrap();
     let marks = || (0..TOPIC.partitions).map(|_| AtomicI64::new(-1)).collect();
     Arc::new(Shared {
