@@ -11,7 +11,7 @@ use polylogue::local_cluster::Wires;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::{support, support::skip::skip};
+use crate::support::{self, WITHIN, eventually, skip::skip};
 
 /// The report of a run of `chaos failover` in which nothing went wrong.
 fn failover(options: &[&str]) -> Value {
@@ -92,7 +92,10 @@ fn interrupted(options: &[&str]) {
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     lines.find(|line| line.contains(" 1 of 1000: ")).unwrap();
-    assert!(!processes_with(folder.path()).is_empty(), "the nodes are not recognised");
+    // A node that is killed is not there for a moment.
+    eventually("the nodes are recognised", WITHIN, || {
+        (!processes_with(folder.path()).is_empty()).then_some(())
+    });
     kill_process(Pid::from_raw(child.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
     assert!(lines.any(|line| line == "polylogue: interrupted"));
     assert_eq!(child.wait().unwrap().code(), Some(1));
