@@ -44,7 +44,7 @@ pub struct ClusterReport {
     pub metadata_index: u64,
     /// Who decides; none during an election.
     pub controller: Option<i32>,
-    /// Who votes.
+    /// Who votes: those whose votes are known to count. A node that is just becoming a voter is not among them.
     pub voters: Vec<i32>,
     /// All registered nodes, by id.
     pub nodes: Vec<NodeReport>,

@@ -14,6 +14,7 @@ use crate::{
             Endpoint, MetadataImage, NOBODY, Rules,
             joining::JoinStatus,
             member::{self, FormationStatus, Member, MemberArgs, clean},
+            quorum::Quorum,
         },
         partition::{
             ends::{self, EndsArgs},
@@ -184,18 +185,22 @@ pub(super) fn reasons(member: &Member, topics: &TopicTable, us: NodeId) -> Vec<S
     reasons
 }
 
-/// Who decides, and who votes, as far as this node knows.
+/// Who decides, and whose votes are known to count, as far as this node knows.
 pub(super) fn standing(member: &Member) -> Standing {
-    let members = member.registry.quorum().map(|quorum| quorum.members()).unwrap_or_default();
     let image = member.registry.image();
-    let ids: BTreeSet<_> = members.voters.iter().flatten().collect();
-    // A node that lost its disk votes again when its new member does: the old one is there until it is replaced.
+    let voters = member.registry.quorum().map(|quorum| voters(&quorum, &image)).unwrap_or_default();
+    Standing { controller: image.controller(), voters: voters.into_iter().collect() }
+}
+
+/// A node that lost its disk votes again when its new member does: the old one is there until it is replaced.
+fn voters(quorum: &Quorum, image: &MetadataImage) -> BTreeSet<NodeId> {
     let is_lost = |node: NodeId, id: RaftId| {
         image.brokers().get(&node).is_some_and(|broker| broker.raft_id.is_another_than(id))
     };
-    let nodes = ids.into_iter().filter_map(|id| Some((members.nodes.get(id)?.node, *id)));
-    let voters: BTreeSet<_> = nodes.filter(|(node, id)| !is_lost(*node, *id)).map(|(node, _)| node).collect();
-    Standing { controller: image.controller(), voters: voters.into_iter().collect() }
+    let members = quorum.members();
+    let ids = quorum.committed_voters().into_iter();
+    let nodes = ids.filter_map(|id| Some((members.nodes.get(&id)?.node, id)));
+    nodes.filter(|(node, id)| !is_lost(*node, *id)).map(|(node, _)| node).collect()
 }
 
 /// Everything that this node says to leaders and to the controller names its registration: known before any replica begins, for a

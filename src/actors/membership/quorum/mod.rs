@@ -29,7 +29,7 @@ mod types;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -115,6 +115,7 @@ struct Inner {
     published: Arc<watch::Sender<Arc<MetadataImage>>>,
     leadership: watch::Receiver<Leadership>,
     roster: watch::Receiver<Arc<Members>>,
+    committed_voters: watch::Receiver<BTreeSet<RaftId>>,
     follower: AbortHandle,
     /// Until it is stopped.
     disk: Mutex<Option<Disk>>,
@@ -151,8 +152,10 @@ impl Quorum {
         let started = disk::start(place).await?;
         let id = RaftId::new(started.state.owner().ok_or(StartupError::ThreadEnded)?);
         let (alive, machine_ended) = oneshot::channel();
+        let (counted, committed_voters) = watch::channel(BTreeSet::new());
+        let published = Arc::clone(&args.published);
         let machine =
-            MachineStore::<ImageMachine>::open(started.snapshots, Arc::clone(&args.published), alive).await?;
+            MachineStore::<ImageMachine>::open(started.snapshots, published, counted, alive).await?;
         let log = LogStore::new(started.disk.clone(), without_leadership(started.state));
         let network = Network { us: id, peers: args.peers };
         let pace = args.pace;
@@ -170,6 +173,7 @@ impl Quorum {
                 published: args.published,
                 leadership,
                 roster,
+                committed_voters,
                 follower,
                 disk: Mutex::new(Some(started.disk)),
                 ended: tokio::sync::Mutex::new(vec![started.ended, machine_ended]),
@@ -223,6 +227,12 @@ impl Quorum {
     /// Who is a member, as it changes. How far they have the log is not said.
     pub fn roster(&self) -> watch::Receiver<Arc<Members>> {
         self.inner.roster.clone()
+    }
+
+    /// Whose votes are known to count, of whoever leads next too: by what this member knows to be committed, and during a change
+    /// those who vote before it and after it.
+    pub fn committed_voters(&self) -> BTreeSet<RaftId> {
+        self.inner.committed_voters.borrow().clone()
     }
 
     /// Makes a quorum of these voters. This member is one of them and blank, as all are.

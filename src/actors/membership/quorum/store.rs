@@ -1,6 +1,7 @@
 //! The state machine and its snapshots as `openraft` sees them.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Cursor},
     sync::Arc,
 };
@@ -17,10 +18,13 @@ use super::{
         Entry, LogId, RaftNode, SnapshotMeta, StorageError, StorageIoError, StoredMembership, TypeConfig,
     },
 };
-use crate::storage::{
-    metadata_log::codec::{self, CodecError},
-    own_file::OwnFileError,
-    quorum_log::{self, SnapshotFile},
+use crate::{
+    model::RaftId,
+    storage::{
+        metadata_log::codec::{self, CodecError},
+        own_file::OwnFileError,
+        quorum_log::{self, SnapshotFile},
+    },
 };
 
 /// The state, how far it has come, and who looks at it.
@@ -30,6 +34,7 @@ pub(super) struct MachineStore<M> {
     membership: StoredMembership,
     snapshots: SnapshotFile,
     published: Arc<watch::Sender<Arc<MetadataImage>>>,
+    voters: watch::Sender<BTreeSet<RaftId>>,
     /// Gone when nobody can touch the files any more; last, after them.
     alive: Alive,
 }
@@ -49,6 +54,7 @@ impl<M: StateMachine> MachineStore<M> {
     pub(super) async fn open(
         snapshots: SnapshotFile,
         published: Arc<watch::Sender<Arc<MetadataImage>>>,
+        voters: watch::Sender<BTreeSet<RaftId>>,
         alive: oneshot::Sender<()>,
     ) -> Result<Self, StartupError> {
         let mut store = Self {
@@ -57,6 +63,7 @@ impl<M: StateMachine> MachineStore<M> {
             membership: StoredMembership::default(),
             snapshots,
             published,
+            voters,
             alive: Arc::new(alive),
         };
         if let Some(kept) = load(&store.snapshots).await? {
@@ -69,8 +76,17 @@ impl<M: StateMachine> MachineStore<M> {
     fn replace(&mut self, meta: &SnapshotMeta, machine: M) {
         self.machine = machine;
         self.last_applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
+        self.entered(meta.last_membership.clone());
         self.publish();
+    }
+
+    /// Half of a change counts for nothing yet: who is in one of its two sets only is no voter that could be relied on.
+    fn entered(&mut self, membership: StoredMembership) {
+        self.membership = membership;
+        let sets = self.membership.membership().get_joint_config();
+        let in_all = |id: &u64| sets.iter().all(|set| set.contains(id));
+        let all = self.membership.membership().voter_ids();
+        self.voters.send_replace(all.filter(in_all).map(RaftId::new).collect());
     }
 
     /// A start begins with what is known to be committed, which may be less than what an earlier start of this process
@@ -91,7 +107,7 @@ impl<M: StateMachine> MachineStore<M> {
         match entry.payload {
             EntryPayload::Blank => Applied::Done,
             EntryPayload::Membership(membership) => {
-                self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                self.entered(StoredMembership::new(Some(entry.log_id), membership));
                 Applied::Done
             }
             EntryPayload::Normal(proposal) => {

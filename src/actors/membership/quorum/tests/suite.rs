@@ -1,6 +1,6 @@
 //! `openraft`'s own tests of a storage, over our files.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use openraft::{
     EntryPayload, RaftLogReader,
@@ -38,7 +38,9 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for OverFiles {
         let started = disk::start(place).await.unwrap();
         let (published, _) = watch::channel(Arc::new(MetadataImage::default()));
         let (alive, _) = oneshot::channel();
-        let machine = MachineStore::open(started.snapshots, Arc::new(published), alive).await.unwrap();
+        let (voters, _) = watch::channel(BTreeSet::new());
+        let machine =
+            MachineStore::open(started.snapshots, Arc::new(published), voters, alive).await.unwrap();
         Ok((dir, LogStore::new(started.disk, started.state), machine))
     }
 }

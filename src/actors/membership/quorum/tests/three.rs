@@ -291,6 +291,9 @@ async fn s18_the_next_leader_finishes_a_change_that_was_cut_in_the_middle() {
     let mut metrics = world.members[&4].inner.raft.metrics();
     let joint = metrics.wait_for(|now| now.membership_config.membership().get_joint_config().len() == 2);
     soon("the first step", joint).await.unwrap();
+    // It has the change, and may vote by it; that its vote counts is known only when the change is committed.
+    assert!(world.members[&4].members().votes(comes));
+    assert!(!world.members[&4].committed_voters().contains(&comes));
     world.net.part(quorum.id());
     world.net.weather(Weather::default());
     world.stop(leader).await;
@@ -304,6 +307,9 @@ async fn s18_the_next_leader_finishes_a_change_that_was_cut_in_the_middle() {
     });
     soon("the second step", uniform).await.unwrap();
     assert_ne!(next, leader);
+    let mut voters = world.members[&4].inner.committed_voters.clone();
+    let count = |voters: &BTreeSet<RaftId>| voters.contains(&comes) && !voters.contains(&goes_id);
+    soon("the change to count", voters.wait_for(count)).await.unwrap();
     world.set(&rest, "end", 1).await;
     world.end().await;
 }
