@@ -53,12 +53,16 @@ pub(crate) enum Protocol {
     Cooperative,
     /// The coordinator assigns (KIP-848).
     ServerSide,
+    /// The same, by our own consumer, which refuses records.
+    Refusing,
 }
 
 /// Without a word for so long a member counts as dead.
 pub(crate) const SESSION: Duration = Duration::from_secs(2);
 /// Long enough that the others have gone on in another generation when a member wakes up.
 pub(crate) const STALL: Duration = Duration::from_millis(3500);
+/// How often it then wants to commit, while nobody says no.
+const COMMITS_AFTER_STALL: usize = 20;
 pub(super) const HEARTBEAT: Duration = Duration::from_millis(300);
 /// How long the others may have to wait for a member that is alive.
 pub(super) const REBALANCE: Duration = Duration::from_secs(10);
@@ -69,6 +73,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Shared {
     pub(crate) bootstrap: String,
     pub(crate) group: String,
+    /// What is left to chance about records.
+    pub(crate) seed: u64,
     pub(crate) protocol: Protocol,
     pub(crate) topic: Topic,
     pub(crate) history: Arc<HistoryWriter>,
@@ -85,10 +91,10 @@ pub(crate) struct Shared {
 }
 
 /// One of those that are under way, until it is dropped: also with the task that waits for it.
-struct UnderWay<'a>(&'a AtomicUsize);
+pub(super) struct UnderWay<'a>(&'a AtomicUsize);
 
 impl<'a> UnderWay<'a> {
-    fn one_of(all: &'a AtomicUsize) -> Self {
+    pub(super) fn one_of(all: &'a AtomicUsize) -> Self {
         all.fetch_add(1, Ordering::SeqCst);
         Self(all)
     }
@@ -291,7 +297,7 @@ impl Member {
     fn assign(&mut self, joined: &JoinGroupResponse) -> Vec<SyncGroupRequestAssignment> {
         let shares = match self.shared.protocol {
             Protocol::Cooperative => self.sticky_shares(joined),
-            Protocol::Eager | Protocol::ServerSide => self.shares_by_chance(joined),
+            Protocol::Eager | Protocol::ServerSide | Protocol::Refusing => self.shares_by_chance(joined),
         };
         let share = |(member, share): (&JoinGroupResponseMember, _)| {
             let share = PartitionsByName::from([(Str::from(self.shared.topic.name), share)]);
@@ -410,7 +416,15 @@ impl Member {
         self.shared.record(&Event::Note(format!("{} stalls", self.name)));
         sleep(STALL).await;
         self.shared.record(&Event::Note(format!("{} goes on", self.name)));
-        self.commit(partition).await
+        for _ in 0..COMMITS_AFTER_STALL {
+            match self.commit(partition).await {
+                // The coordinator is elsewhere by now: it is the one that is to say no.
+                Err(Trouble::Away(_) | Trouble::Later(_)) => self.link.hang_up(),
+                outcome => return outcome,
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     fn work_on(&self, partition: PartitionIndex, record: &RecordRef<'_>) {

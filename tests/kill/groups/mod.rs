@@ -1,19 +1,22 @@
 //! Groups of consumers of which some are killed, and the nodes that coordinate them and lead their topic, on random
-//! delays: one group for each way in which members and coordinator agree, all over the same topic.
+//! delays: one group for each way in which members and coordinator agree, all over the same topic, and one of our own
+//! consumer, which refuses some records once and some for ever, over a topic that gives them up after three times.
 //!
 //! A producer writes at a steady pace. Members consume, commit now and then and write down what they do; an
 //! onlooker asks for the committed positions all the time. Members vanish at whatever they are about, others come
 //! in their place; some stall until they are thought dead, and then want to commit; a node is killed with
 //! `kill -9` or stopped, and started again. Everything goes into a history, and `chaos::checker` judges it.
 //!
-//! On one node 9 kills, on three 8 of nodes and members; 40 and 48 with the feature `long`. `POLYLOGUE_SEED` repeats a
+//! On one node 9 kills, on three 9 of nodes and members; 40 and 48 with the feature `long`. `POLYLOGUE_SEED` repeats a
 //! run's choices, though not its timing. The history of a run that fails stays beside the test's other files.
 
 mod cooperative;
+mod letters;
 mod link;
 mod member;
 mod nodes;
 mod poison;
+mod refusing;
 mod server_side;
 
 use std::{
@@ -43,9 +46,11 @@ use tokio::{
 };
 
 use self::{
+    letters::Letters,
     link::Link,
     member::{Member, Protocol, SESSION, STALL, Shared},
     nodes::{Nodes, Way},
+    refusing::{LIMIT, Refusing},
 };
 use crate::{
     seed,
@@ -57,23 +62,34 @@ use crate::{
 };
 
 const TOPIC: Topic = Topic { name: "shared", partitions: 6 };
+/// One whose records are given up when they have failed too often, and where they go.
+const LIMITED: Topic = Topic { name: "limited", partitions: 3 };
+const LETTERS: Topic = Topic { name: "limited.dead-letter", partitions: 3 };
 
 /// A group of a run.
 #[derive(Clone, Copy)]
 struct Kind {
     name: &'static str,
     protocol: Protocol,
+    topic: Topic,
     members: usize,
 }
 
-const EAGER: Kind = Kind { name: "eager", protocol: Protocol::Eager, members: 4 };
-const COOPERATIVE: Kind = Kind { name: "cooperative", protocol: Protocol::Cooperative, members: 4 };
-const SERVER_SIDE: Kind = Kind { name: "server-side", protocol: Protocol::ServerSide, members: 4 };
+const EAGER: Kind = Kind { name: "eager", protocol: Protocol::Eager, topic: TOPIC, members: 4 };
+const COOPERATIVE: Kind =
+    Kind { name: "cooperative", protocol: Protocol::Cooperative, topic: TOPIC, members: 4 };
+const SERVER_SIDE: Kind =
+    Kind { name: "server-side", protocol: Protocol::ServerSide, topic: TOPIC, members: 4 };
+const REFUSING: Kind = Kind { name: "refusing", protocol: Protocol::Refusing, topic: LIMITED, members: 3 };
 /// Of its members each has at most one partition, and one stands by: by the group's config, whatever they assign.
-const EXCLUSIVE: Kind =
-    Kind { name: "exclusive", protocol: Protocol::Eager, members: TOPIC.partitions as usize + 1 };
+const EXCLUSIVE: Kind = Kind {
+    name: "exclusive",
+    protocol: Protocol::Eager,
+    topic: TOPIC,
+    members: TOPIC.partitions as usize + 1,
+};
 
-/// Its place in the plans, where every third kill of a member is one of its.
+/// Its place in the plans.
 const SERVER_SIDE_IS: usize = 2;
 
 /// What happens in a run.
@@ -87,7 +103,7 @@ struct Plan {
     node_stops: usize,
     /// Of the groups in turn.
     member_kills: usize,
-    /// Members that are thought dead and are not, besides.
+    /// Members that are thought dead and are not, besides: of the groups in turn from the server-side one on.
     stalls: usize,
 }
 
@@ -95,19 +111,19 @@ const LONG: bool = cfg!(feature = "long");
 
 const ONE_NODE: Plan = Plan {
     nodes: 1,
-    groups: &[EAGER, COOPERATIVE, SERVER_SIDE],
+    groups: &[EAGER, COOPERATIVE, SERVER_SIDE, REFUSING],
     node_kills: if LONG { 13 } else { 3 },
     node_stops: 0,
     member_kills: if LONG { 27 } else { 6 },
-    stalls: if LONG { 6 } else { 3 },
+    stalls: if LONG { 8 } else { 4 },
 };
 
 const THREE_NODES: Plan = Plan {
     nodes: 3,
-    groups: &[EAGER, COOPERATIVE, SERVER_SIDE, EXCLUSIVE],
+    groups: &[EAGER, COOPERATIVE, SERVER_SIDE, REFUSING, EXCLUSIVE],
     node_kills: if LONG { 24 } else { 4 },
     node_stops: if LONG { 8 } else { 1 },
-    member_kills: if LONG { 16 } else { 3 },
+    member_kills: if LONG { 16 } else { 4 },
     stalls: if LONG { 8 } else { 2 },
 };
 
@@ -118,6 +134,8 @@ const DELAY_MS: std::ops::Range<u64> = 50..5000;
 const AWAY_MS: std::ops::Range<u64> = 0..1500;
 /// Between two records: members keep up, also on a machine that is busy with other tests.
 const PACE: Duration = Duration::from_millis(2);
+/// The same of those that are limited: each is committed for itself, and some are delivered again and again.
+const LIMITED_PACE: Duration = Duration::from_millis(40);
 /// Between two looks at the positions.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -154,11 +172,20 @@ impl Members {
         self.came += 1;
         let name = format!("{}-{}", self.shared.group, self.came);
         let stalls = Arc::new(AtomicBool::new(false));
-        let member = Member::new(&self.shared, &name, self.random.fork(), &stalls);
-        let task = self.runtime.spawn(async move {
-            sleep(after).await;
-            member.run().await;
-        });
+        let (shared, random) = (&self.shared, self.random.fork());
+        let task = if shared.protocol == Protocol::Refusing {
+            let member = Refusing::new(shared, &name, random, &stalls);
+            self.runtime.spawn(async move {
+                sleep(after).await;
+                member.run().await;
+            })
+        } else {
+            let member = Member::new(shared, &name, random, &stalls);
+            self.runtime.spawn(async move {
+                sleep(after).await;
+                member.run().await;
+            })
+        };
         self.alive.push(Living { name, task, stalls });
     }
 
@@ -196,11 +223,16 @@ impl Members {
 /// Looks at the positions until the members leave, and once more after everything that was acknowledged to them.
 async fn look_on(shared: Arc<Shared>) {
     let mut link = Link::new(&shared.bootstrap, &shared.group, "onlooker");
+    let limited = shared.protocol == Protocol::Refusing;
+    let mut letters = limited.then(|| Letters::new(&shared, LETTERS));
     let partitions: Vec<_> = (0..shared.topic.partitions).map(PartitionIndex::new).collect();
     loop {
         let last = shared.left.load(Ordering::SeqCst);
         match shared.positions(&mut link, "onlooker", &partitions).await {
             Ok(told) => {
+                if let Some(letters) = &mut letters {
+                    letters.look(&shared, &told, last).await;
+                }
                 for (partition, offset) in told {
                     let offset = offset.map_or(0, polylogue::model::Offset::get);
                     shared.committed[partition.get() as usize].store(offset, Ordering::SeqCst);
@@ -260,7 +292,7 @@ impl Plan {
         let mut blows: Vec<_> = (0..self.node_kills).map(node).collect();
         blows.extend((0..self.node_stops).map(|number| Blow::Node(Way::Stopped, whose(number))));
         blows.extend((0..self.member_kills).map(|number| Blow::MemberKilled(group(number))));
-        blows.extend((0..self.stalls).map(|number| Blow::MemberStalls(group(number))));
+        blows.extend((0..self.stalls).map(|number| Blow::MemberStalls(group(number + SERVER_SIDE_IS))));
         blows
     }
 }
@@ -278,30 +310,29 @@ fn strike_at_random(plan: &Plan, nodes: &mut Nodes, groups: &mut [Members], rand
     }
 }
 
-fn ends(bootstrap: &str) -> Vec<i64> {
+fn ends(topic: Topic, bootstrap: &str) -> Vec<i64> {
     let consumer = consumer(bootstrap);
-    (0..TOPIC.partitions).map(|index| watermarks(&consumer, TOPIC.name, index).1).collect()
+    (0..topic.partitions).map(|index| watermarks(&consumer, topic.name, index).1).collect()
 }
 
 /// A group and what it is promised, in the history.
-fn declare(kind: &Kind, bootstrap: &str, history: &Arc<HistoryWriter>) -> Arc<Shared> {
-    let topics = vec![TopicName::new(TOPIC.name).unwrap()];
-    let session_timeout_ms = SESSION.as_millis() as u32;
-    let server_side = kind.protocol == Protocol::ServerSide;
+fn declare(kind: &Kind, seed: u64, bootstrap: &str, history: &Arc<HistoryWriter>) -> Arc<Shared> {
+    let refusing = kind.protocol == Protocol::Refusing;
     let profile = GroupProfile {
         name: kind.name.to_owned(),
-        topics,
-        session_timeout_ms,
-        server_side,
-        max_delivery_attempts: 0,
+        topics: vec![TopicName::new(kind.topic.name).unwrap()],
+        session_timeout_ms: SESSION.as_millis() as u32,
+        server_side: refusing || kind.protocol == Protocol::ServerSide,
+        max_delivery_attempts: if refusing { LIMIT } else { 0 },
     };
     history.record(&Event::Group(profile)).unwrap();
-    let marks = || (0..TOPIC.partitions).map(|_| AtomicI64::new(-1)).collect();
+    let marks = || (0..kind.topic.partitions).map(|_| AtomicI64::new(-1)).collect();
     Arc::new(Shared {
         bootstrap: bootstrap.to_owned(),
         group: kind.name.to_owned(),
+        seed,
         protocol: kind.protocol,
-        topic: TOPIC,
+        topic: kind.topic,
         history: Arc::clone(history),
         over: AtomicBool::new(false),
         left: AtomicBool::new(false),
@@ -311,13 +342,17 @@ fn declare(kind: &Kind, bootstrap: &str, history: &Arc<HistoryWriter>) -> Arc<Sh
     })
 }
 
-/// The topic, and what is not as it is by itself.
+/// The topics, and what is not as it is by itself.
 fn prepare(nodes: &Nodes, runtime: &Runtime) {
     let bootstrap = nodes.bootstrap();
     let in_sync = if nodes.count() == 1 { "1" } else { "2" };
     let configs = [("min.insync.replicas", in_sync)];
-    create_replicated_topic(&bootstrap, TOPIC.name, (TOPIC.partitions, nodes.count()), &configs);
-    nodes.until_in_sync(TOPIC.name);
+    let limit = LIMIT.to_string();
+    let limited = [configs[0], ("max.delivery.attempts", limit.as_str())];
+    for (topic, configs) in [(TOPIC, &configs[..]), (LIMITED, &limited[..]), (LETTERS, &configs[..])] {
+        create_replicated_topic(&bootstrap, topic.name, (topic.partitions, nodes.count()), configs);
+        nodes.until_in_sync(topic.name);
+    }
     let admin = Admin::new(&Client::new(ClientConfig::new(&bootstrap)));
     let change = ConfigChange::Set { name: "assignor".to_owned(), value: "exclusive".to_owned() };
     runtime.block_on(admin.alter_group_configs(EXCLUSIVE.name, &[change])).unwrap();
@@ -332,9 +367,10 @@ fn run(plan: &Plan, seed: u64, path: &Path) -> Report {
     let bootstrap = nodes.bootstrap();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     prepare(&nodes, &runtime);
-    let shared: Vec<_> = plan.groups.iter().map(|kind| declare(kind, &bootstrap, &history)).collect();
+    let shared: Vec<_> = plan.groups.iter().map(|kind| declare(kind, seed, &bootstrap, &history)).collect();
     let enough = Arc::new(AtomicBool::new(false));
-    let sending = idempotent(TOPIC, &bootstrap, "sender", &history).start(PACE, &enough);
+    let send = |topic, name, pace| idempotent(topic, &bootstrap, name, &history).start(pace, &enough);
+    let sending = [send(TOPIC, "sender", PACE), send(LIMITED, "slow-sender", LIMITED_PACE)];
     let begin = |(kind, shared): (&Kind, _)| Members::start(&runtime, kind.members, shared, random.fork());
     let mut groups: Vec<_> = plan.groups.iter().zip(&shared).map(begin).collect();
     let looking: Vec<_> = shared.iter().map(|shared| runtime.spawn(look_on(Arc::clone(shared)))).collect();
@@ -344,15 +380,17 @@ fn run(plan: &Plan, seed: u64, path: &Path) -> Report {
 
     let went_on = goes_on(&groups);
     enough.store(true, Ordering::SeqCst);
-    let given_up = sending.join().unwrap();
-    let ends = ends(&bootstrap);
+    let given_up: u64 = sending.into_iter().map(|sending| sending.join().unwrap()).sum();
+    let ends: Vec<_> = plan.groups.iter().map(|kind| ends(kind.topic, &bootstrap)).collect();
     let committed = || shared.iter().map(|shared| now(&shared.committed)).collect::<Vec<_>>();
-    let all_committed = wait_for(WITHIN, || committed().iter().all(|committed| *committed == ends));
+    let all_committed = wait_for(WITHIN, || committed() == ends);
     groups.into_iter().for_each(Members::leave);
     for looking in looking {
         runtime.block_on(looking).unwrap();
     }
-    scan(TOPIC, &bootstrap, &history, "at-the-end");
+    for topic in [TOPIC, LIMITED] {
+        scan(topic, &bootstrap, &history, "at-the-end");
+    }
     history.flush().unwrap();
 
     let report = check(HistoryReader::open(path).unwrap(), Expectations::default()).unwrap();
@@ -380,6 +418,7 @@ fn run_and_check(plan: &Plan) {
     assert!(groups.commits_unknown > 0, "no kill hit a commit that was under way");
     assert!(groups.commits_refused > 0, "no member that was thought dead wanted to commit");
     assert!(groups.progress_checked > 0, "no progress was waited for");
+    assert!(groups.refused > u64::from(LIMIT) && groups.dead_letters > 0, "no record was refused for good");
     // Nothing is wrong with it: nobody will want to read it.
     fs::remove_file(&path).unwrap();
 }
