@@ -76,7 +76,10 @@ pub fn run(config: &NodeConfig, levels: LogLevels) -> Result<(), NodeError> {
     let outcome = runtimes.control().block_on(async {
         let mut stop = Stop::new()?;
         match Node::start(config, &runtimes, levels, &mut stop).await {
-            Ok(node) => node.run_until(&mut stop).await,
+            Ok(node) => {
+                tokio::spawn(limits::release_after_start());
+                node.run_until(&mut stop).await
+            }
             Err(NodeError::StoppedEarly) => Ok(()),
             Err(error) => Err(error),
         }

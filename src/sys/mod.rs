@@ -7,6 +7,7 @@ mod direct;
 mod file;
 mod map;
 mod process;
+mod program;
 mod socket;
 
 pub use direct::read_direct;
@@ -16,6 +17,7 @@ pub use file::{
 };
 pub use map::{Map, map_populated};
 pub use process::{open_files_limit, raise_open_files_limit, rss_bytes};
+pub use program::release_program_pages;
 pub use socket::sendfile;
 
 #[cfg(test)]
