@@ -12,7 +12,7 @@ use super::{
 use crate::{
     fuzzing::input::Input,
     model::Offset,
-    record::{BATCH_HEADER_LEN, BatchHeader, MAGIC, crc_is_right, write_crc},
+    record::{BATCH_HEADER_LEN, BatchHeader, LENGTH_PREFIX_LEN, MAGIC, crc_is_right, write_crc},
     storage::fs::{Fs, Open},
 };
 
@@ -39,7 +39,8 @@ const CHANGES_MAX: usize = 12;
 const SLOTS: [usize; 2] = [0, 4096];
 const SLOT_LEN: usize = 68;
 const SLOT_CHECKED: usize = 64;
-/// Where a batch has its magic, and where that begins which its checksum covers.
+/// Where a batch has its length and its magic, and where that begins which its checksum covers.
+const LENGTH_AT: usize = 8;
 const MAGIC_AT: usize = 16;
 const COVERED_FROM: usize = 21;
 /// Where the checksum of our other files stands, and where their body begins.
@@ -264,7 +265,7 @@ fn is_forged(name: &str, bytes: &[u8], before: Option<&[u8]>) -> bool {
     is_own && believed && before != Some(bytes)
 }
 
-/// Whether there is a batch, its checksum right and its magic maybe not, that was never appended, or not there.
+/// Whether there is a batch, its checksum right and its magic or its length maybe not, that was never appended, or not there.
 fn has_made_up_batches(segment: Offset, log: &[u8], sample: &SampleLog) -> bool {
     let was_appended = |at: usize, covered: &[u8]| {
         let mut there =
@@ -273,10 +274,30 @@ fn has_made_up_batches(segment: Offset, log: &[u8], sample: &SampleLog) -> bool 
     };
     (0..log.len()).any(|at| {
         let from = log.get(at..).unwrap_or_default();
-        let Some(mut head) = from.first_chunk::<BATCH_HEADER_LEN>().copied() else { return false };
-        head[MAGIC_AT] = MAGIC as u8;
-        let Ok(header) = BatchHeader::parse(&head) else { return false };
-        let covered = from.get(COVERED_FROM..header.total_len());
-        crc_is_right(from, &header) && covered.is_some_and(|covered| !was_appended(at, covered))
+        whole_at(from)
+            .into_iter()
+            .any(|len| from.get(COVERED_FROM..len).is_some_and(|covered| !was_appended(at, covered)))
     })
+}
+
+/// How long a batch can be whose first byte this is, so that its checksum is right: as it says, or up to where another may
+/// begin or the file ends.
+fn whole_at(from: &[u8]) -> Vec<usize> {
+    let Some(mut head) = from.first_chunk::<BATCH_HEADER_LEN>().copied() else { return Vec::new() };
+    let own = head[LENGTH_AT..].first_chunk().map_or(-1, |own| i32::from_be_bytes(*own));
+    let may_begin = |at: &usize| *at == from.len() || from.get(at + MAGIC_AT) == Some(&(MAGIC as u8));
+    let ends = (BATCH_HEADER_LEN..=from.len()).filter(may_begin);
+    let own = usize::try_from(own).ok().and_then(|own| own.checked_add(LENGTH_PREFIX_LEN));
+    let lens = ends.chain(own.filter(|own| *own <= from.len()));
+    head[MAGIC_AT] = MAGIC as u8;
+    let mut whole = Vec::new();
+    for len in lens {
+        let says = (len as i32).wrapping_sub(LENGTH_PREFIX_LEN as i32);
+        head[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&says.to_be_bytes());
+        let Ok(header) = BatchHeader::parse(&head) else { continue };
+        if crc_is_right(from.get(..len).unwrap_or_default(), &header) {
+            whole.push(len);
+        }
+    }
+    whole
 }
