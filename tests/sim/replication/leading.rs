@@ -79,9 +79,10 @@ impl World {
     /// What it was believed to have and has not is lost, if it was promised.
     fn deceived_leads(&mut self, node: Number, epoch: LeaderEpoch) {
         let Some(upto) = self.nodes[node].deceived.take() else { return };
+        let is_believed = std::mem::take(&mut self.nodes[node].is_believed);
         let it = &self.nodes[node];
         let lacks_nothing = it.log.end() >= upto && self.holds_what_was_seen(it).is_ok();
-        if lacks_nothing || !self.controller.image.partition.on_disk {
+        if lacks_nothing || !is_believed {
             return;
         }
         if self.forgive_what_lacks(node) {
@@ -490,7 +491,8 @@ impl World {
             if it.lost_memory && !partition.on_disk {
                 continue;
             }
-            let may_lack = partition.on_disk && it.deceived.is_some_and(|upto| seen <= upto);
+            let may_lack =
+                (partition.on_disk || it.is_believed) && it.deceived.is_some_and(|upto| seen <= upto);
             if !may_lack {
                 self.holds_what_was_seen(it)?;
             }

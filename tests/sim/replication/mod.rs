@@ -14,7 +14,8 @@
 //! - On `disk` topics such a node stays in the set, with less than it had promised. For as long as another leads, nothing
 //!   is lost: all others that may lead have all that was promised, and the leader counts the node for what it has now, not
 //!   for what it had (a position goes with its subscription). So nothing that is promised after its return rests on the
-//!   lie, and once it has caught up it answers for everything again. How many disks lie does not matter for this.
+//!   lie, and once it has caught up it answers for everything again. How many disks lie does not matter for this, nor whether the
+//!   topic is altered to `replicated` meanwhile.
 //! - When such a node leads before it has caught up, what it lacks is lost, though it was acknowledged with `acks=all`; not more
 //!   than what it lacks, and what is left is a beginning of what was there. From then on what an earlier leader says counts for
 //!   nothing, all follow the new one, and all that is promised from there on holds as ever.

@@ -77,6 +77,8 @@ pub(super) struct Node {
     pub(super) lies_until: u64,
     /// It has lost what its disk had said to have, and may lack what was promised up to here.
     pub(super) deceived: Option<i64>,
+    /// It has come back so while the disk counted: it stays in the set, whatever the topic is altered to before it has all again.
+    pub(super) is_believed: bool,
     pub(super) paused_until: u64,
     pub(super) slow_disk: (u64, u64),
     pub(super) damaged_until: u64,
@@ -99,6 +101,7 @@ impl Node {
             lost_memory: false,
             lies_until: 0,
             deceived: None,
+            is_believed: false,
             paused_until: 0,
             slow_disk: (0, 0),
             damaged_until: 0,
@@ -430,7 +433,7 @@ impl World {
         for node in (1..self.nodes.len()).filter(|node| *node != leader) {
             let it = &self.nodes[node];
             if it.deceived.is_some() && it.log.end() >= end && self.holds_what_was_seen(it).is_ok() {
-                self.nodes[node].deceived = None;
+                (self.nodes[node].deceived, self.nodes[node].is_believed) = (None, false);
                 self.happens("has again what its disk lost");
             }
         }

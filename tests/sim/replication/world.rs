@@ -352,7 +352,9 @@ impl World {
             // What a process asked for as itself dies with its connections.
             Ask::Register(_) if self.nodes[node].boot != boot => None,
             Ask::Register(asks) => {
-                self.nodes[node].lost_memory &= !self.controller.image.partition.on_disk;
+                let (on_disk, it) = (self.controller.image.partition.on_disk, &mut self.nodes[node]);
+                it.lost_memory &= !on_disk;
+                it.is_believed |= on_disk && it.deceived.is_some();
                 Some(Told::Registered { broker_epoch: self.controller.register(&asks, now) })
             }
             Ask::Heartbeat { broker_epoch, index } => {
