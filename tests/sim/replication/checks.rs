@@ -18,6 +18,15 @@ pub(super) const FLUSHED: &str = "flushed is on disk";
 pub(super) const ONCE: &str = "a record is there once, in order";
 pub(super) const SETTLES: &str = "after all is healed, all are in sync and equal";
 
+/// What a node has come back with less than it was believed to have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deceived {
+    /// It may lack what was promised up to here.
+    pub(super) upto: i64,
+    /// It has come back while the disk counted: it stays in the set, whatever the topic is altered to before it has all again.
+    pub(super) is_believed: bool,
+}
+
 /// What was promised.
 #[derive(Debug)]
 pub(super) struct Promises {

@@ -13,7 +13,7 @@ use polylogue::{
 use std::time::Duration;
 
 use super::{
-    checks::{COMPLETE, ONCE, SEEN},
+    checks::{COMPLETE, Deceived, ONCE, SEEN},
     controller::{Image, id},
     log::Record,
     mistakes::Mistake,
@@ -78,8 +78,7 @@ impl World {
 
     /// What it was believed to have and has not is lost, if it was promised.
     fn deceived_leads(&mut self, node: Number, epoch: LeaderEpoch) {
-        let Some(upto) = self.nodes[node].deceived.take() else { return };
-        let is_believed = std::mem::take(&mut self.nodes[node].is_believed);
+        let Some(Deceived { upto, is_believed }) = self.nodes[node].deceived.take() else { return };
         let it = &self.nodes[node];
         let lacks_nothing = it.log.end() >= upto && self.holds_what_was_seen(it).is_ok();
         if lacks_nothing || !is_believed {
@@ -276,8 +275,8 @@ impl World {
         let is_this_start = asks.up && self.streams[stream as usize].follower.1 == asks.boot;
         let leads = self.controller.image.partition.leader_epoch == asked.leader_epoch;
         if verdict == Verdict::Follows && is_this_start && leads {
-            let deceived = &mut self.nodes[follower].deceived;
-            *deceived = deceived.map(|upto| upto.min(seen));
+            let deceived = self.nodes[follower].deceived.iter_mut();
+            deceived.for_each(|deceived| deceived.upto = deceived.upto.min(seen));
         }
         if mistake == Some(Mistake::KeepsPosition) {
             self.believe_what_was(node, asked, known)?;
@@ -491,8 +490,8 @@ impl World {
             if it.lost_memory && !partition.on_disk {
                 continue;
             }
-            let may_lack =
-                (partition.on_disk || it.is_believed) && it.deceived.is_some_and(|upto| seen <= upto);
+            let excused = |it: &Deceived| (partition.on_disk || it.is_believed) && seen <= it.upto;
+            let may_lack = it.deceived.as_ref().is_some_and(excused);
             if !may_lack {
                 self.holds_what_was_seen(it)?;
             }

@@ -12,7 +12,7 @@ use polylogue::{
 };
 
 use super::{
-    checks::{FLUSHED, SEEN},
+    checks::{Deceived, FLUSHED, SEEN},
     controller::{Image, Registration, id},
     leading::Ticket,
     log::{Flush, Log, Record},
@@ -75,10 +75,8 @@ pub(super) struct Node {
     pub(super) lost_memory: bool,
     /// Its disk says that it has what it has not, until then.
     pub(super) lies_until: u64,
-    /// It has lost what its disk had said to have, and may lack what was promised up to here.
-    pub(super) deceived: Option<i64>,
-    /// It has come back so while the disk counted: it stays in the set, whatever the topic is altered to before it has all again.
-    pub(super) is_believed: bool,
+    /// It has lost what its disk had said to have.
+    pub(super) deceived: Option<Deceived>,
     pub(super) paused_until: u64,
     pub(super) slow_disk: (u64, u64),
     pub(super) damaged_until: u64,
@@ -101,7 +99,6 @@ impl Node {
             lost_memory: false,
             lies_until: 0,
             deceived: None,
-            is_believed: false,
             paused_until: 0,
             slow_disk: (0, 0),
             damaged_until: 0,
@@ -175,7 +172,8 @@ impl World {
         it.log.crash(power, &mut rng);
         it.high_watermark = it.log.start;
         if chain.is_some() && it.log.chain_at(said) != chain {
-            it.deceived = it.deceived.max(Some(end));
+            let before = it.deceived.unwrap_or(Deceived { upto: end, is_believed: false });
+            it.deceived = Some(Deceived { upto: before.upto.max(end), ..before });
             self.happens("a lie came to light");
         }
         for stream in 0..self.streams.len() {
@@ -433,7 +431,7 @@ impl World {
         for node in (1..self.nodes.len()).filter(|node| *node != leader) {
             let it = &self.nodes[node];
             if it.deceived.is_some() && it.log.end() >= end && self.holds_what_was_seen(it).is_ok() {
-                (self.nodes[node].deceived, self.nodes[node].is_believed) = (None, false);
+                self.nodes[node].deceived = None;
                 self.happens("has again what its disk lost");
             }
         }

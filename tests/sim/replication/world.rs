@@ -354,7 +354,7 @@ impl World {
             Ask::Register(asks) => {
                 let (on_disk, it) = (self.controller.image.partition.on_disk, &mut self.nodes[node]);
                 it.lost_memory &= !on_disk;
-                it.is_believed |= on_disk && it.deceived.is_some();
+                it.deceived.iter_mut().for_each(|deceived| deceived.is_believed |= on_disk);
                 Some(Told::Registered { broker_epoch: self.controller.register(&asks, now) })
             }
             Ask::Heartbeat { broker_epoch, index } => {
