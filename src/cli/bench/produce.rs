@@ -93,9 +93,12 @@ impl Flags {
         }
     }
 
-    /// How many records there are to be, as far as that is known.
+    /// How many records there are to be, as far as that is known. At a rate no more than are due before the end, which
+    /// is told by a timer that may ring late.
     fn wanted(&self) -> u64 {
-        self.records.unwrap_or(if self.duration.is_some() { u64::MAX } else { 1_000_000 })
+        let limit = self.records.unwrap_or(if self.duration.is_some() { u64::MAX } else { 1_000_000 });
+        let due = self.duration.zip(self.rate).map(|(time, rate)| (time.as_secs_f64() * rate).ceil() as u64);
+        due.map_or(limit, |due| due.max(1).min(limit))
     }
 }
 
