@@ -1,19 +1,14 @@
-//! How many files a node may have open: raised as far as it goes, shared out, and told of where it is not enough. And memory that
-//! only its start has used.
+//! How many files a node may have open: raised as far as it goes, shared out, and told of where it is not enough.
 //!
 //! Each replica keeps some files open for as long as it is there, and each connection its socket. Most systems allow a
 //! process 1,024 unless it asks for more. Whatever takes most of them must leave some: to clients beside replicas, and to the
 //! admin port and to other nodes beside both.
 
-use std::time::Duration;
-
-use tokio::time::sleep;
-
 use crate::{
     actors::membership::MetadataImage,
     model::NodeId,
     storage::fs::sparing::Share,
-    sys::{open_files_limit, raise_open_files_limit, release_program_pages},
+    sys::{open_files_limit, raise_open_files_limit},
 };
 
 /// Files that a replica keeps open: its lock, its checkpoint and its active segment.
@@ -23,9 +18,6 @@ const SPARE: u64 = 512;
 /// What is left for the admin port, for other nodes and for the metadata; of a low limit an eighth of it.
 const LAST: u64 = 64;
 
-/// What follows a start by itself has run by then.
-const START_ENDS_AFTER: Duration = Duration::from_secs(1);
-
 /// Raises the limit to the highest that this process may give itself. Without success the node runs with what it has.
 pub(super) fn raise() {
     match raise_open_files_limit() {
@@ -34,17 +26,6 @@ pub(super) fn raise() {
         }
         Ok(_) => {}
         Err(error) => tracing::warn!("limit of open files could not be raised: {error}"),
-    }
-}
-
-/// Gives back what of the program only its start has used. Without success the node runs with what it has.
-pub(super) async fn release_after_start() {
-    sleep(START_ENDS_AFTER).await;
-    match release_program_pages() {
-        Ok(bytes) => tracing::debug!(bytes, "what the start has used of the program was given back"),
-        Err(error) => {
-            tracing::debug!("what the start has used of the program could not be given back: {error}");
-        }
     }
 }
 

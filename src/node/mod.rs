@@ -9,6 +9,7 @@ mod cluster;
 mod data_folder;
 mod doors;
 mod error;
+mod footprint;
 mod groups;
 mod limits;
 pub mod offline;
@@ -77,7 +78,7 @@ pub fn run(config: &NodeConfig, levels: LogLevels) -> Result<(), NodeError> {
         let mut stop = Stop::new()?;
         match Node::start(config, &runtimes, levels, &mut stop).await {
             Ok(node) => {
-                tokio::spawn(limits::release_after_start());
+                tokio::spawn(footprint::release_after_start());
                 node.run_until(&mut stop).await
             }
             Err(NodeError::StoppedEarly) => Ok(()),

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crc_fast::{CrcAlgorithm, Digest};
+
 use super::{
     DIR,
     sample::{SampleLog, base_of, settle},
@@ -12,7 +14,7 @@ use super::{
 use crate::{
     fuzzing::input::Input,
     model::Offset,
-    record::{BATCH_HEADER_LEN, BatchHeader, LENGTH_PREFIX_LEN, MAGIC, crc_is_right, write_crc},
+    record::{BATCH_HEADER_LEN, BatchHeader, LENGTH_PREFIX_LEN, MAGIC, write_crc},
     storage::fs::{Fs, Open},
 };
 
@@ -288,16 +290,19 @@ fn whole_at(from: &[u8]) -> Vec<usize> {
     let may_begin = |at: &usize| *at == from.len() || from.get(at + MAGIC_AT) == Some(&(MAGIC as u8));
     let ends = (BATCH_HEADER_LEN..=from.len()).filter(may_begin);
     let own = usize::try_from(own).ok().and_then(|own| own.checked_add(LENGTH_PREFIX_LEN));
-    let lens = ends.chain(own.filter(|own| *own <= from.len()));
+    let own = own.filter(|own| (BATCH_HEADER_LEN..=from.len()).contains(own));
+    let mut lens: Vec<_> = ends.chain(own).collect();
+    lens.sort_unstable();
+    lens.dedup();
     head[MAGIC_AT] = MAGIC as u8;
-    let mut whole = Vec::new();
-    for len in lens {
-        let says = (len as i32).wrapping_sub(LENGTH_PREFIX_LEN as i32);
-        head[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&says.to_be_bytes());
-        let Ok(header) = BatchHeader::parse(&head) else { continue };
-        if crc_is_right(from.get(..len).unwrap_or_default(), &header) {
-            whole.push(len);
-        }
-    }
-    whole
+    head[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&(BATCH_HEADER_LEN as i32).to_be_bytes());
+    let Ok(header) = BatchHeader::parse(&head) else { return Vec::new() };
+    // Each length's checksum goes on from the one before: a file may have thousands of lengths to judge.
+    let (mut covered, mut upto) = (Digest::new(CrcAlgorithm::Crc32Iscsi), COVERED_FROM);
+    lens.retain(|&len| {
+        covered.update(from.get(upto..len).unwrap_or_default());
+        upto = len;
+        covered.finalize() as u32 == header.crc
+    });
+    lens
 }
