@@ -113,6 +113,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
             Ok(measured) => figures.extend(measured),
             Err(error) => {
                 eprintln!("  {name} failed: {error:#}");
+                eprintln!("  its folders and logs are kept in {}", folder.set_aside()?.display());
                 failure.get_or_insert(*name);
             }
         }
@@ -244,6 +245,17 @@ impl Folder {
 
     fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Moves what is in it to where it stays until the next row that fails.
+    fn set_aside(&self) -> Result<PathBuf> {
+        let kept = self.path.with_extension("failed");
+        if kept.exists() {
+            fs::remove_dir_all(&kept)?;
+        }
+        fs::rename(&self.path, &kept)?;
+        fs::create_dir_all(&self.path)?;
+        Ok(kept)
     }
 }
 

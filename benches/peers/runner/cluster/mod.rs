@@ -181,15 +181,19 @@ impl Clusters<'_> {
         let run = |kind: &Kind, name: &str| -> Result<f64> {
             let prepared = Prepared::new(kind, &self.folder.join(name))?;
             let start = now_nanos();
+            let ms = || (now_nanos() - start) as f64 / 1e6;
             let side = prepared.start()?;
-            side.first_topic("first")?;
-            first_acknowledgement(&side.bootstrap(), "first")?;
-            let ms = (now_nanos() - start) as f64 / 1e6;
+            side.first_topic("first").context("its topic was not made")?;
+            let made = ms();
+            first_acknowledgement(&side.bootstrap(), "first")
+                .with_context(|| format!("its topic was made after {made:.0} ms"))?;
+            let first = ms();
             side.close()?;
-            Ok(ms)
+            Ok(first)
         };
         let mut both = Both::none();
         for round in rounds(self.effort) {
+            let run = |kind: &Kind, name| run(kind, name).with_context(|| format!("{round}, {}", kind.label()));
             let (ours, kafka) = (run(self.ours, "ours")?, run(self.kafka, "kafka")?);
             eprintln!("  {round}: ours {ours:.0} ms, kafka {kafka:.0} ms");
             both.push(round, ours, kafka);
