@@ -165,6 +165,16 @@ fn a_batch_that_counts_what_nobody_wrote_is_made_up_though_its_length_was_hit_la
 }
 
 #[test]
+fn a_term_that_only_a_hit_batch_tells_of_is_not_believed_once_it_has_come_to_pass() {
+    // By libFuzzer: the file of the terms is hit, and in a batch the term that its checksum does not cover.
+    let input = [
+        0x3e, 0xda, 0x06, 0xb6, 0xb2, 0x2b, 0xab, 0xba, 0x4c, 0xf7, 0x52, 0x05, 0x00, 0x00, 0x1f, 0x37, 0x65,
+        0xcd, 0x01, 0x00, 0x00, 0xff, 0xff, 0xff, 0x3e, 0xda, 0x06, 0xb6, 0xff, 0x60, 0x1f, 0x37, 0x74,
+    ];
+    run(recovery, Memory::RECOVERY, &input, "5f7a9132");
+}
+
+#[test]
 fn every_api_and_version_has_a_seed_that_is_no_longer_than_a_fuzzer_likes() {
     let seeds = seeds::request_frames();
     let versions: usize = crate::wire::ApiKey::ALL.iter().map(|api| api.served().count()).sum();

@@ -265,6 +265,7 @@ impl<'a> Recovery<'a> {
             let _ = self.epochs.assign(epoch, end);
         }
         self.sync_tail(&active, end)?;
+        self.keep_rebuilt_epochs();
         if self.contents.is_poisoned {
             self.folder.fs.remove_file(&self.folder.named(POISONED_FILE))?;
             self.folder.fs.sync_dir(&self.folder.dir)?;
@@ -306,6 +307,18 @@ impl<'a> Recovery<'a> {
             lock,
             report: self.report,
         })
+    }
+
+    /// A later opening reads the batches again where there is no file, and believes more of them: a hit batch may tell
+    /// of a term that has come to pass meanwhile. Without the file this log is as good, so it opens on a full disk.
+    fn keep_rebuilt_epochs(&self) {
+        if !self.report.epochs_rebuilt {
+            return;
+        }
+        let path = self.folder.named(EPOCHS_FILE);
+        if let Err(error) = self.epochs.store(&*self.folder.fs, &path) {
+            tracing::warn!(file = %path.display(), %error, "leader epochs that were rebuilt are not kept");
+        }
     }
 
     /// The log is shorter than what is known to have been on disk, or than its start: it goes on in a new file. Offsets
