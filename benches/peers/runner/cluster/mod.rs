@@ -193,7 +193,8 @@ impl Clusters<'_> {
         };
         let mut both = Both::none();
         for round in rounds(self.effort) {
-            let run = |kind: &Kind, name| run(kind, name).with_context(|| format!("{round}, {}", kind.label()));
+            let run =
+                |kind: &Kind, name| run(kind, name).with_context(|| format!("{round}, {}", kind.label()));
             let (ours, kafka) = (run(self.ours, "ours")?, run(self.kafka, "kafka")?);
             eprintln!("  {round}: ours {ours:.0} ms, kafka {kafka:.0} ms");
             both.push(round, ours, kafka);
