@@ -153,6 +153,10 @@ metrics! {
         "Bytes of record batches fetched, by topic";
     appended_batches: Counter = Counter::default(), Counter "polylogue_appended_batches_total",
         "Record batches appended";
+    bulk_appends: Counter = Counter::default(), Counter "polylogue_bulk_appends_total",
+        "Appends left to the threads for large ones, because small requests came meanwhile";
+    bulk_moves: Counter = Counter::default(), Counter "polylogue_bulk_moves_total",
+        "Connections given to the workers for those that move much, because small requests came meanwhile";
     duplicate_batches: Counter = Counter::default(), Counter "polylogue_duplicate_batches_total",
         "Record batches of idempotent producers found to be there already";
     flushes: Counter = Counter::default(), Counter "polylogue_flushes_total",

@@ -16,7 +16,7 @@ mod others;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use self::connection::Budget;
-use self::connection::{FramePool, SmallRequests};
+use self::connection::FramePool;
 pub use self::{departed::Departed, log_limit::LogLimit, meters::RequestMeters, others::Others};
 use crate::{
     actors::{
@@ -24,7 +24,7 @@ use crate::{
         listener::{ConnectionContext, Serve},
         membership::MembershipHandle,
         partition::{
-            CorruptBatch,
+            Bulk, CorruptBatch,
             table::{Topic, TopicTable},
         },
     },
@@ -93,8 +93,8 @@ pub struct Broker {
     pub in_flight: Budget,
     /// Buffers of large requests, to be used again.
     pub(crate) frames: Arc<FramePool>,
-    /// When small requests come, which large ones must not keep waiting.
-    pub(crate) small_requests: Arc<SmallRequests>,
+    /// Who serves connections that move much.
+    pub bulk: Bulk,
     /// Keeps a storm of bad requests out of the log.
     pub complaints: LogLimit,
 }

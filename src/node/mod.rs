@@ -389,6 +389,7 @@ impl Parts<'_> {
             data: self.runtimes.data().clone(),
             io: self.runtimes.io().clone(),
             upkeep: self.runtimes.upkeep(),
+            bulk: self.runtimes.bulk(),
             membership: member.registry.clone(),
             node: self.config.node_id,
             defaults: self.config.topic_defaults.clone(),
@@ -477,7 +478,7 @@ impl Parts<'_> {
             },
             in_flight: Budget::new(usize::try_from(limits.in_flight_bytes).unwrap_or(usize::MAX)),
             frames: Arc::default(),
-            small_requests: Arc::default(),
+            bulk: self.runtimes.bulk(),
             complaints: LogLimit::default(),
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{fs, io};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit},
+    thread::gettid,
+};
 
 /// Bytes of memory that this process has resident (`/proc/self/statm`).
 pub fn rss_bytes() -> io::Result<u64> {
@@ -26,4 +29,10 @@ pub fn raise_open_files_limit() -> io::Result<(Option<u64>, Option<u64>)> {
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     }
     Ok((current, open_files_limit()))
+}
+
+/// Sets how far the calling thread stands back behind others, from 0 (not at all) to 19. Linux takes a thread's id where
+/// POSIX has a process's (`setpriority(2)`), and lets anybody stand back further but not less far.
+pub fn set_thread_niceness(niceness: i32) -> io::Result<()> {
+    Ok(setpriority_process(Some(gettid()), niceness)?)
 }

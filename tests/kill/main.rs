@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod groups;
+mod mixed;
 #[path = "../support/mod.rs"]
 mod support;
 mod workload;

@@ -41,7 +41,9 @@ impl Topic {
 
 pub(crate) const LOG: Topic = Topic { name: "kill", partitions: 2 };
 /// Between two records of one producer: the load is steady and the history stays readable.
-const PACE: Duration = Duration::from_micros(250);
+pub(crate) const PACE: Duration = Duration::from_micros(250);
+/// By how many bytes records differ in size.
+const VARIED: usize = 900;
 /// The most records of one producer that wait for an answer, also while the node is down.
 const OUTSTANDING: &str = "2000";
 
@@ -82,6 +84,8 @@ pub(crate) struct Sender {
     /// How many records it has no answer for and will get none.
     given_up: Arc<AtomicU64>,
     next: Vec<u32>,
+    /// The most bytes of a record that is sent at a pace.
+    most: usize,
 }
 
 impl Sender {
@@ -97,7 +101,7 @@ impl Sender {
         let name = profile.name.clone();
         history.record(&Event::Producer(profile)).unwrap();
         let next = vec![0; topic.partitions as usize];
-        Self { topic, name, producer, history: Arc::clone(history), given_up, next }
+        Self { topic, name, producer, history: Arc::clone(history), given_up, next, most: VARIED }
     }
 
     /// Writes down the next record of a partition and sends it, waiting where the queue is full; false
@@ -146,10 +150,10 @@ impl Sender {
     /// Sends at a steady pace. What a full queue held up is not made up for.
     fn send_until(&mut self, stop: &AtomicBool, pace: Duration) {
         let clock = SystemClock::new();
-        let payload = [b'x'; 900];
+        let payload = vec![b'x'; self.most];
         let mut due = Duration::ZERO;
         for sent in 0_usize.. {
-            let goes_on = self.send(sent as i32 % self.topic.partitions, &payload[..sent % payload.len()]);
+            let goes_on = self.send(sent as i32 % self.topic.partitions, &payload[sent % VARIED..]);
             if !goes_on || stop.load(Ordering::SeqCst) {
                 return;
             }
@@ -177,6 +181,23 @@ pub(crate) fn idempotent(topic: Topic, bootstrap: &str, name: &str, history: &Ar
         .set("max.in.flight.requests.per.connection", "5")
         .set("queue.buffering.max.messages", OUTSTANDING);
     Sender::new(topic, &config, profile(name, true, true, 5), history)
+}
+
+/// The same with records of this size at most, and as many of them in one batch as fit.
+pub(crate) fn large(
+    topic: Topic,
+    bootstrap: &str,
+    name: &str,
+    most: usize,
+    history: &Arc<HistoryWriter>,
+) -> Sender {
+    let mut config = client::producer(bootstrap);
+    config
+        .set("enable.idempotence", "true")
+        .set("max.in.flight.requests.per.connection", "5")
+        .set("linger.ms", "100")
+        .set("queue.buffering.max.messages", OUTSTANDING);
+    Sender { most, ..Sender::new(topic, &config, profile(name, true, true, 5), history) }
 }
 
 /// A producer that sends once, and does not know when the answer is lost.

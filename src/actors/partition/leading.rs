@@ -1,5 +1,6 @@
 //! A replica that leads: its log, what the core decided, and the work that is under way on threads.
 
+mod appends;
 pub(super) mod followers;
 mod repairs;
 
@@ -9,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::{
     BackgroundFlush, LeaderArgs,
-    append::{AwayAppends, Outcome, SLOW, Settled, Ticket, append_all},
-    core::{Acks, Effect, Input, LeaderCore, TooFewInSync},
+    append::{Outcome, SLOW, Settled, Ticket},
+    core::{Effect, Input, LeaderCore, TooFewInSync},
     error::{AppendRefusal, CommandRefusal},
     message::LeaderMessage,
     opening::{Opened, OpeningError, report_recovery},
@@ -236,47 +237,6 @@ impl Leading {
             // Only once per incarnation, and that one is handled before there is a leader.
             LeaderMessage::Opened(_) => Ok(()),
         }
-    }
-
-    fn on_appends_wait(&mut self) -> Result<(), LeaderFault> {
-        let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
-        self.published.leader.queue.take_all(&mut self.taken);
-        if self.taken.is_empty() {
-            return Ok(());
-        }
-        if self.slow {
-            self.append_away();
-            return Ok(());
-        }
-        let too_few = self.core.admits(Acks::All).err();
-        append_all(log, &mut self.taken, self.args.clock.as_ref(), too_few, &mut self.outcome);
-        self.settle()
-    }
-
-    /// Lends the log to a thread that may block, together with all that waits.
-    fn append_away(&mut self) {
-        let LogSlot::Here(mut log) = mem::replace(&mut self.log, LogSlot::Away) else { return };
-        let mut taken = mem::take(&mut self.taken);
-        let clock = Arc::clone(&self.args.clock);
-        let to = self.me.clone();
-        let too_few = self.core.admits(Acks::All).err();
-        self.args.io.spawn_blocking(move || {
-            let mut outcome = Outcome::default();
-            append_all(&mut log, &mut taken, clock.as_ref(), too_few, &mut outcome);
-            let _ = to.cast(LeaderMessage::AppendsDone(Box::new(AwayAppends { log, taken, outcome })));
-        });
-    }
-
-    fn on_appends_done(&mut self, away: AwayAppends) -> Result<(), LeaderFault> {
-        self.log = LogSlot::Here(away.log);
-        self.taken = away.taken;
-        self.outcome = away.outcome;
-        self.settle()?;
-        for message in mem::take(&mut self.deferred) {
-            self.on_message(message)?;
-        }
-        // The doorbell may have rung while nobody could answer it.
-        self.on_appends_wait()
     }
 
     /// Tells the core what was appended and does what it says.

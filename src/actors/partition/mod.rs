@@ -12,6 +12,7 @@
 
 mod alarm;
 mod append;
+mod bulk;
 mod cluster;
 pub mod core;
 pub mod ends;
@@ -45,6 +46,7 @@ use tokio::runtime::Handle;
 use self::leading::Leading;
 pub use self::{
     alarm::DiskAlarm,
+    bulk::{Bulk, MUCH},
     cluster::{Answer, ClusterMessage, HandedOver, InCluster, Inheritance, Proposer},
     core::Acks,
     error::{AppendRefusal, CommandRefusal},
@@ -108,6 +110,8 @@ pub struct LeaderArgs {
     pub io: Handle,
     /// Where blocking work runs that can wait.
     pub upkeep: UpkeepThreads,
+    /// Where much is appended while small requests come.
+    pub bulk: Bulk,
     /// Who gives out leader epochs.
     pub membership: MembershipHandle,
     /// The topic's configuration, as it is now.

@@ -36,7 +36,7 @@ use self::{
     replica::{NewReplica, Replica, Wanted},
 };
 use super::{
-    BackgroundFlush, PartitionHandle, UpkeepThreads,
+    BackgroundFlush, Bulk, PartitionHandle, UpkeepThreads,
     scrubber::ScrubPace,
     table::{Topic, TopicMeters, TopicTable},
 };
@@ -82,6 +82,8 @@ pub struct PartitionsArgs {
     pub io: Handle,
     /// Where blocking work runs that can wait.
     pub upkeep: UpkeepThreads,
+    /// Where much is appended while small requests come.
+    pub bulk: Bulk,
     /// The metadata.
     pub membership: MembershipHandle,
     /// This node.

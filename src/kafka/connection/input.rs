@@ -95,11 +95,6 @@ impl Input {
         !self.buffer.is_empty() || self.large.is_some()
     }
 
-    /// Whether part of a large frame is here.
-    pub(super) fn is_in_large_frame(&self) -> bool {
-        self.large.is_some()
-    }
-
     /// The next whole frame, if it is here.
     pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if let Some(large) = self.large.take_if(|large| large.missing() == 0) {

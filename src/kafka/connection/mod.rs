@@ -7,9 +7,10 @@
 
 mod budget;
 mod frame_pool;
-mod hand_over;
 mod input;
 mod output;
+mod patience;
+mod place;
 
 use std::{collections::VecDeque, io, mem, pin::Pin, sync::Arc, time::Duration};
 
@@ -22,11 +23,11 @@ use tokio::{
 };
 
 pub use self::budget::Budget;
-pub(crate) use self::{budget::Held, frame_pool::FramePool, hand_over::SmallRequests, output::Piece};
+pub(crate) use self::{budget::Held, frame_pool::FramePool, output::Piece, patience::Patience};
 use self::{
-    hand_over::hand_over_sockets,
     input::{Frame, FrameError, Input},
     output::send,
+    place::Place,
 };
 use super::{
     Broker,
@@ -65,6 +66,8 @@ pub(crate) struct Session {
     pub(crate) buffer: ReadBuffer,
     /// What the buffer holds of the node's budget.
     permit: Option<OwnedSemaphorePermit>,
+    /// For what is waited for in a request's name.
+    pub(crate) patience: Patience,
 }
 
 impl Session {
@@ -129,12 +132,10 @@ pub(crate) async fn serve(
         client_host: Str::from(format!("/{}", context.peer.ip())),
         buffer: ReadBuffer::new(),
         permit: None,
+        patience: Patience::new(),
     };
-    let mut connection = Connection::new(stream, &context, session, Arc::clone(&broker));
-    let end = match connection.run().await {
-        Ok(never) => match never {},
-        Err(end) => end,
-    };
+    let connection = Connection::new(stream, &context, session, Arc::clone(&broker));
+    let end = connection.run_where_it_belongs().await;
     match end.blame() {
         None => tracing::debug!(peer = %context.peer, "connection ended: {end}"),
         Some(reason) => broker.drop_peer(&context.listener, context.peer, reason, &end),
@@ -153,8 +154,6 @@ impl End {
     }
 }
 
-enum Never {}
-
 /// What ended a wait.
 enum Woken {
     Answer,
@@ -171,8 +170,7 @@ struct Connection {
     pending: VecDeque<PendingProduce>,
     /// A replica has been given a batch since this task last let others run.
     has_rung: bool,
-    /// Other workers have been asked to watch the sockets since this task last waited for its own.
-    has_handed_over: bool,
+    place: Place,
     shutdown: watch::Receiver<bool>,
     /// When a request was last complete, an answer sent, or [`LEAST_PROGRESS`] made.
     active: Instant,
@@ -191,7 +189,7 @@ impl Connection {
             stream,
             pending: VecDeque::new(),
             has_rung: false,
-            has_handed_over: false,
+            place: Place::default(),
             shutdown: context.shutdown.clone(),
             active: now,
             trickle: 0,
@@ -200,8 +198,12 @@ impl Connection {
         }
     }
 
-    async fn run(&mut self) -> Result<Never, End> {
+    /// Serves it until it ends, or until another runtime is the right one for it.
+    async fn run(&mut self) -> Result<(), End> {
         loop {
+            if self.is_misplaced() {
+                return Ok(());
+            }
             while let Some(frame) = self.input.next_frame()? {
                 self.on_frame(frame).await?;
                 if self.pending.len() >= MOST_PENDING {
@@ -241,7 +243,6 @@ impl Connection {
     async fn fill(&mut self) -> Result<bool, End> {
         self.make_room().await?;
         let begins = !self.input.is_mid_frame();
-        self.hand_over_if_large();
         match self.input.try_fill(&mut self.stream).await {
             Ok(0) if self.input.is_mid_frame() => Err(End::ClosedMidFrame),
             Ok(0) => Err(End::Closed),
@@ -258,17 +259,6 @@ impl Connection {
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(e) => Err(e.into()),
-        }
-    }
-
-    /// Before a large request is read: what follows keeps this worker for a while.
-    fn hand_over_if_large(&mut self) {
-        if self.input.is_in_large_frame()
-            && !self.has_handed_over
-            && self.broker.small_requests.are_expected(Instant::now())
-        {
-            self.has_handed_over = true;
-            hand_over_sockets();
         }
     }
 
@@ -289,8 +279,9 @@ impl Connection {
 
     async fn on_frame(&mut self, frame: Frame) -> Result<(), End> {
         self.note_activity();
-        if frame.bytes.len() <= input::FREE_BYTES {
-            self.broker.small_requests.note(self.active);
+        self.place.note_moved(frame.bytes.len(), self.active);
+        if !self.place.moves_much(self.active) {
+            self.broker.bulk.note_small(self.active);
         }
         let request = dispatch::Request::parse(frame.bytes, frame.held)?;
         if request.is_produce() {
@@ -325,7 +316,7 @@ impl Connection {
     /// Waits for every acknowledgement that is outstanding, and sends the answers.
     async fn send_all_pending(&mut self) -> Result<(), End> {
         while let Some(front) = self.pending.front_mut() {
-            front.finished().await;
+            front.finished(&mut self.session.patience).await;
             self.send_finished().await?;
         }
         Ok(())
@@ -336,14 +327,14 @@ impl Connection {
         let sent = send(&self.stream, &answer.pieces, self.session.buffer.as_slice(), patience).await?;
         self.broker.metrics.response_bytes.inc_by(sent);
         self.note_activity();
+        self.place.note_moved(usize::try_from(sent).unwrap_or(usize::MAX), self.active);
         Ok(())
     }
 
     async fn wait(&mut self) -> Result<(), End> {
-        self.has_handed_over = false;
         let woken = tokio::select! {
             biased;
-            () = finished(self.pending.front_mut()) => Woken::Answer,
+            () = finished(self.pending.front_mut(), &mut self.session.patience) => Woken::Answer,
             ready = self.stream.readable() => Woken::Readable(ready),
             () = &mut self.timer => Woken::Timer,
             _ = self.shutdown.wait_for(|down| *down) => Woken::Shutdown,
@@ -382,9 +373,9 @@ impl Connection {
 }
 
 /// Ends when the oldest unanswered produce request may be answered; never, without one.
-async fn finished(front: Option<&mut PendingProduce>) {
+async fn finished(front: Option<&mut PendingProduce>, patience: &mut Patience) {
     match front {
-        Some(pending) => pending.finished().await,
+        Some(pending) => pending.finished(patience).await,
         None => std::future::pending().await,
     }
 }

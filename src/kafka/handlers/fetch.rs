@@ -9,7 +9,7 @@ use std::{io, mem, sync::Arc};
 
 use tokio::{
     task::spawn_blocking,
-    time::{Duration, Instant, timeout_at},
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -81,7 +81,7 @@ pub(crate) async fn handle(
             signed_in = Some(wanted.sign_in(&waiter));
             continue;
         }
-        let _time_is_up = timeout_at(deadline, waiter.notified()).await;
+        let _or_time_is_up = session.patience.wait(deadline, waiter.notified()).await;
     }
 }
 

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::{
     sync::oneshot,
-    time::{Duration, Instant, timeout_at},
+    time::{Duration, Instant},
 };
 
 use crate::{
     actors::partition::{Acks, AppendRefusal, AppendReply, Appended, InFlight, table::Topic},
     kafka::{
         Broker,
-        connection::{Held, Session},
+        connection::{Held, Patience, Session},
         dispatch::Refused,
         errors,
         handlers::{
@@ -214,14 +214,14 @@ impl PendingProduce {
 
     /// Waits until every partition's outcome is known or the producer's time is up. Loses nothing when
     /// it is dropped half-way.
-    pub(crate) async fn finished(&mut self) {
+    pub(crate) async fn finished(&mut self, patience: &mut Patience) {
         let deadline = self.deadline;
         for partition in self.partitions() {
             let State::Waiting(answer) = &mut partition.state else { continue };
-            partition.state = State::Done(match timeout_at(deadline, answer).await {
-                Ok(Ok(reply)) => reply.map_err(Refusal::Append),
-                Ok(Err(_)) => Err(Refusal::Append(AppendRefusal::OutcomeUnknown)),
-                Err(_) => Err(Refusal::Append(AppendRefusal::TimedOut)),
+            partition.state = State::Done(match patience.wait(deadline, answer).await {
+                Some(Ok(reply)) => reply.map_err(Refusal::Append),
+                Some(Err(_)) => Err(Refusal::Append(AppendRefusal::OutcomeUnknown)),
+                None => Err(Refusal::Append(AppendRefusal::TimedOut)),
             });
         }
     }

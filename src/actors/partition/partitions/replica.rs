@@ -199,6 +199,7 @@ impl Replica {
             clock: Arc::clone(&args.clock),
             io: args.io.clone(),
             upkeep: args.upkeep.clone(),
+            bulk: args.bulk.clone(),
             membership: args.membership.clone(),
             config: Arc::clone(&self.config),
             cluster: InCluster {

@@ -16,7 +16,7 @@ use crate::{
             registry::alone::{begin, of_one},
         },
         partition::{
-            BackgroundFlush, PartitionHandle, UpkeepThreads, scrubber::ScrubPace, table::TopicTable,
+            BackgroundFlush, Bulk, PartitionHandle, UpkeepThreads, scrubber::ScrubPace, table::TopicTable,
         },
         supervise::{ChildSpec, Ended, Fault, Placement, Slot, SupervisorHandle, SupervisorOptions, Tree},
     },
@@ -119,6 +119,7 @@ fn partitions(
         data: Handle::current(),
         io: Handle::current(),
         upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
+        bulk: Bulk::new(Handle::current()),
         membership,
         node: NODE,
         defaults: TopicDefaults::default(),

@@ -1,6 +1,7 @@
 //! The handlers as a client meets them: over a socket, on a node with real logs in a folder of its own.
 
 mod admin;
+mod bulk;
 mod cluster;
 mod configs;
 mod offsets;
@@ -27,7 +28,7 @@ use crate::{
             registry::alone::{begin, of_one},
         },
         partition::{
-            BackgroundFlush, Fs, RealFs, UpkeepThreads,
+            BackgroundFlush, Bulk, Fs, RealFs, UpkeepThreads,
             partitions::{PartitionsArgs, Reconciler, Replication},
             scrubber::ScrubPace,
             table::TopicTable,
@@ -78,6 +79,11 @@ impl Door {
     }
 
     async fn open_in(folder: tempfile::TempDir, auto_create: bool) -> (Self, Client) {
+        Self::open_beside(Bulk::new(Handle::current()), folder, auto_create).await
+    }
+
+    /// With these workers for who moves much.
+    async fn open_beside(bulk: Bulk, folder: tempfile::TempDir, auto_create: bool) -> (Self, Client) {
         std::fs::create_dir(folder.path().join(LOGS_DIR)).unwrap();
         let clock = SystemClock::shared();
         let root = SupervisorHandle::new(SupervisorOptions::default());
@@ -85,7 +91,7 @@ impl Door {
         let ended = root.start_root(&tree, &Placement::here(), "node").await.unwrap();
         let port = BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = port.address();
-        let broker = Arc::new(broker(&root, folder.path(), clock, address, auto_create).await);
+        let broker = Arc::new(broker(&root, folder.path(), clock, address, (auto_create, bulk)).await);
         let options = ListenerOptions {
             port: Arc::new(port),
             bounds: ConnectionBounds { total: 10, per_address: 10 }.into(),
@@ -95,8 +101,13 @@ impl Door {
             serve: broker.serve(HostPort::new(address.ip().to_string(), address.port())),
         };
         root.add(listener::child_spec("kafka", Placement::here(), options)).await.unwrap();
-        let client = Client { stream: TcpStream::connect(address).await.unwrap(), last: 0 };
-        (Self { address, root, ended, folder }, client)
+        let door = Self { address, root, ended, folder };
+        let client = door.client().await;
+        (door, client)
+    }
+
+    async fn client(&self) -> Client {
+        Client { stream: TcpStream::connect(self.address).await.unwrap(), last: 0 }
     }
 
     async fn close(self) {
@@ -161,7 +172,7 @@ async fn broker(
     folder: &std::path::Path,
     clock: Arc<dyn Clock>,
     address: SocketAddr,
-    auto_create: bool,
+    (auto_create, bulk): (bool, Bulk),
 ) -> Broker {
     let (fs, metrics): (Arc<dyn Fs>, _) = (Arc::new(RealFs), Metrics::new(clock.wall()));
     let endpoint =
@@ -187,6 +198,7 @@ async fn broker(
         node: NODE,
         defaults,
         background_flush: BackgroundFlush { bytes: 1 << 20, after: Duration::from_secs(1) },
+        bulk: bulk.clone(),
         retention_every: Duration::from_mins(1),
         scrub: ScrubPace::new(0, Duration::from_mins(1)),
         metrics: Arc::clone(&metrics),
@@ -216,7 +228,7 @@ async fn broker(
         },
         in_flight: Budget::new(64 << 20),
         frames: Arc::default(),
-        small_requests: Arc::default(),
+        bulk,
         complaints: LogLimit::default(),
     }
 }
@@ -283,7 +295,11 @@ impl Client {
 
     /// Produces records with these times to a partition, one batch, on disk when it returns.
     async fn produce(&mut self, topic: &str, index: i32, times: &[i64]) {
-        let records = batch(times);
+        self.produce_batch(topic, index, batch(times)).await;
+    }
+
+    /// The same with this batch; the offset of its first record.
+    async fn produce_batch(&mut self, topic: &str, index: i32, records: Bytes) -> i64 {
         let data = PartitionProduceData { index: PartitionIndex::new(index), records: Some(records) };
         let topic = TopicProduceData {
             name: topic.into(),
@@ -299,6 +315,7 @@ impl Client {
         let answer = self.ask(9, &request).await;
         let partition = &answer.responses[0].partition_responses[0];
         assert!(partition.error_code.is_none(), "{partition:?}");
+        partition.base_offset.get()
     }
 }
 

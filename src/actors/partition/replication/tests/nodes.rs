@@ -24,7 +24,7 @@ use crate::{
     actors::{
         membership::{MembershipHandle, Rules, registry::alone::of_one},
         partition::{
-            Acks, AppendReply, BackgroundFlush, ClusterMessage, DiskAlarm, HandedOver, InCluster,
+            Acks, AppendReply, BackgroundFlush, Bulk, ClusterMessage, DiskAlarm, HandedOver, InCluster,
             Inheritance, LeaderArgs, LeaderMessage, LeaderReplica, PartitionHandle, Proposer, RealFs,
             UpkeepThreads,
             cluster::Answer,
@@ -274,6 +274,7 @@ impl World {
             clock: Arc::clone(&self.clock),
             io: Handle::current(),
             upkeep: self.upkeep.clone(),
+            bulk: Bulk::new(Handle::current()),
             membership: self.membership.clone(),
             config: Arc::clone(&self.config),
             cluster,

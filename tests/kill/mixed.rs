@@ -1,0 +1,84 @@
+//! The same while some write much and others little: two runtimes serve the connections then, and large batches are
+//! appended by threads that a leader has lent its log to.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use polylogue::{
+    chaos::{
+        checker::{Expectations, check},
+        history::{HistoryReader, HistoryWriter, NodeChange},
+    },
+    clock::{Clock, SystemClock},
+};
+
+use crate::{
+    note_node, seed,
+    support::{WITHIN, rdkafka::create_topic, start_node},
+    workload::{PACE, Topic, idempotent, large, scan},
+};
+
+const ROUNDS: usize = if cfg!(feature = "long") { 60 } else { 6 };
+/// Between a start and the kill that follows it.
+const DELAY_MS: std::ops::Range<u64> = 300..1500;
+const SMALL: Topic = Topic { name: "small", partitions: 1 };
+const LARGE: Topic = Topic { name: "large", partitions: 1 };
+const LARGE_RECORD: usize = 60_000;
+/// Ten records and more in a batch.
+const LARGE_PACE: Duration = Duration::from_millis(5);
+/// How many appends this process has left to the threads for large ones.
+const BULK_APPENDS: &str = "polylogue_bulk_appends_total";
+
+#[test]
+fn s14_kill_9_while_large_batches_are_appended_beside_small_ones_loses_nothing() {
+    let seed = seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kill-mixed-history.jsonl");
+    println!("seed {seed}, history {}", path.display());
+
+    let clock = SystemClock::new();
+    let history = Arc::new(HistoryWriter::create(&path, move || clock.monotonic()).unwrap());
+    let mut node = start_node();
+    let address = node.kafka_address();
+    note_node(&history, &node, NodeChange::Started);
+    for topic in [SMALL, LARGE] {
+        create_topic(&address, topic.name, topic.partitions, &[]);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let producers = [
+        idempotent(SMALL, &address, "small", &history).start(PACE, &stop),
+        large(LARGE, &address, "large", LARGE_RECORD, &history).start(LARGE_PACE, &stop),
+    ];
+    let mut killed_after_bulk = 0;
+    for _ in 0..ROUNDS {
+        thread::sleep(Duration::from_millis(random.u64(DELAY_MS)));
+        killed_after_bulk += u64::from(node.metric(BULK_APPENDS).unwrap().unwrap_or_default() > 0.0);
+        note_node(&history, &node, NodeChange::Killed);
+        node.kill().unwrap();
+        node.start_again().unwrap();
+        node.wait_until_ready(WITHIN).unwrap();
+        note_node(&history, &node, NodeChange::Started);
+    }
+    stop.store(true, Ordering::SeqCst);
+    for producer in producers {
+        assert_eq!(producer.join().unwrap(), 0, "an idempotent producer gave up on records");
+    }
+    for topic in [SMALL, LARGE] {
+        scan(topic, &address, &history, "at-the-end");
+    }
+    history.flush().unwrap();
+
+    let report = check(HistoryReader::open(&path).unwrap(), Expectations::default()).unwrap();
+    println!("{report}\nkilled after large appends by other threads: {killed_after_bulk} of {ROUNDS}");
+    assert!(report.is_clean(), "seed {seed}, history {}", path.display());
+    assert!(report.counts.kills_under_load > 0, "no kill hit a record that was under way");
+    assert!(killed_after_bulk > 0, "no log was lent to the threads for large appends");
+    assert_eq!(node.stop(WITHIN).unwrap().code(), Some(0));
+}
