@@ -113,7 +113,10 @@ pub(crate) fn main(options: &Options) -> Result<()> {
             Ok(measured) => figures.extend(measured),
             Err(error) => {
                 eprintln!("  {name} failed: {error:#}");
-                eprintln!("  its folders and logs are kept in {}", folder.set_aside()?.display());
+                match folder.set_aside() {
+                    Ok(kept) => eprintln!("  its folders and logs are kept in {}", kept.display()),
+                    Err(error) => eprintln!("  its folders and logs are not kept: {error:#}"),
+                }
                 failure.get_or_insert(*name);
             }
         }
