@@ -251,9 +251,13 @@ impl<'a> Recovery<'a> {
         // Terms of what was flushed stay, also where it is gone: its offsets are not given out again.
         if self.epochs.truncate_from(self.replay.end.max(self.checkpoint.flushed)) {
             // Other terms may write there, and be judged by the file before it is written again.
-            self.epochs.store(&*self.folder.fs, &self.folder.named(EPOCHS_FILE))?;
+            self.store_epochs()?;
         }
         Ok(())
+    }
+
+    fn store_epochs(&self) -> io::Result<()> {
+        self.epochs.store(&*self.folder.fs, &self.folder.named(EPOCHS_FILE))
     }
 
     fn finish(mut self, place: &Place<'_>, opening: Opening, lock: Box<dyn Lock>) -> io::Result<Recovered> {
@@ -315,9 +319,9 @@ impl<'a> Recovery<'a> {
         if !self.report.epochs_rebuilt {
             return;
         }
-        let path = self.folder.named(EPOCHS_FILE);
-        if let Err(error) = self.epochs.store(&*self.folder.fs, &path) {
-            tracing::warn!(file = %path.display(), %error, "leader epochs that were rebuilt are not kept");
+        if let Err(error) = self.store_epochs() {
+            let file = self.folder.named(EPOCHS_FILE);
+            tracing::warn!(file = %file.display(), %error, "leader epochs that were rebuilt are not kept");
         }
     }
 

@@ -302,6 +302,40 @@ fn a_term_is_found_again_in_its_batches_whatever_offset_a_batch_before_it_claims
 }
 
 #[test]
+fn s14_a_term_to_come_that_a_hit_batch_tells_of_is_not_believed_once_it_has_come_to_pass() {
+    // No checksum covers a batch's term, and the file that would contradict it is gone or damaged.
+    for is_gone in [true, false] {
+        let mut machine = Machine::new();
+        let (mut log, _) = machine.open();
+        for _ in 0..4 {
+            one(&mut log, b"flushed");
+        }
+        flush(&mut log);
+        log.checkpoint_job().unwrap().run().unwrap();
+        drop(log);
+        machine.disk.kill();
+        // Of term 1 becomes of term 3, to which the log is opened next but one.
+        assert!(machine.disk.flip(Machine::path(0), BATCH + 15, 2));
+        let epochs = format!("{DIR}/leader-epochs");
+        if is_gone {
+            machine.disk.mount().remove_file(Path::new(&epochs)).unwrap();
+        } else {
+            assert!(machine.disk.flip(&epochs, 9, 1));
+        }
+        for opening in 2..6 {
+            let (log, report) = machine.open();
+            assert_eq!(report.epochs_rebuilt, opening == 2, "gone: {is_gone}, opening {opening}");
+            assert_eq!((report.log_end, report.cut), (Offset::new(4), None));
+            let served = (vec![0, 2, 3], vec![(1, 2)]);
+            assert_eq!(consume(&log, 0), served, "gone: {is_gone}, opening {opening}");
+            assert_eq!(log.reader().epoch_at(Offset::new(3)), Some(LeaderEpoch::new(1)));
+            // Before it has written a checkpoint.
+            machine.disk.kill();
+        }
+    }
+}
+
+#[test]
 fn batches_that_agree_are_served_behind_a_hit_one_although_others_are_missing_at_the_end_of_their_segment() {
     // The file is cut short, or it is whole and the next one is gone, so that the log goes on far behind it.
     for (is_cut, whole, lost) in [(true, vec![0, 2, 3, 5, 6], 4..5), (false, vec![0, 2, 3, 4], 5..7)] {
