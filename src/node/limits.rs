@@ -58,7 +58,8 @@ impl OpenFiles {
     pub(super) fn of_logs(self) -> Share {
         // As many replicas as there are files for are opened, whatever else is open already: half of what is spare is for that.
         let to_begin = self.limit - self.spare() / 2;
-        Share { to_begin, to_go_on: self.without_the_last(), limit: self.limit }
+        let locks_max = self.of_replicas() / OF_A_REPLICA;
+        Share { to_begin, to_go_on: self.without_the_last(), locks_max, limit: self.limit }
     }
 
     /// The most replicas that this node may keep.
@@ -105,6 +106,7 @@ mod tests {
             let share = files.of_logs();
             assert!(files.of_replicas() < share.to_begin, "{limit}: {share:?}");
             assert!(share.to_begin <= share.to_go_on && share.to_go_on < limit, "{limit}: {share:?}");
+            assert_eq!(share.locks_max, most, "{limit}: all that may be placed here can be opened");
         }
         let low = OpenFiles { limit: 1_024 };
         assert_eq!((low.replicas_max(), low.without_the_last()), (170, 960));

@@ -2,13 +2,19 @@
 //!
 //! A node that has no descriptor left takes no connection any more, not even of whoever wants to find out why. So the files of
 //! logs are opened through this, which stops before the last ones. The system gives out the lowest number that is free: one that is
-//! at `n` or above says that `n` descriptors are in use, whoever has them. Nothing has to be counted.
+//! at `n` or above says that `n` descriptors are in use, whoever has them.
+//!
+//! That says nothing of what those that are opened side by side will take before long: a hundred logs that hold their locks, and
+//! nothing else yet, would go on to what is kept for clients. So locks are counted too, one for each log.
 
 use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use super::{Entry, File, Fs, Lock, LockWait, Open};
@@ -20,19 +26,31 @@ pub struct Share {
     pub to_begin: u64,
     /// No file is opened with so many in use: those that are begun may still roll their segments, and be read.
     pub to_go_on: u64,
+    /// The most locks held at once: whatever these open under them finds descriptors.
+    pub locks_max: u64,
     /// How many the process may have, for messages.
     pub limit: u64,
 }
 
 /// Why a file is not opened. Of the kind [`io::ErrorKind::QuotaExceeded`]: it heals by itself when others are closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{in_use} or more of the {limit} files are open that this process may open, and the rest is kept for connections: raise \
-     the hard limit (`ulimit -Hn`, `LimitNOFILE=`)"
-)]
-struct NoneToSpare {
-    in_use: u64,
-    limit: u64,
+enum NoneToSpare {
+    #[error(
+        "{in_use} or more of the {limit} files are open that this process may open, and the rest is kept for connections: raise \
+         the hard limit (`ulimit -Hn`, `LimitNOFILE=`)"
+    )]
+    Descriptors { in_use: u64, limit: u64 },
+    #[error(
+        "{open} logs are open, as many as this process has files for: it may open {limit}, of which the rest is kept for \
+         connections: raise the hard limit (`ulimit -Hn`, `LimitNOFILE=`)"
+    )]
+    Logs { open: u64, limit: u64 },
+}
+
+impl From<NoneToSpare> for io::Error {
+    fn from(refused: NoneToSpare) -> Self {
+        Self::new(io::ErrorKind::QuotaExceeded, refused)
+    }
 }
 
 /// The file system.
@@ -40,12 +58,33 @@ struct NoneToSpare {
 pub struct SparingFs {
     fs: Arc<dyn Fs>,
     share: Share,
+    locks: Arc<AtomicU64>,
+}
+
+/// A lock that is counted for as long as it is held.
+#[derive(Debug)]
+struct Counted {
+    lock: Box<dyn Lock>,
+    locks: Arc<AtomicU64>,
+}
+
+impl Lock for Counted {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.descriptor()
+    }
+}
+
+impl Drop for Counted {
+    /// Before the lock itself goes: who waited for it finds the place free.
+    fn drop(&mut self) {
+        self.locks.fetch_sub(1, Relaxed);
+    }
 }
 
 impl SparingFs {
     /// Over another file system, of which the same share may be in use.
     pub fn shared(fs: Arc<dyn Fs>, share: Share) -> Arc<dyn Fs> {
-        Arc::new(Self { fs, share })
+        Arc::new(Self { fs, share, locks: Arc::default() })
     }
 
     /// Refuses what stands at `bound` or above it.
@@ -53,10 +92,15 @@ impl SparingFs {
         let number = descriptor.and_then(|file| u64::try_from(file.as_raw_fd()).ok());
         match number.filter(|number| *number >= bound) {
             None => Ok(()),
-            Some(in_use) => {
-                let refused = NoneToSpare { in_use, limit: self.share.limit };
-                Err(io::Error::new(io::ErrorKind::QuotaExceeded, refused))
-            }
+            Some(in_use) => Err(NoneToSpare::Descriptors { in_use, limit: self.share.limit }.into()),
+        }
+    }
+
+    fn counted(&self, lock: Box<dyn Lock>) -> io::Result<Box<dyn Lock>> {
+        let one_more = |open: u64| (open < self.share.locks_max).then_some(open + 1);
+        match self.locks.fetch_update(Relaxed, Relaxed, one_more) {
+            Ok(_) => Ok(Box::new(Counted { lock, locks: Arc::clone(&self.locks) })),
+            Err(open) => Err(NoneToSpare::Logs { open, limit: self.share.limit }.into()),
         }
     }
 
@@ -111,7 +155,7 @@ impl Fs for SparingFs {
         let lock = self.fs.lock(path, wait)?;
         // One that is refused is let go at once. Its file stays; who locks it makes it if it is missing.
         self.check_below(self.share.to_begin, lock.descriptor())?;
-        Ok(lock)
+        self.counted(lock)
     }
 
     fn read_from_disk(&self, path: &Path, position: u64, buf: &mut [u8]) -> io::Result<usize> {
@@ -128,7 +172,7 @@ mod tests {
     use super::{super::real::RealFs, *};
 
     fn all_but(to_begin: u64, to_go_on: u64) -> Arc<dyn Fs> {
-        SparingFs::shared(RealFs::shared(), Share { to_begin, to_go_on, limit: 1_024 })
+        SparingFs::shared(RealFs::shared(), Share { to_begin, to_go_on, locks_max: u64::MAX, limit: 1_024 })
     }
 
     #[test]
@@ -169,5 +213,26 @@ mod tests {
         let fs = all_but(u64::MAX, u64::MAX);
         let _held = fs.lock(&lock, LockWait::Fail).unwrap();
         assert_eq!(fs.lock(&lock, LockWait::Fail).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn no_more_locks_are_held_than_there_are_files_for_and_who_waits_for_one_that_goes_gets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let share = Share { to_begin: u64::MAX, to_go_on: u64::MAX, locks_max: 2, limit: 1_024 };
+        let fs = SparingFs::shared(RealFs::shared(), share);
+        let lock = |name: &str, wait| fs.lock(&dir.path().join(name), wait);
+        let first = lock("first", LockWait::Fail).unwrap();
+        let _second = lock("second", LockWait::Fail).unwrap();
+        for _ in 0..2 {
+            let error = lock("third", LockWait::Fail).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded, "what is refused is not held");
+            assert!(error.to_string().contains("2 logs are open"), "{error}");
+        }
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock("first", LockWait::Block).map(drop));
+            drop(first);
+            waiting.join().unwrap().unwrap();
+        });
+        lock("third", LockWait::Fail).unwrap();
     }
 }
