@@ -14,11 +14,17 @@ mod mixed;
 mod support;
 mod workload;
 
-use std::{env, path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use polylogue::{
     chaos::{
-        checker::{Expectations, check},
+        checker::{Expectations, Report, check},
         history::{Event, HistoryReader, HistoryWriter, NodeChange, NodeEvent},
     },
     clock::{Clock, SystemClock},
@@ -51,6 +57,35 @@ fn stored(node: &LocalNode) -> u64 {
 
 fn note_node(history: &HistoryWriter, node: &LocalNode, change: NodeChange) {
     history.record(&Event::Node(NodeEvent { node: node.id(), change })).unwrap();
+}
+
+/// A test's random choices, and the history of what happens in it.
+struct Story {
+    seed: u64,
+    random: fastrand::Rng,
+    path: PathBuf,
+    history: Arc<HistoryWriter>,
+}
+
+impl Story {
+    fn begin(file: &str) -> Self {
+        let seed = seed();
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+        println!("seed {seed}, history {}", path.display());
+        let clock = SystemClock::new();
+        let history = Arc::new(HistoryWriter::create(&path, move || clock.monotonic()).unwrap());
+        Self { seed, random: fastrand::Rng::with_seed(seed), path, history }
+    }
+
+    /// Holds what happened against what was promised.
+    fn judge(&self) -> Report {
+        self.history.flush().unwrap();
+        let report = check(HistoryReader::open(&self.path).unwrap(), Expectations::default()).unwrap();
+        println!("{report}");
+        assert!(report.is_clean(), "seed {}, history {}", self.seed, self.path.display());
+        assert!(report.counts.kills_under_load > 0, "no kill hit a record that was under way");
+        report
+    }
 }
 
 /// What one process did from its start until it was killed.
@@ -98,13 +133,8 @@ fn assert_recovery_does_not_grow(lives: &[Life], stored: u64) {
 
 #[test]
 fn s14_kill_9_under_load_loses_and_changes_nothing_that_was_acknowledged() {
-    let seed = seed();
-    let mut random = fastrand::Rng::with_seed(seed);
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kill-history.jsonl");
-    println!("seed {seed}, history {}", path.display());
-
-    let clock = SystemClock::new();
-    let history = Arc::new(HistoryWriter::create(&path, move || clock.monotonic()).unwrap());
+    let mut story = Story::begin("kill-history.jsonl");
+    let history = Arc::clone(&story.history);
     let mut node = start_node();
     note_node(&history, &node, NodeChange::Started);
     create_topic(&node.kafka_address(), LOG.name, LOG.partitions, &[]);
@@ -118,7 +148,7 @@ fn s14_kill_9_under_load_loses_and_changes_nothing_that_was_acknowledged() {
     let workload = Workload::start(&node.kafka_address(), &history);
     let mut lives = Vec::new();
     for round in 0..ROUNDS {
-        let lasting = Duration::from_millis(random.u64(DELAY_MS));
+        let lasting = Duration::from_millis(story.random.u64(DELAY_MS));
         lives.push(live_and_die(&mut node, &history, lasting));
         if round == ROUNDS / 2 {
             scan(LOG, &node.kafka_address(), &history, "halfway");
@@ -126,13 +156,9 @@ fn s14_kill_9_under_load_loses_and_changes_nothing_that_was_acknowledged() {
     }
     let given_up = workload.stop();
     scan(LOG, &node.kafka_address(), &history, "at-the-end");
-    history.flush().unwrap();
 
-    let report = check(HistoryReader::open(&path).unwrap(), Expectations::default()).unwrap();
-    println!("{report}");
-    assert!(report.is_clean(), "seed {seed}, history {}", path.display());
+    let report = story.judge();
     assert_eq!(report.counts.kills, ROUNDS as u64);
-    assert!(report.counts.kills_under_load > 0, "no kill hit a record that was under way");
     assert!(report.counts.unknown > 0, "no outcome was unknown: the load was too light");
     assert_eq!(given_up, 0, "the idempotent producer gave up on records");
     assert_recovery_does_not_grow(&lives, stored(&node));

@@ -175,12 +175,7 @@ fn profile(name: &str, idempotent: bool, retries: bool, in_flight: u32) -> Produ
 
 /// A producer of which nothing may be missing or twice: it sends again until it is answered.
 pub(crate) fn idempotent(topic: Topic, bootstrap: &str, name: &str, history: &Arc<HistoryWriter>) -> Sender {
-    let mut config = client::producer(bootstrap);
-    config
-        .set("enable.idempotence", "true")
-        .set("max.in.flight.requests.per.connection", "5")
-        .set("queue.buffering.max.messages", OUTSTANDING);
-    Sender::new(topic, &config, profile(name, true, true, 5), history)
+    again_until_answered(topic, bootstrap, name, &[], history)
 }
 
 /// The same with records of this size at most, and as many of them in one batch as fit.
@@ -191,13 +186,25 @@ pub(crate) fn large(
     most: usize,
     history: &Arc<HistoryWriter>,
 ) -> Sender {
+    Sender { most, ..again_until_answered(topic, bootstrap, name, &[("linger.ms", "100")], history) }
+}
+
+fn again_until_answered(
+    topic: Topic,
+    bootstrap: &str,
+    name: &str,
+    more: &[(&str, &str)],
+    history: &Arc<HistoryWriter>,
+) -> Sender {
     let mut config = client::producer(bootstrap);
     config
         .set("enable.idempotence", "true")
         .set("max.in.flight.requests.per.connection", "5")
-        .set("linger.ms", "100")
         .set("queue.buffering.max.messages", OUTSTANDING);
-    Sender { most, ..Sender::new(topic, &config, profile(name, true, true, 5), history) }
+    for (key, value) in more {
+        config.set(*key, *value);
+    }
+    Sender::new(topic, &config, profile(name, true, true, 5), history)
 }
 
 /// A producer that sends once, and does not know when the answer is lost.

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     append, batch,
-    rules::{BATCH, DIR, Machine, consume, flush, one, with_tail},
+    rules::{BATCH, DIR, Machine, consume, flush, one, with_batches, with_tail},
 };
 use crate::{
     model::{BootId, LeaderEpoch, Offset, TimestampMs},
@@ -60,14 +60,7 @@ fn a_batch_that_claims_offsets_beyond_the_end_at_which_the_log_was_opened_is_lef
     // Nobody comes upon it before the log is longer, not even recovery: it lies below the producers' snapshot.
     let mut machine = Machine::new();
     (machine.options.snapshot_bytes, machine.options.index_interval_bytes) = (1, 1);
-    let (mut log, _) = machine.open();
-    for _ in 0..4 {
-        one(&mut log, b"flushed");
-    }
-    flush(&mut log);
-    log.checkpoint_job().unwrap().run().unwrap();
-    machine.disk.kill();
-    drop(log);
+    with_batches(&mut machine, 4, 0);
     forge_second(&machine, 4);
     let (mut log, report) = machine.open();
     assert_eq!((report.log_end, report.corrupt), (Offset::new(4), vec![]));
@@ -172,14 +165,7 @@ fn what_is_appended_behind_a_run_of_batches_of_another_place_is_never_taken_for_
 fn hit_twice(interval: u64, hits: [&[u64]; 2]) -> (Vec<i64>, Vec<(i64, i64)>) {
     let mut machine = Machine::new();
     machine.options.index_interval_bytes = interval;
-    let (mut log, _) = machine.open();
-    for _ in 0..7 {
-        one(&mut log, b"flushed");
-    }
-    flush(&mut log);
-    log.checkpoint_job().unwrap().run().unwrap();
-    machine.disk.kill();
-    drop(log);
+    with_batches(&mut machine, 7, 0);
     for (batch, bytes) in [1, 3].into_iter().zip(hits) {
         for byte in bytes {
             assert!(machine.disk.flip(Machine::path(0), batch * BATCH + byte, 1));
@@ -212,14 +198,7 @@ fn bytes_where_none_should_be_hide_nothing_and_are_not_mended() {
     // The second batch counts up to the log's end, and those that it hides are whole.
     let mut machine = Machine::new();
     (machine.options.snapshot_bytes, machine.options.index_interval_bytes) = (1, 1);
-    let (mut log, _) = machine.open();
-    for _ in 0..4 {
-        one(&mut log, b"flushed");
-    }
-    flush(&mut log);
-    log.checkpoint_job().unwrap().run().unwrap();
-    machine.disk.kill();
-    drop(log);
+    with_batches(&mut machine, 4, 0);
     forge_second(&machine, 2);
     let (mut log, _) = machine.open();
     log.set_damage_bell(Some(Arc::new(|| {})));
@@ -306,14 +285,7 @@ fn s14_a_term_to_come_that_a_hit_batch_tells_of_is_not_believed_once_it_has_come
     // No checksum covers a batch's term, and the file that would contradict it is gone or damaged.
     for is_gone in [true, false] {
         let mut machine = Machine::new();
-        let (mut log, _) = machine.open();
-        for _ in 0..4 {
-            one(&mut log, b"flushed");
-        }
-        flush(&mut log);
-        log.checkpoint_job().unwrap().run().unwrap();
-        drop(log);
-        machine.disk.kill();
+        with_batches(&mut machine, 4, 0);
         // Of term 1 becomes of term 3, to which the log is opened next but one.
         assert!(machine.disk.flip(Machine::path(0), BATCH + 15, 2));
         let epochs = format!("{DIR}/leader-epochs");
@@ -341,14 +313,7 @@ fn batches_that_agree_are_served_behind_a_hit_one_although_others_are_missing_at
     for (is_cut, whole, lost) in [(true, vec![0, 2, 3, 5, 6], 4..5), (false, vec![0, 2, 3, 4], 5..7)] {
         let mut machine = Machine::new();
         machine.options.segment_bytes = 5 * BATCH;
-        let (mut log, _) = machine.open();
-        for _ in 0..7 {
-            one(&mut log, b"flushed");
-        }
-        flush(&mut log);
-        log.checkpoint_job().unwrap().run().unwrap();
-        machine.disk.kill();
-        drop(log);
+        with_batches(&mut machine, 7, 0);
         assert!(machine.disk.flip(Machine::path(0), BATCH + 70, 1));
         let fs = machine.disk.mount();
         if is_cut {
@@ -370,14 +335,7 @@ fn batches_that_agree_are_served_behind_a_hit_one_although_others_are_missing_at
 #[test]
 fn a_lone_batch_behind_a_hit_one_stays_where_it_is_although_the_end_of_its_file_is_lost() {
     let mut machine = Machine::new();
-    let (mut log, _) = machine.open();
-    for _ in 0..7 {
-        one(&mut log, b"flushed");
-    }
-    flush(&mut log);
-    log.checkpoint_job().unwrap().run().unwrap();
-    machine.disk.kill();
-    drop(log);
+    with_batches(&mut machine, 7, 0);
     assert!(machine.disk.flip(Machine::path(0), 70, 1));
     let file = machine.disk.mount().open(Path::new(&Machine::path(0)), Open::ReadWrite).unwrap();
     file.set_len(2 * BATCH).unwrap();

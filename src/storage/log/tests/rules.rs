@@ -297,8 +297,13 @@ fn s13_a_sync_that_fails_during_recovery_poisons_too() {
 
 /// Three flushed batches, then `unflushed` ones; the machine is killed.
 pub(super) fn with_tail(machine: &mut Machine, unflushed: usize) {
+    with_batches(machine, 3, unflushed);
+}
+
+/// Batches that are flushed, then some that are not; the machine is killed.
+pub(super) fn with_batches(machine: &mut Machine, flushed: usize, unflushed: usize) {
     let (mut log, _) = machine.open();
-    for _ in 0..3 {
+    for _ in 0..flushed {
         one(&mut log, b"flushed");
     }
     flush(&mut log);
