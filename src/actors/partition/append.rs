@@ -40,6 +40,29 @@ pub(super) struct Ticket {
     pub(super) appended: Appended,
 }
 
+/// A producer's answer that is sent when this is dropped.
+///
+/// A batch that is appended makes two tasks ready, its producer's and that of a consumer who waits for it, and a worker that
+/// makes two tasks ready wakes another one. So the replica leaves this to the consumer's task where it can, which drops it
+/// when the consumer has been served, or once that takes longer: the producer's task is next then, on the same worker.
+#[derive(Debug)]
+pub struct HeldAnswer(Option<Ticket>);
+
+impl HeldAnswer {
+    pub(super) fn new(ticket: Ticket) -> Self {
+        Self(Some(ticket))
+    }
+}
+
+impl Drop for HeldAnswer {
+    fn drop(&mut self) {
+        if let Some(Ticket { reply, appended }) = self.0.take() {
+            // A producer that is gone needs no answer.
+            drop(reply.send(Ok(appended)));
+        }
+    }
+}
+
 impl PartialEq for Ticket {
     fn eq(&self, other: &Self) -> bool {
         self.appended == other.appended

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{
     BackgroundFlush, LeaderArgs,
-    append::{Outcome, SLOW, Settled, Ticket},
+    append::{HeldAnswer, Outcome, SLOW, Settled, Ticket},
     core::{Effect, Input, LeaderCore, TooFewInSync},
     error::{AppendRefusal, CommandRefusal},
     message::LeaderMessage,
@@ -288,11 +288,11 @@ impl Leading {
     }
 
     fn carry_out(&mut self) {
-        let (mut moved, mut proposals) = (false, Vec::new());
+        let (mut moved, mut proposals, mut last) = (false, Vec::new(), None);
         for effect in self.effects.drain(..) {
             match effect {
-                // A producer that is gone needs no answer.
-                Effect::Acknowledge(Ticket { reply, appended }) => drop(reply.send(Ok(appended))),
+                // Those before are answered by this.
+                Effect::Acknowledge(ticket) => last = Some(HeldAnswer::new(ticket)),
                 Effect::AdvanceHighWatermark(to) => {
                     self.published.leader.set_high_watermark(to);
                     moved = true;
@@ -304,10 +304,10 @@ impl Leading {
                 Effect::ProposeInSync(change) => proposals.push(*change),
             }
         }
-        // Whoever is woken last runs first on this worker: the consumer, who has the longer way.
         if moved {
-            self.args.partition.slot.wake();
+            self.args.partition.slot.wake_before(last.take());
         }
+        drop(last);
         for change in proposals {
             self.propose(change);
         }

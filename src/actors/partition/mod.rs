@@ -46,6 +46,7 @@ use tokio::runtime::Handle;
 use self::leading::Leading;
 pub use self::{
     alarm::DiskAlarm,
+    append::HeldAnswer,
     bulk::{Bulk, MUCH},
     cluster::{Answer, ClusterMessage, HandedOver, InCluster, Inheritance, Proposer},
     core::Acks,

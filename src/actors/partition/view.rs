@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    append::HeldAnswer,
     message::LeaderMessage,
     queue::AppendQueue,
     replication::{Bells, Reports},
@@ -170,6 +171,12 @@ impl Slot {
     pub(super) fn wake(&self) {
         self.waiters.wake();
         self.bells.ring();
+    }
+
+    /// The same, and has a producer answered: by one of those who are woken once that is served, or at once.
+    pub(super) fn wake_before(&self, answer: Option<HeldAnswer>) {
+        self.bells.ring();
+        self.waiters.wake_before(answer);
     }
 
     /// Shows `leader` to everybody until the answer is dropped.

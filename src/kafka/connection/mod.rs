@@ -12,7 +12,14 @@ mod output;
 mod patience;
 mod place;
 
-use std::{collections::VecDeque, io, mem, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io, mem,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use tokio::{
@@ -35,7 +42,10 @@ use super::{
     handlers::produce::PendingProduce,
 };
 use crate::{
-    actors::{listener::ConnectionContext, partition::ReadBuffer},
+    actors::{
+        listener::ConnectionContext,
+        partition::{HeldAnswer, ReadBuffer},
+    },
     config::node::HostPort,
     wire::Str,
 };
@@ -68,6 +78,10 @@ pub(crate) struct Session {
     permit: Option<OwnedSemaphorePermit>,
     /// For what is waited for in a request's name.
     pub(crate) patience: Patience,
+    /// Whether it is served where those are who move little.
+    pub(crate) is_light: bool,
+    /// A producer's answer, to be sent once this connection's own is.
+    pub(crate) held_answer: Option<HeldAnswer>,
 }
 
 impl Session {
@@ -133,6 +147,8 @@ pub(crate) async fn serve(
         buffer: ReadBuffer::new(),
         permit: None,
         patience: Patience::new(),
+        is_light: true,
+        held_answer: None,
     };
     let connection = Connection::new(stream, &context, session, Arc::clone(&broker));
     let end = connection.run_where_it_belongs().await;
@@ -168,8 +184,8 @@ struct Connection {
     session: Session,
     input: Input,
     pending: VecDeque<PendingProduce>,
-    /// A replica has been given a batch since this task last let others run.
-    has_rung: bool,
+    /// How many batches replicas have been given since this task last let others run.
+    given: usize,
     place: Place,
     shutdown: watch::Receiver<bool>,
     /// When a request was last complete, an answer sent, or [`LEAST_PROGRESS`] made.
@@ -188,7 +204,7 @@ impl Connection {
             session,
             stream,
             pending: VecDeque::new(),
-            has_rung: false,
+            given: 0,
             place: Place::default(),
             shutdown: context.shutdown.clone(),
             active: now,
@@ -213,7 +229,8 @@ impl Connection {
             if self.fill().await? || self.send_finished().await? {
                 continue;
             }
-            if mem::take(&mut self.has_rung) {
+            // One replica wakes this task. Several would one after the other, each for nothing but the last.
+            if mem::take(&mut self.given) > 1 {
                 yield_now().await;
                 continue;
             }
@@ -285,8 +302,9 @@ impl Connection {
         }
         let request = dispatch::Request::parse(frame.bytes, frame.held)?;
         if request.is_produce() {
-            self.pending.push_back(dispatch::produce(&self.broker, &mut self.session, request).await?);
-            self.has_rung = true;
+            let pending = dispatch::produce(&self.broker, &mut self.session, request).await?;
+            self.given += pending.batches();
+            self.pending.push_back(pending);
             return Ok(());
         }
         self.send_all_pending().await?;
@@ -295,7 +313,8 @@ impl Connection {
             answer = dispatch::answer(&self.broker, &mut self.session, request) => answer?,
             _ = shutdown.wait_for(|down| *down) => return Err(End::Shutdown),
         };
-        self.send(answer).await
+        let mut held = self.session.held_answer.take();
+        held_while_it_runs(&mut held, self.send(answer)).await
     }
 
     /// Sends the answers that are due, in order, as far as they are there; whether there were any.
@@ -377,5 +396,53 @@ async fn finished(front: Option<&mut PendingProduce>, patience: &mut Patience) {
     match front {
         Some(pending) => pending.finished(patience).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Carries `work` out, and drops what is held once that has to wait.
+pub(crate) async fn held_while_it_runs<K: Send, T>(held: &mut Option<K>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() {
+            drop(held.take());
+        }
+        polled
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::{sync::oneshot, task::yield_now};
+
+    use super::held_while_it_runs;
+
+    #[tokio::test]
+    async fn what_is_held_during_some_work_is_dropped_when_that_has_to_wait() {
+        let held = Arc::new(());
+        let is_held = || Arc::strong_count(&held) > 1;
+        let (goes_on, waits) = oneshot::channel();
+        let work = async {
+            assert!(is_held());
+            waits.await.unwrap();
+            assert!(!is_held());
+        };
+        let release = async {
+            yield_now().await;
+            assert!(!is_held(), "the work waits");
+            goes_on.send(()).unwrap();
+        };
+        let mut to_hold = Some(Arc::clone(&held));
+        tokio::join!(held_while_it_runs(&mut to_hold, work), release);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_during_work_that_need_not_wait_stays() {
+        let mut held = Some(7);
+        assert_eq!(held_while_it_runs(&mut held, async { 3 }).await, 3);
+        assert_eq!(held, Some(7));
     }
 }

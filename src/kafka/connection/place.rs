@@ -87,6 +87,7 @@ impl Connection {
         let mut here = Self { stream: TcpStream::from_std(self.stream.into_std()?)?, ..self };
         here.timer = Box::pin(sleep_until(here.active + REST_AFTER));
         here.session.patience = Patience::new();
+        here.session.is_light = !is_bulk;
         here.place.is_bulk = is_bulk;
         Ok(here)
     }

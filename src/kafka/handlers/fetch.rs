@@ -14,13 +14,13 @@ use tokio::{
 
 use crate::{
     actors::partition::{
-        ClientKey, Leader, PartitionHandle, ReadError, ReadOutcome, ReadRequest, SignedIn, Verify, Wait,
-        Waiter, table::Topic,
+        ClientKey, HeldAnswer, Leader, MUCH, PartitionHandle, ReadError, ReadOutcome, ReadRequest, SignedIn,
+        Verify, Wait, Waiter, table::Topic,
     },
     config::topic::VerifyOnRead,
     kafka::{
         Broker,
-        connection::{Piece, Session},
+        connection::{Piece, Session, held_while_it_runs},
         errors,
         handlers::{
             hints::{Hints, SINCE_FETCH},
@@ -69,19 +69,35 @@ pub(crate) async fn handle(
     }
     let waiter = Waiter::default();
     let mut signed_in: Option<Vec<SignedIn>> = None;
+    let mut held = None;
     loop {
         session.buffer.clear();
-        let pass = Pass::new(broker, session, &request, version).read(&wanted).await;
+        let pass = Pass::new(broker, session, &request, version);
+        let pass = held_while_it_runs(&mut held, pass.read(&wanted)).await;
         if pass.failed || pass.bytes >= min_bytes || wanted.is_empty() || Instant::now() >= deadline {
             pass.remember_served();
-            return pass.into_answer(&request);
+            let held = held.filter(|_| pass.bytes <= MUCH);
+            let answer = pass.into_answer(&request);
+            session.held_answer = held;
+            return answer;
         }
+        drop(held.take());
         if signed_in.is_none() {
             // Look once more after signing in: what happened in between was told to nobody.
             signed_in = Some(wanted.sign_in(&waiter));
             continue;
         }
-        let _or_time_is_up = session.patience.wait(deadline, waiter.notified()).await;
+        held = session.patience.wait(deadline, woken(&waiter, session.is_light)).await.flatten();
+    }
+}
+
+/// Waits until there is more. Who moves little may be given a producer's answer to hold.
+async fn woken(waiter: &Waiter, is_light: bool) -> Option<HeldAnswer> {
+    if is_light {
+        waiter.woken().await
+    } else {
+        waiter.notified().await;
+        None
     }
 }
 

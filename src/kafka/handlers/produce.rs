@@ -226,6 +226,11 @@ impl PendingProduce {
         }
     }
 
+    /// How many batches it has.
+    pub(crate) fn batches(&self) -> usize {
+        self.topics.iter().map(|topic| topic.partitions.len()).sum()
+    }
+
     /// Appends the answer's frame to `out`, or says that the connection is to be closed.
     pub(crate) fn encode(
         self,
