@@ -73,6 +73,9 @@ impl Request {
     }
 }
 
+/// Bytes of most answers, without records.
+pub(crate) const USUAL_ANSWER: usize = 256;
+
 /// A whole answer, ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -106,7 +109,7 @@ pub(crate) async fn answer(
 ) -> Result<Answer, Refused> {
     broker.meters.request(request.api);
     let (version, id) = (request.version(), request.header.correlation_id);
-    session.client_id = request.header.client_id.clone().unwrap_or_default();
+    session.note_client(request.header.client_id.as_ref());
     macro_rules! handle {
         ($handler:ident) => {{
             let body = request.body()?;
@@ -159,7 +162,7 @@ pub(crate) async fn answer(
 }
 
 fn whole<M: Message>(response: &M, version: i16, correlation_id: i32) -> Result<Answer, Refused> {
-    let mut out = BytesMut::new();
+    let mut out = BytesMut::with_capacity(USUAL_ANSWER);
     frame::encode_response(&mut out, version, correlation_id, response)?;
     Ok(out.freeze().into())
 }
@@ -171,7 +174,7 @@ fn in_parts<M: Message>(
     version: i16,
     correlation_id: i32,
 ) -> Result<Answer, Refused> {
-    let mut out = BytesMut::new();
+    let mut out = BytesMut::with_capacity(USUAL_ANSWER);
     let parts = frame::encode_response_parts(&mut out, version, correlation_id, response)?;
     let mut records: Vec<_> = records.into_iter().map(Some).collect();
     let mut pieces = Vec::with_capacity(parts.len());

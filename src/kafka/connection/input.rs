@@ -28,6 +28,8 @@ use crate::wire::frame;
 pub(super) const FREE_BYTES: usize = 64 << 10;
 /// Room for the first read of a connection that was idle.
 const FIRST_ROOM: usize = 4 << 10;
+/// With less room the next read begins a new buffer. What has been read of this one may still be in use.
+const LEAST_ROOM: usize = 1 << 10;
 /// Room for one read of a connection that is busy with small frames.
 const MOST_ROOM: usize = FREE_BYTES;
 /// The least that a request can be: key, version, correlation id.
@@ -143,7 +145,7 @@ impl Input {
 
     fn make_small_room(&mut self, missing: usize) {
         let free = self.buffer.capacity() - self.buffer.len();
-        if free < missing.clamp(1, self.room) || free < FIRST_ROOM {
+        if free < missing.clamp(1, self.room) || free < LEAST_ROOM {
             // At most as much again as has arrived, so that a claim alone takes nothing.
             self.buffer.reserve(missing.min(self.buffer.len()).max(self.room));
         }

@@ -38,7 +38,7 @@ use self::{
 };
 use super::{
     Broker,
-    dispatch::{self, Answer, Refused},
+    dispatch::{self, Answer, Refused, USUAL_ANSWER},
     handlers::produce::PendingProduce,
 };
 use crate::{
@@ -85,6 +85,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Keeps what the client calls itself, as a copy: otherwise its latest request would stay in memory.
+    pub(crate) fn note_client(&mut self, id: Option<&Str>) {
+        let id = id.map_or("", Str::as_str);
+        if self.client_id.as_bytes() != id.as_bytes() {
+            self.client_id = Str::from(id);
+        }
+    }
+
     /// How many bytes may be read, `most` if the budget has so much to spare. It is not waited for: a
     /// smaller answer is as good.
     pub(crate) fn make_room(&mut self, most: usize, budget: &Budget) -> usize {
@@ -322,6 +330,7 @@ impl Connection {
         let mut out = BytesMut::new();
         while self.pending.front_mut().is_some_and(PendingProduce::is_finished) {
             if let Some(finished) = self.pending.pop_front() {
+                out.reserve(USUAL_ANSWER);
                 finished.encode(&self.broker, &self.session, &mut out)?;
             }
         }
