@@ -55,6 +55,9 @@ const LEADS_WITHIN: Duration = Duration::from_millis(500);
 const VERDICT_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes that are collected before they are written.
 const WRITE: usize = 64 * 1024;
+/// So often a stream is rung and finds nothing to send before it lets others run, its own reading among them: to be rung is
+/// not counted by the runtime, and a partition on which something happens at every moment has one ringing all the time.
+const IDLE_TURNS: u32 = 8;
 /// What is kept of the memory that they are collected in; a batch may have been larger.
 const KEPT: usize = WINDOW + 2 * WRITE;
 
@@ -353,14 +356,19 @@ impl Feeding {
             out: ReadBuffer::new(),
             head: BytesMut::new(),
         };
+        let mut idle = 0;
         loop {
             let goes_on = sender.turn();
-            if !sender.out.is_empty() {
+            if sender.out.is_empty() {
+                idle += 1;
+            } else {
+                idle = 0;
                 to.write_all(sender.out.as_slice()).await?;
                 to.flush().await?;
                 sender.emptied();
             }
-            if goes_on {
+            if goes_on || idle == IDLE_TURNS {
+                idle = 0;
                 tokio::task::yield_now().await;
             } else {
                 sender.wait().await;
