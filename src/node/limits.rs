@@ -58,13 +58,17 @@ impl OpenFiles {
     pub(super) fn of_logs(self) -> Share {
         // As many replicas as there are files for are opened, whatever else is open already: half of what is spare is for that.
         let to_begin = self.limit - self.spare() / 2;
-        let locks_max = self.of_replicas() / OF_A_REPLICA;
-        Share { to_begin, to_go_on: self.without_the_last(), locks_max, limit: self.limit }
+        Share { to_begin, to_go_on: self.without_the_last(), locks_max: self.enough_for(), limit: self.limit }
     }
 
     /// The most replicas that this node may keep.
     pub(super) fn replicas_max(self) -> usize {
-        usize::try_from(self.of_replicas() / OF_A_REPLICA).unwrap_or(usize::MAX)
+        usize::try_from(self.enough_for()).unwrap_or(usize::MAX)
+    }
+
+    /// So many replicas there are files for.
+    fn enough_for(self) -> u64 {
+        self.of_replicas() / OF_A_REPLICA
     }
 
     /// Says so where this node's replicas need more files than it may open.

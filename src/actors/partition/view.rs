@@ -168,9 +168,9 @@ impl Slot {
         self.waiters.count()
     }
 
+    /// Tells all who wait for something to change here, on this node and on others.
     pub(super) fn wake(&self) {
-        self.waiters.wake();
-        self.bells.ring();
+        self.wake_before(None);
     }
 
     /// The same, and has a producer answered: by one of those who are woken once that is served, or at once.

@@ -108,11 +108,7 @@ impl Waiters {
     }
 
     /// Wakes all that are signed in; one that is not waiting at this moment keeps the wake.
-    pub(super) fn wake(&self) {
-        self.wake_before(None);
-    }
-
-    /// The same, and has `answer` sent: when the one who runs first has been served, if that one takes it; at once otherwise.
+    /// `answer` is sent when the one who runs first has been served, if that one takes it; at once otherwise.
     pub(super) fn wake_before(&self, answer: Option<HeldAnswer>) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
@@ -193,9 +189,9 @@ mod tests {
     async fn a_wake_between_signing_in_and_waiting_is_not_lost() {
         let waiters = Arc::new(Waiters::default());
         let (waiter, _signed_in) = signed_in(&waiters);
-        waiters.wake();
+        waiters.wake_before(None);
         waiter.notified().await;
-        waiters.wake();
+        waiters.wake_before(None);
         assert!(waiter.woken().await.is_none());
     }
 
