@@ -9,10 +9,11 @@ use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{
-    BackgroundFlush, LeaderArgs,
+    LeaderArgs,
     append::{HeldAnswer, Outcome, SLOW, Settled, Ticket},
     core::{Effect, Input, LeaderCore, TooFewInSync},
     error::{AppendRefusal, CommandRefusal},
+    flushing::{self, FlushSchedule, Unflushed},
     message::LeaderMessage,
     opening::{Opened, OpeningError, report_recovery},
     options::log_options,
@@ -103,29 +104,11 @@ pub(super) struct Leading {
     under_way: UnderWay,
     /// The last pass of compaction got nowhere: the next one waits for the reconciler's timer.
     compaction_rests: bool,
-    /// Since when something is not flushed, by the monotonic clock.
-    dirty_since: Option<Duration>,
-    flush_limits: FlushLimits,
+    flushes: FlushSchedule,
     slow: bool,
     repairs: Repairs,
     /// Who was in sync when damage was last hoped to be mended.
     in_sync: Vec<NodeId>,
-}
-
-/// What is flushed although nobody waits for it: the node's limits and the topic's own.
-#[derive(Clone, Copy, Debug)]
-struct FlushLimits {
-    bytes: u64,
-    records: Option<u64>,
-    after: Duration,
-}
-
-impl FlushLimits {
-    fn new(args: &LeaderArgs, config: &TopicConfig) -> Self {
-        let BackgroundFlush { bytes, after } = args.background_flush;
-        let after = config.flush_time.map_or(after, |time| time.min(after));
-        Self { bytes, records: config.flush_messages, after }
-    }
 }
 
 impl Leading {
@@ -160,8 +143,7 @@ impl Leading {
             effects: Vec::new(),
             under_way: UnderWay::default(),
             compaction_rests: false,
-            dirty_since: None,
-            flush_limits: FlushLimits::new(args, &config),
+            flushes: FlushSchedule::new(args.background_flush, &config),
             slow: false,
             repairs,
             in_sync: Vec::new(),
@@ -316,23 +298,15 @@ impl Leading {
     /// Flushes what producers wait for at once, and what nobody waits for once it is much or old.
     fn flush_if_due(&mut self) {
         let LogSlot::Here(log) = &self.log else { return };
-        let unflushed = log.unflushed_bytes();
-        let now = self.args.clock.monotonic();
-        if unflushed == 0 {
-            self.dirty_since = None;
-        } else {
-            let since = *self.dirty_since.get_or_insert(now);
-            let limits = self.flush_limits;
-            let records = log.log_end_offset().distance_from(log.flushed_end()).cast_unsigned();
-            let many = unflushed >= limits.bytes || limits.records.is_some_and(|most| records >= most);
-            let old = now.saturating_sub(since) >= limits.after;
-            if !self.under_way.is(Work::Flush) && (self.core.wants_flush() || many || old) {
-                self.flush();
-            }
+        let is_due = match self.flushes.look(log, self.args.clock.monotonic()) {
+            Unflushed::Nothing => return,
+            Unflushed::Some => self.core.wants_flush(),
+            Unflushed::Due => true,
+        };
+        if is_due && !self.under_way.is(Work::Flush) {
+            self.flush();
         }
-        if self.dirty_since.is_some() {
-            self.maintain_soon();
-        }
+        self.maintain_soon();
     }
 
     fn flush(&mut self) {
@@ -343,17 +317,13 @@ impl Leading {
         let clock = Arc::clone(&self.args.clock);
         let to = self.me.clone();
         self.args.io.spawn_blocking(move || {
-            let began = clock.monotonic();
-            let done = job.run();
-            metrics.flushes.inc();
-            metrics.flush_seconds.observe(clock.monotonic().saturating_sub(began).as_secs_f64());
-            let _ = to.cast(LeaderMessage::Flushed(done));
+            let _ = to.cast(LeaderMessage::Flushed(flushing::flush(job, &metrics, clock.as_ref())));
         });
     }
 
     fn on_flushed(&mut self, done: FlushDone) -> Result<(), LeaderFault> {
         self.under_way.end(Work::Flush);
-        self.dirty_since = None;
+        self.flushes.restart();
         let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
         match log.finish_flush(done) {
             Ok(flushed) => {
@@ -475,7 +445,7 @@ impl Leading {
     fn configure(&mut self, config: &TopicConfig) {
         let LogSlot::Here(log) = &mut self.log else { return };
         log.set_options(log_options(config));
-        self.flush_limits = FlushLimits::new(&self.args, config);
+        self.flushes.configure(config);
         self.core.step(Input::Durability(config.durability), &mut self.effects);
         self.set_minimum(config);
         self.after_change();

@@ -18,6 +18,7 @@ pub mod core;
 pub mod ends;
 mod error;
 mod fence;
+mod flushing;
 pub mod follower;
 mod handle;
 mod leading;

@@ -9,13 +9,14 @@ use super::{
     appending::{append, head_of},
     opening::{Opened, OpeningError},
     repairs,
-    upkeep::{FlushLimits, UnderWay},
+    upkeep::UnderWay,
 };
 use crate::{
     actors::{
         partition::{
             HandedOver,
             core::{FollowerCore, FollowerEffect, FollowerInput, Generation, Session, Verdict},
+            flushing::FlushSchedule,
             leading::followers::carried,
             opening::report_recovery,
             repair::Repairs,
@@ -72,8 +73,7 @@ pub(super) struct Following {
     /// What needs the log while it is lent.
     deferred: Vec<FollowerMessage>,
     pub(super) under_way: UnderWay,
-    pub(super) dirty_since: Option<Duration>,
-    pub(super) flush_limits: FlushLimits,
+    pub(super) flushes: FlushSchedule,
     pub(super) repairs: Repairs,
 }
 
@@ -106,8 +106,7 @@ impl Following {
             effects: Vec::new(),
             deferred: Vec::new(),
             under_way: UnderWay::default(),
-            dirty_since: None,
-            flush_limits: FlushLimits::new(args, &config),
+            flushes: FlushSchedule::new(args.background_flush, &config),
         };
         this.checkpoint();
         this.on_led(args.led())?;
@@ -133,7 +132,7 @@ impl Following {
                 if let LogSlot::Here(log) = &mut self.log {
                     log.set_options(crate::actors::partition::log_options(&config));
                 }
-                self.flush_limits = FlushLimits::new(&self.args, &config);
+                self.flushes.configure(&config);
                 self.step(FollowerInput::Durability(config.durability))?;
                 self.flush_if_due();
             }
@@ -295,7 +294,7 @@ impl Following {
         let left = carried(&log, self.core.carried().high_watermark);
         let last_epoch = log.last_epoch().unwrap_or(LeaderEpoch::NONE);
         self.log = LogSlot::Here(log);
-        self.dirty_since = None;
+        self.flushes.restart();
         self.step(FollowerInput::Truncated { left, last_epoch })?;
         self.checkpoint();
         self.show_end();
@@ -307,7 +306,7 @@ impl Following {
 
     fn on_flushed(&mut self, done: FlushDone) -> Result<(), FollowerFault> {
         self.under_way.flush = false;
-        self.dirty_since = None;
+        self.flushes.restart();
         let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
         let generation = Generation::new(done.generation());
         match log.finish_flush(done) {

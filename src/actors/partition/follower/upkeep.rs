@@ -3,12 +3,14 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::{
-    FollowerArgs, FollowerMessage,
+    FollowerMessage,
     following::{FollowerFault, Following, LogSlot},
 };
 use crate::{
-    actors::partition::{BackgroundFlush, core::FollowerInput},
-    config::topic::TopicConfig,
+    actors::partition::{
+        core::FollowerInput,
+        flushing::{self, Unflushed},
+    },
     model::Offset,
     storage::log::Compacted,
 };
@@ -36,38 +38,16 @@ impl UnderWay {
     }
 }
 
-/// What is flushed although nobody waits for it: the node's limits and the topic's own.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FlushLimits {
-    bytes: u64,
-    records: Option<u64>,
-    after: Duration,
-}
-
-impl FlushLimits {
-    pub(super) fn new(args: &FollowerArgs, config: &TopicConfig) -> Self {
-        let BackgroundFlush { bytes, after } = args.background_flush;
-        let after = config.flush_time.map_or(after, |time| time.min(after));
-        Self { bytes, records: config.flush_messages, after }
-    }
-}
-
 impl Following {
     /// Flushes at once what the leader's watermark may wait for, the rest once it is much or old.
     pub(super) fn flush_if_due(&mut self) {
         let LogSlot::Here(log) = &self.log else { return };
-        let unflushed = log.unflushed_bytes();
-        if unflushed == 0 {
-            self.dirty_since = None;
-            return;
-        }
-        let now = self.args.clock.monotonic();
-        let since = *self.dirty_since.get_or_insert(now);
-        let limits = self.flush_limits;
-        let records = log.log_end_offset().distance_from(log.flushed_end()).cast_unsigned();
-        let many = unflushed >= limits.bytes || limits.records.is_some_and(|most| records >= most);
-        let old = now.saturating_sub(since) >= limits.after;
-        if !self.under_way.flush && (self.core.wants_flush() || many || old) {
+        let is_due = match self.flushes.look(log, self.args.clock.monotonic()) {
+            Unflushed::Nothing => return,
+            Unflushed::Some => self.core.wants_flush(),
+            Unflushed::Due => true,
+        };
+        if is_due && !self.under_way.flush {
             self.flush();
         }
         self.maintain_soon();
@@ -80,11 +60,7 @@ impl Following {
         let (metrics, clock) = (Arc::clone(&self.args.metrics), Arc::clone(&self.args.clock));
         let to = self.me.clone();
         self.args.io.spawn_blocking(move || {
-            let began = clock.monotonic();
-            let done = job.run();
-            metrics.flushes.inc();
-            metrics.flush_seconds.observe(clock.monotonic().saturating_sub(began).as_secs_f64());
-            let _ = to.cast(FollowerMessage::Flushed(done));
+            let _ = to.cast(FollowerMessage::Flushed(flushing::flush(job, &metrics, clock.as_ref())));
         });
     }
 

@@ -356,24 +356,38 @@ impl Feeding {
             out: ReadBuffer::new(),
             head: BytesMut::new(),
         };
-        let mut idle = 0;
+        let mut idle = IdleTurns::default();
         loop {
             let goes_on = sender.turn();
             if sender.out.is_empty() {
-                idle += 1;
+                idle.0 += 1;
             } else {
-                idle = 0;
+                idle.end();
                 to.write_all(sender.out.as_slice()).await?;
                 to.flush().await?;
                 sender.emptied();
             }
-            if goes_on || idle == IDLE_TURNS {
-                idle = 0;
+            if goes_on || idle.are_enough() {
+                idle.end();
                 tokio::task::yield_now().await;
             } else {
                 sender.wait().await;
             }
         }
+    }
+}
+
+/// Turns of a sender one after the other that had nothing to send.
+#[derive(Default)]
+struct IdleTurns(u32);
+
+impl IdleTurns {
+    fn are_enough(&self) -> bool {
+        self.0 == IDLE_TURNS
+    }
+
+    fn end(&mut self) {
+        self.0 = 0;
     }
 }
 
