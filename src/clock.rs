@@ -200,6 +200,33 @@ impl Clock for ManualClock {
     }
 }
 
+/// A clock whose monotonic time goes on by as much with each look at it; wall time stands still.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct TickingClock {
+    hands: ManualClock,
+    tick: Duration,
+}
+
+#[cfg(test)]
+impl TickingClock {
+    pub(crate) fn new(tick: Duration) -> Self {
+        Self { hands: ManualClock::default(), tick }
+    }
+}
+
+#[cfg(test)]
+impl Clock for TickingClock {
+    fn wall(&self) -> TimestampMs {
+        self.hands.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let tick = u64::try_from(self.tick.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.hands.monotonic_ns.fetch_add(tick, Ordering::SeqCst))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Arc, Clock, DOUBTED_FOR, Duration, GuardedClock, ManualClock, TimestampMs};

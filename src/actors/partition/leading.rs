@@ -224,7 +224,7 @@ impl Leading {
     /// Tells the core what was appended and does what it says.
     fn settle(&mut self) -> Result<(), LeaderFault> {
         let mut outcome = mem::take(&mut self.outcome);
-        self.slow = outcome.took >= SLOW;
+        self.slow = outcome.longest >= SLOW;
         self.count(&outcome);
         for Settled { ticket, acks, end } in outcome.settled.drain(..) {
             self.core.step(Input::Appended { ticket, end, acks }, &mut self.effects);

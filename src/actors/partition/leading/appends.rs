@@ -40,11 +40,12 @@ impl Leading {
     /// Where so much is appended, if not here.
     fn threads_to_append(&self, bytes: usize) -> Option<Handle> {
         let bulk = &self.args.bulk;
-        if self.slow {
-            Some(self.args.io.clone())
-        } else if bytes >= MUCH_TO_APPEND && bulk.is_to_make_way(Instant::now()) {
+        if bytes >= MUCH_TO_APPEND && bulk.is_to_make_way(Instant::now()) {
+            // Also on a slow disk: those threads may take their time as well.
             self.args.metrics.bulk_appends.inc();
             Some(bulk.workers().clone())
+        } else if self.slow {
+            Some(self.args.io.clone())
         } else {
             None
         }

@@ -149,6 +149,8 @@ pub(in crate::actors::partition::replication) struct World {
     pub(super) alarm: DiskAlarm,
     /// Where the replicas' folders are.
     pub(super) fs: Arc<dyn Fs>,
+    pub(super) io: Handle,
+    pub(super) bulk: Bulk,
     pub(super) upkeep: UpkeepThreads,
     /// By which replicas go.
     pub(super) clock: Arc<dyn Clock>,
@@ -196,6 +198,8 @@ impl World {
             config: Arc::new(RwLock::new(Arc::new(config))),
             alarm: DiskAlarm::default(),
             fs: RealFs::shared(),
+            io: Handle::current(),
+            bulk: Bulk::new(Handle::current()),
             upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
             clock: SystemClock::shared(),
         }
@@ -272,9 +276,9 @@ impl World {
             folder: self.folder(node, index),
             fs: Arc::clone(&self.fs),
             clock: Arc::clone(&self.clock),
-            io: Handle::current(),
+            io: self.io.clone(),
             upkeep: self.upkeep.clone(),
-            bulk: Bulk::new(Handle::current()),
+            bulk: self.bulk.clone(),
             membership: self.membership.clone(),
             config: Arc::clone(&self.config),
             cluster,
@@ -319,7 +323,7 @@ impl World {
             folder: self.folder(node, index),
             fs: Arc::clone(&self.fs),
             clock: Arc::clone(&self.clock),
-            io: Handle::current(),
+            io: self.io.clone(),
             upkeep: self.upkeep.clone(),
             config: Arc::clone(&self.config),
             background_flush: Self::flush_limits(),

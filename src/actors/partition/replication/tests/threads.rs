@@ -1,15 +1,19 @@
 //! Which work waits for which.
 
-use std::{sync::mpsc, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use tokio::{
     runtime::{Builder, Runtime},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::nodes::{DEADLINE, FOLLOWER, LEADER, World, blank, records, until};
 use crate::{
-    actors::partition::{Acks, UpkeepThreads},
+    actors::partition::{Acks, UpkeepThreads, append::SLOW},
+    clock::TickingClock,
     model::{NodeId, Offset},
     storage::{
         checkpoint::{Found, look},
@@ -57,4 +61,27 @@ async fn s14_no_flush_waits_behind_checkpoints_and_no_checkpoint_behind_compacti
     }
     timeout(DEADLINE, follower.hand_over()).await.unwrap();
     [checkpoints, rest].into_iter().for_each(Runtime::shutdown_background);
+}
+
+/// Every append is slow here, and what is left to threads for a slow disk is never done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_appends_much_makes_way_on_a_slow_disk_too() {
+    let mut world = World::new("replicated");
+    let (io, _hold) = occupied();
+    world.io = io.handle().clone();
+    world.clock = Arc::new(TickingClock::new(SLOW));
+    let leader = world.lead(LEADER, 0, 1, blank(world.open(LEADER, 0, 0))).await;
+    leader.acknowledged(records(1, 10), Acks::Leader).await;
+    let bulk = world.bulk.clone();
+    let small_requests = tokio::spawn(async move {
+        loop {
+            (0..10).for_each(|_| bulk.note_small(Instant::now()));
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    until("small requests are expected", || world.bulk.is_to_make_way(Instant::now())).await;
+    leader.acknowledged(records(300, 1 << 10), Acks::Leader).await;
+    assert_eq!(world.metrics.bulk_appends.get(), 1);
+    small_requests.abort();
+    io.shutdown_background();
 }
