@@ -5,6 +5,7 @@
 //! them, for whichever connection needs one next.
 
 use std::{
+    collections::VecDeque,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -19,18 +20,19 @@ pub(super) const LARGEST_KEPT: usize = 2 << 20;
 /// What a node keeps for its connections: at most 16 MiB.
 #[derive(Debug, Default)]
 pub(crate) struct FramePool {
-    spare: Mutex<Vec<Vec<u8>>>,
+    /// The one that was used last is the last: most of it is still in the processor's cache.
+    spare: Mutex<VecDeque<Vec<u8>>>,
 }
 
 impl FramePool {
-    /// An empty buffer with room for `bytes` and less than four times as much, one that was kept if there is
-    /// one of that size.
+    /// An empty buffer with room for `bytes` and less than four times as much, one that was kept if there is one of that
+    /// size.
     pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Pooled {
         let mut spare = self.lock();
         let fits = |buffer: &Vec<u8>| (bytes..bytes.saturating_mul(4)).contains(&buffer.capacity());
-        let kept = spare.iter().rposition(fits).map(|at| spare.swap_remove(at));
+        let kept = spare.iter().rposition(fits).and_then(|at| spare.remove(at));
         drop(spare);
-        let buffer = kept.unwrap_or_else(|| Vec::with_capacity(bytes));
+        let buffer = kept.unwrap_or_else(|| Vec::with_capacity(rounded(bytes)));
         Pooled { buffer, pool: Arc::clone(self) }
     }
 
@@ -45,15 +47,24 @@ impl FramePool {
         }
         buffer.clear();
         let mut spare = self.lock();
-        if spare.len() < MOST_KEPT {
-            spare.push(buffer);
-        }
+        // Where there are enough, the one goes that nobody has used for the longest time: a connection's first requests are smaller
+        // than those that it goes on with, and buffers of their size would be kept for nobody.
+        let oldest = if spare.len() == MOST_KEPT { spare.pop_front() } else { None };
+        spare.push_back(buffer);
+        drop(spare);
+        // The system takes its time, and others wait for the lock.
+        drop(oldest);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
         // Nothing under this lock can panic half-way.
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Less than an eighth above that: the requests of a producer differ by a few bytes, and each is to fit where another was.
+const fn rounded(bytes: usize) -> usize {
+    bytes.next_multiple_of((bytes / 16).next_power_of_two())
 }
 
 /// A buffer that goes back to its pool when it is dropped.
@@ -104,6 +115,22 @@ mod tests {
         let again = pool.take(500);
         assert_eq!((again.buffer.as_ptr(), again.buffer.len()), (place, 0));
         assert!(pool.take(2000).buffer.capacity() >= 2000);
+    }
+
+    /// As a producer's requests are: the first ones small, the others of nearly the same size.
+    #[test]
+    fn buffers_of_a_size_that_nobody_needs_any_more_make_way() {
+        let pool = Arc::new(FramePool::default());
+        let small: Vec<_> = (0..MOST_KEPT).map(|_| pool.take(200 << 10)).collect();
+        drop(small);
+        let large: Vec<_> = (0..MOST_KEPT).map(|_| pool.take(1_000_000)).collect();
+        let mut places: Vec<_> = large.iter().map(|pooled| pooled.buffer.as_ptr()).collect();
+        drop(large);
+        let again: Vec<_> = (0..MOST_KEPT).map(|number| pool.take(1_000_000 + number)).collect();
+        let mut used: Vec<_> = again.iter().map(|pooled| pooled.buffer.as_ptr()).collect();
+        places.sort_unstable();
+        used.sort_unstable();
+        assert_eq!(used, places);
     }
 
     #[test]
