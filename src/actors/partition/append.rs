@@ -21,7 +21,8 @@ use crate::{
     storage::log::{self, AppendError, Log},
 };
 
-/// One request's append that took longer was slow. Many that waited take long together on the fastest disk.
+/// One request's append that took longer was slow. Many that waited take long together on the fastest disk; a handler stops
+/// after as long and leaves the rest to others.
 pub(super) const SLOW: Duration = Duration::from_millis(20);
 
 /// One batch that went through the log, and what is left to do about it.
@@ -99,18 +100,20 @@ pub struct AwayAppends {
     pub(super) outcome: Outcome,
 }
 
-/// Appends all of `taken` in order. Refusals are answered here; what stands in the log is left in
-/// `outcome` for the core to decide upon. With `too_few` in sync those who ask for all are refused.
+/// Appends `taken` in order, until that has taken as long as `within` says. Refusals are answered here; what stands in the log is
+/// left in `outcome` for the core to decide upon. With `too_few` in sync those who ask for all are refused.
 pub(super) fn append_all(
     log: &mut Log,
     taken: &mut VecDeque<AppendRequest>,
     clock: &dyn Clock,
     too_few: Option<TooFewInSync>,
+    within: Duration,
     outcome: &mut Outcome,
 ) {
     let now = clock.wall();
-    let mut began = clock.monotonic();
-    for request in taken.drain(..) {
+    let first = clock.monotonic();
+    let mut began = first;
+    while let Some(request) = taken.pop_front() {
         match too_few.filter(|_| request.acks == Acks::All) {
             // Before the append (S10): nothing of it is in the log.
             Some(TooFewInSync { in_sync, required }) => {
@@ -120,6 +123,9 @@ pub(super) fn append_all(
         }
         let ended = clock.monotonic();
         outcome.longest = outcome.longest.max(ended.saturating_sub(began));
+        if ended.saturating_sub(first) >= within {
+            break;
+        }
         began = ended;
     }
 }
@@ -179,7 +185,7 @@ fn refusal_of(error: &AppendError, bytes: usize) -> (AppendRefusal, Option<Strin
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::VecDeque, sync::Arc};
+    use std::{collections::VecDeque, sync::Arc, time::Duration};
 
     use bytes::Bytes;
     use tokio::sync::{Semaphore, oneshot};
@@ -224,8 +230,10 @@ mod tests {
         let fence = Fences::default().raise();
         let (mut waiting, _answers): (VecDeque<_>, Vec<_>) = (0..10).map(|_| request(&fence)).unzip();
         let mut outcome = Outcome::default();
-        append_all(&mut log, &mut waiting, &TickingClock::new(each), None, &mut outcome);
-        assert_eq!((outcome.batches, outcome.longest), (10, each));
+        append_all(&mut log, &mut waiting, &TickingClock::new(each), None, SLOW, &mut outcome);
+        assert_eq!((outcome.batches, outcome.longest), (4, each), "a turn ends");
+        append_all(&mut log, &mut waiting, &TickingClock::new(each), None, Duration::MAX, &mut outcome);
+        assert_eq!((outcome.batches, outcome.longest, waiting.len()), (10, each, 0));
     }
 
     /// The batch of a coordinator that died is still in the queue when its successor has read the log.
@@ -242,12 +250,13 @@ mod tests {
         let former = fences.raise();
         let mut outcome = Outcome::default();
         let (before, _answer) = request(&former);
-        append_all(&mut log, &mut VecDeque::from([before]), &*clock, None, &mut outcome);
+        append_all(&mut log, &mut VecDeque::from([before]), &*clock, None, SLOW, &mut outcome);
         assert_eq!(log.reader().log_end_offset(), Offset::new(1));
         let (late, mut refused) = request(&former);
         let successor = fences.raise();
         let (of_successor, _answer) = request(&successor);
-        append_all(&mut log, &mut VecDeque::from([late, of_successor]), &*clock, None, &mut outcome);
+        let mut both = VecDeque::from([late, of_successor]);
+        append_all(&mut log, &mut both, &*clock, None, SLOW, &mut outcome);
         assert_eq!(refused.try_recv().unwrap(), Err(AppendRefusal::Fenced));
         assert_eq!(log.reader().log_end_offset(), Offset::new(2), "the successor's alone");
     }

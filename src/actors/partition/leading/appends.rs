@@ -1,12 +1,12 @@
 //! Where appends are carried out: in the handler, on threads for a slow disk, or on those of who moves much.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     super::{
-        append::{AwayAppends, Outcome, append_all},
+        append::{AwayAppends, Outcome, SLOW, append_all},
         core::Acks,
         message::LeaderMessage,
     },
@@ -33,8 +33,14 @@ impl Leading {
         }
         let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
         let too_few = self.core.admits(Acks::All).err();
-        append_all(log, &mut self.taken, self.args.clock.as_ref(), too_few, &mut self.outcome);
-        self.settle()
+        append_all(log, &mut self.taken, self.args.clock.as_ref(), too_few, SLOW, &mut self.outcome);
+        self.settle()?;
+        if !self.taken.is_empty() {
+            // Others wait for this worker too.
+            let io = self.args.io.clone();
+            self.append_away(&io);
+        }
+        Ok(())
     }
 
     /// Where so much is appended, if not here.
@@ -60,7 +66,7 @@ impl Leading {
         let too_few = self.core.admits(Acks::All).err();
         threads.spawn_blocking(move || {
             let mut outcome = Outcome::default();
-            append_all(&mut log, &mut taken, clock.as_ref(), too_few, &mut outcome);
+            append_all(&mut log, &mut taken, clock.as_ref(), too_few, Duration::MAX, &mut outcome);
             let _ = to.cast(LeaderMessage::AppendsDone(Box::new(AwayAppends { log, taken, outcome })));
         });
     }

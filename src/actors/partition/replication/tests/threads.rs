@@ -85,3 +85,26 @@ async fn who_appends_much_makes_way_on_a_slow_disk_too() {
     small_requests.abort();
     io.shutdown_background();
 }
+
+/// Every append is slow here.
+#[tokio::test]
+async fn a_handler_that_has_taken_long_leaves_the_rest_to_other_threads() {
+    let mut world = World::new("replicated");
+    let (io, hold) = occupied();
+    world.io = io.handle().clone();
+    world.clock = Arc::new(TickingClock::new(SLOW));
+    let leader = world.lead(LEADER, 0, 1, blank(world.open(LEADER, 0, 0))).await;
+    // On this one thread all of them wait before the replica has its turn.
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        answers.push(leader.append(records(1, 10), Acks::Leader).await);
+    }
+    timeout(DEADLINE, answers.remove(0)).await.unwrap().unwrap().unwrap();
+    sleep(Duration::from_millis(50)).await;
+    assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()), "others append them");
+    drop(hold);
+    for answer in answers {
+        timeout(DEADLINE, answer).await.unwrap().unwrap().unwrap();
+    }
+    io.shutdown_background();
+}
