@@ -34,7 +34,7 @@ impl World {
     pub(crate) fn drop_coordinator(&mut self, refusal: Refusal) {
         let Some(mut serving) = self.node.serving.take() else { return };
         self.trace.say(self.now, format_args!("the coordinator is gone: {refusal}"));
-        for waiting in serving.writer.refuse_all() {
+        for (waiting, _) in serving.writer.give_up() {
             self.reply(&waiting.asked, Err(refusal));
         }
         for asked in serving.tickets.into_values() {
@@ -184,7 +184,7 @@ impl World {
             return Ok(());
         }
         let after = self.checks.decided();
-        match serving.writer.answer(Waiting { asked, after }, answer) {
+        match serving.writer.wait((Waiting { asked, after }, answer)) {
             Some((waiting, answer)) => self.tell(&waiting, answer),
             None => Ok(()),
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use polylogue::{
     actors::group_coordinator::{
         Refusal, Writer,
-        core::{Coordinator, Now, Request, Ticket},
+        core::{Answer, Coordinator, Now, Request, Ticket},
     },
     clock::ManualClock,
     model::{LeaderEpoch, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId},
@@ -60,7 +60,7 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Serving {
     pub(crate) core: Coordinator,
-    pub(crate) writer: Writer<Waiting>,
+    pub(crate) writer: Writer<(Waiting, Answer)>,
     pub(crate) tickets: BTreeMap<Ticket, Asked>,
     pub(crate) next_ticket: u64,
     pub(crate) appending: Option<Appending>,

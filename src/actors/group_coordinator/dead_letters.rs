@@ -2,8 +2,9 @@
 //!
 //! It is written there with where it comes from and why as headers, by the node that leads that topic (`leaders/`), and
 //! waited for until it is on disk. What fails is tried again for as long as it takes, since
-//! the group may not move past a record that is nowhere else. However often it is tried it is written once, for each try bears the
-//! same producer's mark; only a coordinator that dies in between leaves it to a successor, which writes it again.
+//! the group may not move past a record that is nowhere else. However often it is tried it is written once, also by a coordinator
+//! that takes over from one that had it on its way: each try bears the same producer's mark, which is in the log of the groups
+//! before the first one.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -55,41 +56,47 @@ enum BuryError {
 }
 
 impl Undertaker {
-    /// Sees to it that the record is in the topic of dead letters, on disk.
-    pub(super) async fn bury(self, letter: DeadLetter) -> Buried {
-        let (mut pause, mut mark) = (FIRST_PAUSE, None);
+    /// The producer that the record is to be written by.
+    pub(super) async fn mark(&self, letter: &DeadLetter) -> ProducerId {
+        let mut pause = FIRST_PAUSE;
         loop {
-            match self.try_bury(&letter, &mut mark).await {
-                Ok(buried) => return buried,
-                Err(error) => {
-                    self.metrics.dead_letter_failures.inc();
-                    let (topic, partition) = &letter.place;
-                    tracing::error!(
-                        group = %letter.group, %topic, %partition, offset = %letter.offset,
-                        "record is no dead letter yet, its group waits for that; next try in {pause:?}: {error}"
-                    );
-                }
+            match self.membership.next_producer_id().await {
+                Ok(mark) => return mark,
+                Err(error) => self.rest(letter, &BuryError::Mark(error), &mut pause).await,
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    async fn try_bury(
-        &self,
-        letter: &DeadLetter,
-        mark: &mut Option<ProducerId>,
-    ) -> Result<Buried, BuryError> {
+    /// Sees to it that the record is in the topic of dead letters, on disk.
+    pub(super) async fn bury(&self, letter: &DeadLetter) -> Buried {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.try_bury(letter).await {
+                Ok(buried) => return buried,
+                Err(error) => self.rest(letter, &error, &mut pause).await,
+            }
+        }
+    }
+
+    /// Waits until the next try, each time longer.
+    async fn rest(&self, letter: &DeadLetter, error: &BuryError, pause: &mut Duration) {
+        self.metrics.dead_letter_failures.inc();
+        let (topic, partition) = &letter.place;
+        tracing::error!(
+            group = %letter.group, %topic, %partition, offset = %letter.offset,
+            "record is no dead letter yet, its group waits for that; next try in {pause:?}: {error}"
+        );
+        sleep(*pause).await;
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+    }
+
+    async fn try_bury(&self, letter: &DeadLetter) -> Result<Buried, BuryError> {
         let Some(origin) = self.topics.by_id(letter.topic) else { return Ok(Buried::Gone) };
         if origin.partition(letter.place.1).is_none() {
             return Ok(Buried::Gone);
         }
         let (name, to) = self.place_for(&origin, letter).await?;
-        let producer = match *mark {
-            Some(producer) => producer,
-            None => *mark.insert(self.membership.next_producer_id().await.map_err(BuryError::Mark)?),
-        };
-        match self.leaders.bury(&Burial::new(letter, to, producer)).await {
+        match self.leaders.bury(&Burial::new(letter, to)).await {
             Outcome::Written { at, record, leader_epoch } => {
                 tracing::warn!(
                     group = %letter.group, topic = %origin.name, partition = %letter.place.1, offset = %record,

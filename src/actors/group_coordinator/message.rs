@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     actors::partition::{AppendRefusal, Leader},
-    model::{Offset, TopicId},
+    model::{Offset, ProducerId, TopicId},
 };
 
 /// What comes back to whoever asked. Dropped without an answer when the coordinator ends: outcome unknown.
@@ -40,6 +40,15 @@ pub enum CoordinatorMessage {
     Tick,
     /// Its own timer: look for offsets whose time is up.
     Sweep,
+    /// The task that asked for a producer to write a dead letter by: here it is.
+    Marked {
+        /// The loading that the task belongs to.
+        term: u64,
+        /// Which.
+        letter: Box<DeadLetter>,
+        /// The producer.
+        mark: ProducerId,
+    },
     /// The task that made a dead letter of a record: it is one now, or it is not there any more.
     Buried {
         /// The loading that the task belongs to.

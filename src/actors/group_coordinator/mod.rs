@@ -36,7 +36,7 @@ use tokio::{
 };
 
 use self::{
-    core::{Answer, AskServed, Coordinator, Effect, Image, Now, Place, Ticket},
+    core::{Answer, AskServed, Coordinator, DeadLetter, Effect, Image, Now, Place, Ticket},
     dead_letters::Undertaker,
     loading::Source,
     message::{Ask, Loaded, Reply},
@@ -125,15 +125,24 @@ pub struct CoordinatorState {
 struct Serving {
     leader: Arc<Leader>,
     core: Coordinator,
-    writer: Writer<Reply>,
+    writer: Writer<Waits>,
     next_ticket: u64,
     replies: BTreeMap<Ticket, Reply>,
     /// The append under way. It ends with this state; what of it is on its way already is fenced off.
     appending: Option<Task>,
-    /// Records on their way to the dead letters, by group and partition. They end with this state.
+    /// Records on their way to the dead letters, by group and partition: what is done about each. It ends with this state.
     burials: BTreeMap<(Str, Place), Task>,
     /// What is to be asked of leaders on other nodes.
     asks: BTreeMap<NodeId, Vec<AskServed>>,
+}
+
+/// What waits until all that was to be written before it is on disk.
+#[derive(Debug)]
+enum Waits {
+    /// An answer.
+    Answer(Reply, Answer),
+    /// The task that writes a dead letter.
+    Burial(oneshot::Sender<()>),
 }
 
 /// A task that ends when it is dropped.
@@ -192,6 +201,9 @@ impl Actor for GroupCoordinator {
                 state.decide(Coordinator::tick)?;
             }
             CoordinatorMessage::Sweep => state.decide(Coordinator::sweep)?,
+            CoordinatorMessage::Marked { term, letter, mark } if term == state.term => {
+                state.decide(|core, _, effects| core.marked(&letter, mark, effects))?;
+            }
             CoordinatorMessage::Buried { term, letter, buried } if term == state.term => {
                 state.decide(|core, now, effects| core.buried(now, &letter, buried, effects))?;
             }
@@ -202,7 +214,9 @@ impl Actor for GroupCoordinator {
                     }
                 })?;
             }
-            CoordinatorMessage::Buried { .. } | CoordinatorMessage::Served { .. } => {}
+            CoordinatorMessage::Marked { .. }
+            | CoordinatorMessage::Buried { .. }
+            | CoordinatorMessage::Served { .. } => {}
             CoordinatorMessage::ImageChanged => state.on_image_changed()?,
             CoordinatorMessage::Survey { most, reply } => state.on_survey(most, reply),
             CoordinatorMessage::TopicsDeleted(topics) => {
@@ -336,10 +350,9 @@ impl CoordinatorState {
         match effect {
             Effect::Write(stored) => serving.writer.write(stored),
             Effect::Answer(ticket, answer) => {
-                let waits = serving.replies.remove(&ticket);
-                let ready = waits.and_then(|reply| serving.writer.answer(reply, answer));
-                if let Some((reply, answer)) = ready {
-                    self.answer(reply, answer);
+                if let Some(reply) = serving.replies.remove(&ticket) {
+                    let ready = serving.writer.wait(Waits::Answer(reply, answer));
+                    self.go_on(ready);
                 }
             }
             Effect::Refuse(ticket, refusal) => {
@@ -355,23 +368,8 @@ impl CoordinatorState {
                     serving.core.served(now, &ask, at, &mut more);
                 }
             }
-            Effect::Bury(letter) => {
-                let (me, term) = (self.me.clone(), self.term);
-                let undertaker = Undertaker {
-                    topics: self.args.topics.clone(),
-                    membership: self.args.membership.clone(),
-                    leaders: self.args.leaders.clone(),
-                    metrics: Arc::clone(&self.args.metrics),
-                };
-                let place = (letter.group.clone(), letter.place.clone());
-                let burial = Task(tokio::spawn(async move {
-                    let buried = undertaker.bury(letter.clone()).await;
-                    let letter = Box::new(letter);
-                    let _ = me.cast(CoordinatorMessage::Buried { term, letter, buried });
-                }));
-                serving.burials.retain(|_, burial| !burial.0.is_finished());
-                serving.burials.insert(place, burial);
-            }
+            Effect::Mark(letter) => self.mark(letter),
+            Effect::Bury(letter) => self.bury(letter),
             Effect::Spare { group, place } => {
                 serving.burials.remove(&(group, place));
             }
@@ -385,6 +383,59 @@ impl CoordinatorState {
             }
         }
         more
+    }
+
+    fn undertaker(&self) -> Undertaker {
+        Undertaker {
+            topics: self.args.topics.clone(),
+            membership: self.args.membership.clone(),
+            leaders: self.args.leaders.clone(),
+            metrics: Arc::clone(&self.args.metrics),
+        }
+    }
+
+    fn mark(&mut self, letter: DeadLetter) {
+        let (me, term, undertaker) = (self.me.clone(), self.term, self.undertaker());
+        self.see_to((letter.group.clone(), letter.place.clone()), async move {
+            let mark = undertaker.mark(&letter).await;
+            let letter = Box::new(letter);
+            let _ = me.cast(CoordinatorMessage::Marked { term, letter, mark });
+        });
+    }
+
+    /// The letter goes out once its mark is on disk: should somebody else decide by then, it is the same letter that goes out there.
+    fn bury(&mut self, letter: DeadLetter) {
+        let (me, term, undertaker) = (self.me.clone(), self.term, self.undertaker());
+        let (go, may_go) = oneshot::channel();
+        self.see_to((letter.group.clone(), letter.place.clone()), async move {
+            // Else the groups are read again.
+            if may_go.await.is_ok() {
+                let buried = undertaker.bury(&letter).await;
+                let letter = Box::new(letter);
+                let _ = me.cast(CoordinatorMessage::Buried { term, letter, buried });
+            }
+        });
+        let ready = self.serving.as_mut().and_then(|serving| serving.writer.wait(Waits::Burial(go)));
+        self.go_on(ready);
+    }
+
+    fn see_to(&mut self, place: (Str, Place), what: impl Future<Output = ()> + Send + 'static) {
+        let Some(serving) = &mut self.serving else { return };
+        serving.burials.retain(|_, burial| !burial.0.is_finished());
+        serving.burials.insert(place, Task(tokio::spawn(what)));
+    }
+
+    /// What has waited need not wait any more.
+    fn go_on(&self, ready: impl IntoIterator<Item = Waits>) {
+        for waits in ready {
+            match waits {
+                Waits::Answer(reply, answer) => self.answer(reply, answer),
+                Waits::Burial(go) => {
+                    // It may have been spared meanwhile.
+                    let _ = go.send(());
+                }
+            }
+        }
     }
 
     /// Asks leaders on other nodes what they had served; each answer, or that there is none, comes back as a message.
@@ -419,9 +470,8 @@ impl CoordinatorState {
         let Some(serving) = &mut self.serving else { return Ok(()) };
         match outcome {
             Ok(()) => {
-                for (reply, answer) in serving.writer.on_written() {
-                    self.answer(reply, answer);
-                }
+                let ready = serving.writer.on_written();
+                self.go_on(ready);
                 self.append_next()
             }
             Err(refusal) => {
@@ -430,7 +480,11 @@ impl CoordinatorState {
                 let known =
                     matches!(refusal, AppendRefusal::DiskFull | AppendRefusal::NotEnoughReplicas { .. });
                 let refusal = if known { Refusal::Storage } else { Refusal::OutcomeUnknown };
-                serving.writer.refuse_all().into_iter().for_each(|reply| send(reply, Err(refusal)));
+                for waits in serving.writer.give_up() {
+                    if let Waits::Answer(reply, _) = waits {
+                        send(reply, Err(refusal));
+                    }
+                }
                 self.begin_loading();
                 Ok(())
             }

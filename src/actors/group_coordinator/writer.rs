@@ -2,16 +2,13 @@
 //!
 //! What comes while an append is under way waits for it and shares the next one, so that a thousand commits need
 //! few flushes. An answer waits for everything that was to be written before it. It does nothing by itself, so that
-//! the simulator drives the same code; `R` is whatever names the one who waits.
+//! the simulator drives the same code; `W` is whatever waits.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 
-use super::core::{
-    Answer,
-    stored::{KeyValue, Stored},
-};
+use super::core::stored::{KeyValue, Stored};
 use crate::{
     actors::partition::{Acks, AppendRefusal, Fence, Leader, PartitionHandle},
     model::TimestampMs,
@@ -35,34 +32,34 @@ pub enum WriteError {
 
 /// What is to be written, and who waits for it.
 #[derive(Debug)]
-pub struct Writer<R> {
+pub struct Writer<W> {
     waiting: Vec<Stored>,
     /// Numbers of appends, to tell who waits for which.
     begun: u64,
     ended: u64,
-    answers: VecDeque<(u64, R, Answer)>,
+    held: VecDeque<(u64, W)>,
 }
 
-impl<R> Default for Writer<R> {
+impl<W> Default for Writer<W> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), begun: 0, ended: 0, answers: VecDeque::new() }
+        Self { waiting: Vec::new(), begun: 0, ended: 0, held: VecDeque::new() }
     }
 }
 
-impl<R> Writer<R> {
+impl<W> Writer<W> {
     /// This is to be written.
     pub fn write(&mut self, stored: Stored) {
         self.waiting.push(stored);
     }
 
-    /// This is to be answered when all that was to be written before is on disk: at once, if it is returned.
+    /// This is to wait until all that was to be written before is on disk: no longer, if it is returned.
     #[must_use]
-    pub fn answer(&mut self, reply: R, answer: Answer) -> Option<(R, Answer)> {
+    pub fn wait(&mut self, what: W) -> Option<W> {
         let after = if self.waiting.is_empty() { self.begun } else { self.begun + 1 };
         if after <= self.ended {
-            return Some((reply, answer));
+            return Some(what);
         }
-        self.answers.push_back((after, reply, answer));
+        self.held.push_back((after, what));
         None
     }
 
@@ -75,20 +72,20 @@ impl<R> Writer<R> {
         batches(self.waiting.drain(..), now).map(Some)
     }
 
-    /// The append under way has ended well; these may be answered now.
+    /// The append under way has ended well; these need not wait any more.
     #[must_use]
-    pub fn on_written(&mut self) -> Vec<(R, Answer)> {
+    pub fn on_written(&mut self) -> Vec<W> {
         self.ended = self.begun;
-        let ready = self.answers.partition_point(|(after, ..)| *after <= self.ended);
-        self.answers.drain(..ready).map(|(_, reply, answer)| (reply, answer)).collect()
+        let ready = self.held.partition_point(|(after, _)| *after <= self.ended);
+        self.held.drain(..ready).map(|(_, what)| what).collect()
     }
 
-    /// Nothing of what waits will be written; these have to be told.
+    /// Nothing of what is to be written will be; these have waited for it.
     #[must_use]
-    pub fn refuse_all(&mut self) -> Vec<R> {
+    pub fn give_up(&mut self) -> Vec<W> {
         self.waiting.clear();
         self.ended = self.begun;
-        self.answers.drain(..).map(|(_, reply, _)| reply).collect()
+        self.held.drain(..).map(|(_, what)| what).collect()
     }
 }
 
@@ -134,17 +131,12 @@ pub(super) async fn append(
 mod tests {
     use super::{BATCH_BYTES, Writer};
     use crate::{
-        actors::group_coordinator::core::{
-            Answer,
-            stored::{OffsetKey, OffsetValue, Stored},
-        },
+        actors::group_coordinator::core::stored::{OffsetKey, OffsetValue, Stored},
         model::{PartitionIndex, TimestampMs},
         record,
-        wire::ErrorCode,
     };
 
     const NOW: TimestampMs = TimestampMs::new(1);
-    const ANSWER: Answer = Answer::Delete(ErrorCode::None);
 
     fn offset(metadata: usize) -> Stored {
         let key = OffsetKey { group: "g".into(), topic: "t".into(), partition: PartitionIndex::new(0) };
@@ -152,37 +144,33 @@ mod tests {
         Stored::Offset { key, value: Some(value) }
     }
 
-    fn names(answered: Vec<(&'static str, Answer)>) -> Vec<&'static str> {
-        answered.into_iter().map(|(name, _)| name).collect()
-    }
-
     #[test]
-    fn an_answer_waits_for_what_was_to_be_written_before_it_and_for_nothing_else() {
+    fn what_waits_does_so_for_what_was_to_be_written_before_it_and_for_nothing_else() {
         let mut writer = Writer::default();
-        assert_eq!(writer.answer("at once", ANSWER), Some(("at once", ANSWER)), "nothing is to be written");
+        assert_eq!(writer.wait("at once"), Some("at once"), "nothing is to be written");
         writer.write(offset(0));
-        assert_eq!(writer.answer("first", ANSWER), None);
+        assert_eq!(writer.wait("first"), None);
         assert_eq!(writer.next(NOW).unwrap().unwrap().len(), 1);
-        assert_eq!(writer.answer("during", ANSWER), None);
+        assert_eq!(writer.wait("during"), None);
         writer.write(offset(0));
-        assert_eq!(writer.answer("second", ANSWER), None);
+        assert_eq!(writer.wait("second"), None);
         assert!(writer.next(NOW).unwrap().is_none(), "one append at a time");
-        assert_eq!(names(writer.on_written()), ["first", "during"]);
+        assert_eq!(writer.on_written(), ["first", "during"]);
         assert!(writer.next(NOW).unwrap().is_some());
-        assert_eq!(names(writer.on_written()), ["second"]);
+        assert_eq!(writer.on_written(), ["second"]);
     }
 
     #[test]
-    fn what_could_not_be_written_is_refused_and_never_answered_well() {
+    fn what_could_not_be_written_lets_nothing_go_on() {
         let mut writer = Writer::default();
         writer.write(offset(0));
-        assert_eq!(writer.answer("first", ANSWER), None);
+        assert_eq!(writer.wait("first"), None);
         writer.next(NOW).unwrap();
         writer.write(offset(0));
-        assert_eq!(writer.answer("second", ANSWER), None);
-        assert_eq!(writer.refuse_all(), ["first", "second"]);
+        assert_eq!(writer.wait("second"), None);
+        assert_eq!(writer.give_up(), ["first", "second"]);
         assert!(writer.next(NOW).unwrap().is_none());
-        assert_eq!(names(writer.on_written()), [""; 0]);
+        assert_eq!(writer.on_written(), [""; 0]);
     }
 
     #[test]

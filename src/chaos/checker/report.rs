@@ -45,7 +45,7 @@ pub enum Rule {
     GivenUpIsDeadLetter,
     /// A record becomes a dead letter only when as many deliveries have failed as its topic says.
     DeadLetterEarned,
-    /// A record becomes a dead letter once, and once more at most for each node that dies meanwhile.
+    /// A record becomes a dead letter once, whoever dies meanwhile.
     DeadLetterOnce,
     /// No two members are given one partition in one generation.
     OneOwner,

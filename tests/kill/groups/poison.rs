@@ -279,8 +279,28 @@ fn s22_a_record_is_a_dead_letter_though_its_coordinator_its_leader_and_the_dead_
     world.nodes.start_one(letters);
     world.until_home();
     let found = world.letters();
-    assert_eq!(found.len(), 1, "its coordinator lived, so it is written once: {found:?}");
+    assert_eq!(found.len(), 1, "it is written once: {found:?}");
     assert_eq!((found[0].key.as_deref(), header(&found[0], "attempts").as_str()), (Some(&b"key 0"[..]), "3"));
+    world.nodes.stop();
+}
+
+#[test]
+fn s22_a_record_is_a_dead_letter_once_though_its_coordinator_is_killed_while_it_is_on_its_way() {
+    let mut world = World::start("poison-once", "1");
+    let (coordinator, pauses) = (NodeId::new(3), [0, 10, 25, 50].map(Duration::from_millis));
+    world.produce(&[LARGE; 4]);
+    for (offset, pause) in (0..).zip(pauses) {
+        assert_eq!(world.try_once(), offset);
+        world.until_failed(offset, 1);
+        // Its letter is being written, or is about to be, or is there and the group does not know.
+        std::thread::sleep(pause);
+        world.nodes.kill_one(coordinator);
+        world.until_at(offset + 1);
+        world.nodes.start_one(coordinator);
+        world.until_home();
+        let found = world.letters();
+        assert_eq!(found.len(), offset as usize + 1, "after {pause:?}");
+    }
     world.nodes.stop();
 }
 

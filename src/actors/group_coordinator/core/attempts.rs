@@ -3,12 +3,13 @@
 //! A consumer of ours says that a delivery has failed ([`super::nacks`]). A client that dies says nothing about it, so an
 //! attempt is inferred: an owner is lost while the record at the
 //! group's position had been served to it. The position is the committed one, or where nothing is committed the
-//! first that the owner was given. A commit that moves it clears the count; past the limit the record goes to the
-//! topic of dead letters, and only when it is there on disk the position moves behind it. Meanwhile nobody is told the
+//! first that the owner was given. A commit that moves it clears the count; past the limit the record is marked with a
+//! producer of its own, goes to the topic of dead letters, and only when it is there on disk the position moves behind it. Meanwhile nobody is told the
 //! position, so that no other owner begins at that record (S22); nor while the partition's leader, on whichever node, is
 //! asked what it had served. A leader that does not answer has served nothing, as far as anybody knows: that counts nothing.
 //!
-//! Counts are kept in the log beside the offsets, so a coordinator that dies between two attempts loses none.
+//! Counts and marks are kept in the log beside the offsets: a coordinator that dies between two attempts loses none, and one
+//! that goes on with what its predecessor had given up writes that as the same producer, so that it is there once.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,7 +26,7 @@ use crate::{
         partition::{ClientKey, Served, ServedQuery},
     },
     config::topic::Delivery,
-    model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId},
+    model::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TimestampMs, TopicId},
     wire::{Str, api::offset_commit::Nacked},
 };
 
@@ -138,6 +139,8 @@ pub struct DeadLetter {
     pub last: TimestampMs,
     /// What happened then.
     pub cause: Str,
+    /// The producer that it is written by; [`ProducerId::NONE`] until it has one.
+    pub mark: ProducerId,
 }
 
 /// A record that was tried and failed, as it is told.
@@ -195,6 +198,8 @@ struct Tries {
     cause: Str,
     in_a_row: u32,
     stopped: bool,
+    /// The producer that writes it to the dead letters.
+    mark: ProducerId,
     /// It is on its way to the dead letters.
     moving: bool,
 }
@@ -388,16 +393,17 @@ impl Attempts {
             return;
         }
         tries.moving = true;
-        effects.push(Effect::Bury(DeadLetter {
-            group: group.clone(),
-            place: place.clone(),
-            topic: tries.topic,
-            offset: tries.offset,
-            attempts: tries.count,
-            first: tries.first,
-            last: tries.last,
-            cause: tries.cause.clone(),
-        }));
+        let letter = tries.letter(group, place);
+        let is_marked = letter.mark != ProducerId::NONE;
+        effects.push(if is_marked { Effect::Bury(letter) } else { Effect::Mark(letter) });
+    }
+
+    /// The record that is given up has a producer to be written by.
+    pub(super) fn marked(&mut self, letter: &DeadLetter, mark: ProducerId, effects: &mut Vec<Effect>) {
+        let Some(tries) = self.tries.get_mut(&letter.place) else { return };
+        tries.mark = mark;
+        effects.push(Effect::Write(tries.stored(&letter.group, &letter.place)));
+        effects.push(Effect::Bury(tries.letter(&letter.group, &letter.place)));
     }
 
     /// What the coordinator that was before had given up and not moved past.
@@ -494,7 +500,22 @@ impl Tries {
     fn at(topic: TopicId, offset: Offset) -> Self {
         let (first, last) = (TimestampMs::NONE, TimestampMs::NONE);
         let (count, in_a_row, stopped, moving) = (0, 0, false, false);
-        Self { topic, offset, count, first, last, cause: Str::default(), in_a_row, stopped, moving }
+        let (cause, mark) = (Str::default(), ProducerId::NONE);
+        Self { topic, offset, count, first, last, cause, in_a_row, stopped, mark, moving }
+    }
+
+    fn letter(&self, group: &Str, place: &Place) -> DeadLetter {
+        DeadLetter {
+            group: group.clone(),
+            place: place.clone(),
+            topic: self.topic,
+            offset: self.offset,
+            attempts: self.count,
+            first: self.first,
+            last: self.last,
+            cause: self.cause.clone(),
+            mark: self.mark,
+        }
     }
 
     fn stored(&self, group: &Str, place: &Place) -> Stored {
@@ -507,6 +528,7 @@ impl Tries {
             cause: self.cause.clone(),
             in_a_row: i32::try_from(self.in_a_row).unwrap_or(i32::MAX),
             stopped: self.stopped,
+            mark: self.mark,
         };
         Stored::Attempts { key: key(group, place), value: Some(value) }
     }
@@ -521,6 +543,7 @@ impl Tries {
             cause: Str::from(value.cause.as_str()),
             in_a_row: u32::try_from(value.in_a_row).unwrap_or(0),
             stopped: value.stopped,
+            mark: value.mark,
             moving: false,
         }
     }

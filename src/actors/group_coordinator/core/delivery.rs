@@ -8,7 +8,7 @@ use super::{
     request::{CommitTopic, FetchOffsets},
 };
 use crate::{
-    model::{Offset, PartitionIndex, TimestampMs},
+    model::{Offset, PartitionIndex, ProducerId, TimestampMs},
     wire::{ErrorCode, Str},
 };
 
@@ -71,6 +71,15 @@ impl Coordinator {
             self.counts.attempts += 1;
             group.attempts.count(now, ask, offset, &topic.delivery, effects);
             self.count_stopped();
+        }
+    }
+
+    /// The answer to [`Effect::Mark`].
+    pub fn marked(&mut self, letter: &DeadLetter, mark: ProducerId, effects: &mut Vec<Effect>) {
+        if let Some(group) = self.groups.get_mut(&letter.group)
+            && group.attempts.awaits(letter)
+        {
+            group.attempts.marked(letter, mark, effects);
         }
     }
 

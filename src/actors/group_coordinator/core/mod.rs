@@ -82,7 +82,11 @@ pub enum Effect {
     /// Ask the partition's leader, and tell [`Coordinator::served`], also that there is no answer: until then nobody is
     /// told the group's position there.
     AskServed(AskServed),
-    /// Append the record to the topic of dead letters, however long that takes, and tell [`Coordinator::buried`].
+    /// Get a producer that the record is written to the dead letters by, however long that takes, and tell
+    /// [`Coordinator::marked`].
+    Mark(DeadLetter),
+    /// Append the record to the topic of dead letters, once all that is to be written before is on disk and however long
+    /// it takes, and tell [`Coordinator::buried`].
     Bury(DeadLetter),
     /// Leave the record of that partition where it is.
     Spare {

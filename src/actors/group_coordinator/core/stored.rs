@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::consumer::stored::Fact;
 use crate::{
-    model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId},
+    model::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TimestampMs, TopicId},
     wire::{DecodeError, EncodeError, Field, Layout, Reader, Str, Writer, schema::wire_structs},
 };
 
@@ -76,6 +76,9 @@ wire_structs! {
         in_a_row: i32 [0..],
         /// Whether those were so many that nothing of the group becomes a dead letter any more.
         stopped: bool [0..],
+        /// The producer that writes the record to the dead letters, once it is to become one: whoever writes it again after
+        /// this one does so as the same.
+        mark: ProducerId [0..; tag 0] = ProducerId::NONE,
     }
 
     /// Which group it is.
@@ -285,7 +288,7 @@ mod tests {
         AttemptsValue, ClassicGroupValue, ClassicMemberValue, GroupKey, OffsetKey, OffsetValue, Stored,
         StoredError,
     };
-    use crate::model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
+    use crate::model::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TimestampMs, TopicId};
 
     fn offset(value: OffsetValue) -> Stored {
         let key = OffsetKey { group: "g".into(), topic: "t".into(), partition: PartitionIndex::new(7) };
@@ -314,7 +317,7 @@ mod tests {
         Stored::ClassicGroup { key: GroupKey { group: "g".into() }, value: Some(value) }
     }
 
-    fn attempts() -> Stored {
+    fn attempts(mark: ProducerId) -> Stored {
         let key = OffsetKey { group: "g".into(), topic: "t".into(), partition: PartitionIndex::new(7) };
         let value = AttemptsValue {
             topic_id: TopicId::from_bytes([7; 16]),
@@ -325,6 +328,7 @@ mod tests {
             cause: "c".into(),
             in_a_row: 3,
             stopped: true,
+            mark,
         };
         Stored::Attempts { key, value: Some(value) }
     }
@@ -344,7 +348,8 @@ mod tests {
             ..OffsetValue::default()
         };
         let with_topic = OffsetValue { topic_id: TopicId::random(), ..plain.clone() };
-        for stored in [offset(plain), offset(with_topic), attempts(), group()] {
+        let (unmarked, marked) = (attempts(ProducerId::NONE), attempts(ProducerId::new(9)));
+        for stored in [offset(plain), offset(with_topic), unmarked, marked, group()] {
             assert_eq!(read_back(&stored), stored);
         }
     }
@@ -389,14 +394,18 @@ mod tests {
     /// As `docs/FORMAT.md` draws it.
     #[test]
     fn the_bytes_of_our_own_kind_stay_as_they_are() {
-        let written = attempts().write().unwrap();
-        assert_eq!(&written.key[..], b"\x40\0\0\x01g\0\x01t\0\0\0\x07");
-        let expected = [
+        let value = [
             b"\0\0".as_slice(),
             &[7; 16],
-            b"\0\0\0\0\0\0\0\x05\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\x02c\0\0\0\x03\x01\0",
+            b"\0\0\0\0\0\0\0\x05\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\x02c\0\0\0\x03\x01",
         ];
-        assert_eq!(&written.value.unwrap()[..], expected.concat());
+        let value = value.concat();
+        let no_mark = (ProducerId::NONE, b"\0".as_slice());
+        for (mark, tags) in [no_mark, (ProducerId::new(9), b"\x01\0\x08\0\0\0\0\0\0\0\x09")] {
+            let written = attempts(mark).write().unwrap();
+            assert_eq!(&written.key[..], b"\x40\0\0\x01g\0\x01t\0\0\0\x07");
+            assert_eq!(written.value.unwrap(), [value.as_slice(), tags].concat());
+        }
     }
 
     #[test]

@@ -129,11 +129,11 @@ impl Query {
 }
 
 impl Burial {
-    pub(in super::super) fn new(letter: &DeadLetter, to: PartitionId, producer: ProducerId) -> Self {
+    pub(in super::super) fn new(letter: &DeadLetter, to: PartitionId) -> Self {
         let text = |text: &crate::wire::Str| text.as_str().to_owned();
         Self {
             to,
-            producer,
+            producer: letter.mark,
             group: text(&letter.group),
             topic: text(&letter.place.0),
             from: PartitionId { topic: letter.topic, index: letter.place.1 },

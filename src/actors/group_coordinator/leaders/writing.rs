@@ -1,8 +1,8 @@
 //! Dead letters, written where their topic is led.
 //!
 //! The node that leads fetches the record from wherever that is led, so that what goes through calls is pieces of records and
-//! never a batch. A letter bears a producer id of its own: when an answer is lost, and the letter is written again, the
-//! log knows it, also after another node has taken it over.
+//! never a batch. A letter bears a producer id of its own: when an answer is lost, and the letter is written again, by this
+//! coordinator or by its successor, the log knows it, also after another node has taken it over.
 
 use std::time::Duration;
 

@@ -13,14 +13,6 @@ use crate::{
     model::Offset,
 };
 
-/// A record that was refused.
-#[derive(Clone, Copy, Debug)]
-struct Refused {
-    times: u32,
-    /// The line of the first time.
-    first_at: u32,
-}
-
 /// A record that is a dead letter.
 #[derive(Clone, Copy, Debug)]
 struct Letter {
@@ -31,7 +23,8 @@ struct Letter {
 
 #[derive(Debug, Default)]
 pub(super) struct Letters {
-    refused: BTreeMap<u64, Refused>,
+    /// How often a record was refused.
+    refused: BTreeMap<u64, u32>,
     found: BTreeMap<u64, Letter>,
     /// Who took the partition last, and the lines at which it was taken.
     taker: Option<(String, i32)>,
@@ -51,10 +44,9 @@ impl Letters {
     }
 
     /// A member refuses the record at this offset.
-    pub(super) fn refused(&mut self, offset: Offset, now: Now) {
+    pub(super) fn refused(&mut self, offset: Offset) {
         let Ok(index) = u64::try_from(offset.get()) else { return };
-        let refused = self.refused.entry(index).or_insert(Refused { times: 0, first_at: now.line });
-        refused.times += 1;
+        *self.refused.entry(index).or_default() += 1;
     }
 
     /// The record at this offset is a dead letter. Whether that is new.
@@ -82,9 +74,8 @@ impl Letters {
         (from..until).filter(|index| consumed_at.get(*index) == 0 && !self.has(*index)).collect()
     }
 
-    /// What is wrong with the dead letters, where `limit` attempts make one and nodes were lost at the lines of `lost`. One
-    /// may be written again for each of those: who wrote it may not have lived to know.
-    pub(super) fn judge(&self, limit: u32, consumed_at: &Paged<u32>, lost: &[u32]) -> Vec<(u64, Wrong)> {
+    /// What is wrong with the dead letters, where `limit` attempts make one.
+    pub(super) fn judge(&self, limit: u32, consumed_at: &Paged<u32>) -> Vec<(u64, Wrong)> {
         let mut wrong = Vec::new();
         let consumed: Vec<(u64, u32)> =
             consumed_at.iter().map(|(at, line)| (at, *line)).filter(|(_, line)| *line != 0).collect();
@@ -93,8 +84,7 @@ impl Letters {
             let from = at.checked_sub(1).and_then(|at| consumed.get(at)).map_or(0, |(_, line)| *line);
             let behind = consumed.get(at..).unwrap_or_default().iter().find(|(other, _)| other > index);
             let until = behind.map_or(u32::MAX, |(_, line)| *line);
-            let refused = self.refused.get(index).copied();
-            let times = refused.map_or(0, |refused| refused.times);
+            let times = self.refused.get(index).copied().unwrap_or(0);
             let taken = self.taken.iter().filter(|line| (from..=until).contains(*line)).count() as u32;
             if letter.attempts < limit || times.saturating_add(taken) < limit {
                 let Letter { attempts, .. } = letter;
@@ -104,11 +94,8 @@ impl Letters {
                 );
                 wrong.push((*index, Wrong::Unearned(text)));
             }
-            let since = refused.map_or(from, |refused| refused.first_at);
-            let lost = lost.iter().filter(|line| **line >= since).count() as u32;
-            if letter.copies > lost.saturating_add(1) {
-                let text = format!("{} times, and {lost} nodes were lost since line {since}", letter.copies);
-                wrong.push((*index, Wrong::Repeated(text)));
+            if letter.copies > 1 {
+                wrong.push((*index, Wrong::Repeated(format!("{} times", letter.copies))));
             }
         }
         wrong

@@ -44,8 +44,6 @@ pub(super) struct Groups {
     by_name: BTreeMap<String, Group>,
     /// When each node was killed last.
     nodes: BTreeMap<NodeId, Option<u32>>,
-    /// The lines at which any of them was killed or stopped.
-    lost: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -224,9 +222,6 @@ impl Groups {
     }
 
     pub(super) fn on_node(&mut self, event: NodeEvent, now: Now, report: &mut Report) {
-        if matches!(event.change, NodeChange::Killed | NodeChange::Stopped) {
-            self.lost.push(now.line);
-        }
         match event.change {
             NodeChange::Killed => {
                 self.nodes.insert(event.node, Some(now.line));
@@ -305,7 +300,7 @@ impl Groups {
             return unsound(report, Some(&nack.partition), text);
         }
         let consumption = group.at(&nack.partition);
-        consumption.letters.refused(nack.offset, now);
+        consumption.letters.refused(nack.offset);
         consumption.position.may_move_to(nack.offset.plus(1), now);
     }
 
@@ -411,7 +406,7 @@ impl Groups {
             for (partition, consumption) in &group.partitions {
                 too_long(report, partition, consumption.progress.ended(group.session_us(), now));
                 let (limit, consumed_at) = (group.profile.max_delivery_attempts, &consumption.consumed_at);
-                for (index, wrong) in consumption.letters.judge(limit, consumed_at, &self.lost) {
+                for (index, wrong) in consumption.letters.judge(limit, consumed_at) {
                     let (rule, text) = match wrong {
                         letters::Wrong::Unearned(text) => (Rule::DeadLetterEarned, text),
                         letters::Wrong::Repeated(text) => (Rule::DeadLetterOnce, text),

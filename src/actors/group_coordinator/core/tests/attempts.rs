@@ -13,7 +13,9 @@ use crate::{
     actors::{
         group_coordinator::{
             consumer_protocol,
-            core::{Buried, FetchOffsets, Image, Partitions, Request, TopicImage, stored::Stored},
+            core::{
+                Buried, DeadLetter, FetchOffsets, Image, Partitions, Request, TopicImage, stored::Stored,
+            },
         },
         partition::ClientKey,
     },
@@ -212,6 +214,27 @@ fn attempts_are_there_after_the_coordinator_has_died() {
     assert_eq!(world.bury(), 0);
     world.crash();
     assert_eq!((world.committed(), world.letters.len()), (Some(1), 0));
+}
+
+#[test]
+fn a_successor_writes_what_was_on_its_way_as_the_same_producer_and_the_next_record_as_another() {
+    let mut world = limited();
+    (0..LIMIT).for_each(|_| world.try_once(0..9));
+    let first = world.letters[0].clone();
+    world.crash();
+    assert_eq!((world.letters.len(), &world.letters[0]), (1, &first), "marked as it was");
+    // The answer to the predecessor's question for a mark comes late, and to another.
+    let mut effects = Vec::new();
+    world.coordinator.marked(
+        &DeadLetter { offset: Offset::new(9), ..first.clone() },
+        first.mark,
+        &mut effects,
+    );
+    assert_eq!(effects, []);
+    world.bury();
+    (0..LIMIT).for_each(|_| world.try_once(1..9));
+    assert_eq!((world.letters.len(), world.letters[0].offset), (1, Offset::new(1)));
+    assert_ne!(world.letters[0].mark, first.mark);
 }
 
 #[test]

@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use super::super::{
     Answer, AskServed, Buried, Caller, Commit, CommitTopic, Committed, Coordinator, DeadLetter, Effect,
-    FetchOffsets, Image, Now, Partitions, Request, Ticket, TopicImage, stored::Stored,
+    FetchOffsets, Image, Now, Partitions, Place, Request, Ticket, TopicImage, stored::Stored,
 };
 use crate::{
     actors::{group_coordinator, partition::Served},
     clock::Clock,
     config::{group::GroupConfig, node::GroupSettings},
-    model::{Offset, PartitionIndex, TimestampMs, TopicId},
+    model::{Offset, PartitionIndex, ProducerId, TimestampMs, TopicId},
     wire::{
         ErrorCode, Str,
         api::{
@@ -52,6 +52,8 @@ pub(super) struct World {
     pub(super) asked: Option<Vec<AskServed>>,
     /// Records that are to become dead letters.
     pub(super) letters: Vec<DeadLetter>,
+    /// How many of them have been given a producer of their own.
+    pub(super) marks: i64,
     /// Requests that were told to wait.
     pub(super) refused: Vec<Ticket>,
     /// What was said of dead letters: whether they stop.
@@ -102,6 +104,7 @@ impl World {
             log_start: Offset::new(0),
             asked: None,
             letters: Vec::new(),
+            marks: 0,
             refused: Vec::new(),
             said: Vec::new(),
         }
@@ -153,7 +156,20 @@ impl World {
                     Some(asked) => asked.push(ask),
                     None => effects.extend(self.told_of_served(&ask)),
                 },
-                Effect::Bury(letter) => self.letters.push(letter),
+                Effect::Mark(letter) => {
+                    self.marks += 1;
+                    let mut more = Vec::new();
+                    self.coordinator.marked(&letter, ProducerId::new(self.marks), &mut more);
+                    effects.extend(more);
+                }
+                Effect::Bury(letter) => {
+                    assert_eq!(
+                        self.mark_in_log(&letter.place),
+                        letter.mark,
+                        "it goes out before its mark is kept"
+                    );
+                    self.letters.push(letter);
+                }
                 Effect::Spare { group, place } => {
                     self.letters.retain(|letter| letter.group != group || letter.place != place);
                 }
@@ -161,6 +177,20 @@ impl World {
                 Effect::DeadLettersGoOn { .. } => self.said.push(false),
             }
         }
+    }
+
+    /// The producer that a record of the partition is to be a dead letter of, as the log has it.
+    fn mark_in_log(&self, (topic, partition): &Place) -> ProducerId {
+        let of_place = |stored: &Stored| match stored {
+            Stored::Attempts { key, value } if key.topic == *topic && key.partition == *partition => {
+                Some(value.as_ref().map_or(ProducerId::NONE, |value| value.mark))
+            }
+            Stored::Attempts { .. }
+            | Stored::Offset { .. }
+            | Stored::ClassicGroup { .. }
+            | Stored::Consumer(_) => None,
+        };
+        self.log.iter().rev().find_map(of_place).unwrap_or(ProducerId::NONE)
     }
 
     pub(super) fn ask(&mut self, request: Request) -> Ticket {
