@@ -102,7 +102,7 @@ pub struct AwayAppends {
 
 /// Appends `taken` in order, until that has taken as long as `within` says. Refusals are answered here; what stands in the log is
 /// left in `outcome` for the core to decide upon. With `too_few` in sync those who ask for all are refused.
-pub(super) fn append_all(
+pub(super) fn append_waiting(
     log: &mut Log,
     taken: &mut VecDeque<AppendRequest>,
     clock: &dyn Clock,
@@ -190,7 +190,7 @@ mod tests {
     use bytes::Bytes;
     use tokio::sync::{Semaphore, oneshot};
 
-    use super::{AppendReply, AppendRequest, Outcome, SLOW, append_all};
+    use super::{AppendReply, AppendRequest, Outcome, SLOW, append_waiting};
     use crate::{
         actors::partition::{AppendRefusal, Fence, Fences, core::Acks, queue::Permits},
         clock::{ManualClock, TickingClock},
@@ -230,9 +230,9 @@ mod tests {
         let fence = Fences::default().raise();
         let (mut waiting, _answers): (VecDeque<_>, Vec<_>) = (0..10).map(|_| request(&fence)).unzip();
         let mut outcome = Outcome::default();
-        append_all(&mut log, &mut waiting, &TickingClock::new(each), None, SLOW, &mut outcome);
+        append_waiting(&mut log, &mut waiting, &TickingClock::new(each), None, SLOW, &mut outcome);
         assert_eq!((outcome.batches, outcome.longest), (4, each), "a turn ends");
-        append_all(&mut log, &mut waiting, &TickingClock::new(each), None, Duration::MAX, &mut outcome);
+        append_waiting(&mut log, &mut waiting, &TickingClock::new(each), None, Duration::MAX, &mut outcome);
         assert_eq!((outcome.batches, outcome.longest, waiting.len()), (10, each, 0));
     }
 
@@ -250,13 +250,13 @@ mod tests {
         let former = fences.raise();
         let mut outcome = Outcome::default();
         let (before, _answer) = request(&former);
-        append_all(&mut log, &mut VecDeque::from([before]), &*clock, None, SLOW, &mut outcome);
+        append_waiting(&mut log, &mut VecDeque::from([before]), &*clock, None, SLOW, &mut outcome);
         assert_eq!(log.reader().log_end_offset(), Offset::new(1));
         let (late, mut refused) = request(&former);
         let successor = fences.raise();
         let (of_successor, _answer) = request(&successor);
         let mut both = VecDeque::from([late, of_successor]);
-        append_all(&mut log, &mut both, &*clock, None, SLOW, &mut outcome);
+        append_waiting(&mut log, &mut both, &*clock, None, SLOW, &mut outcome);
         assert_eq!(refused.try_recv().unwrap(), Err(AppendRefusal::Fenced));
         assert_eq!(log.reader().log_end_offset(), Offset::new(2), "the successor's alone");
     }

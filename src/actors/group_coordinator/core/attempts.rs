@@ -398,9 +398,10 @@ impl Attempts {
         effects.push(if is_marked { Effect::Bury(letter) } else { Effect::Mark(letter) });
     }
 
-    /// The record that is given up has a producer to be written by.
+    /// The record that is given up has a producer to be written by. It keeps the first: that may be at work already.
     pub(super) fn marked(&mut self, letter: &DeadLetter, mark: ProducerId, effects: &mut Vec<Effect>) {
-        let Some(tries) = self.tries.get_mut(&letter.place) else { return };
+        let tries = self.tries.get_mut(&letter.place).filter(|tries| tries.mark == ProducerId::NONE);
+        let Some(tries) = tries else { return };
         tries.mark = mark;
         effects.push(Effect::Write(tries.stored(&letter.group, &letter.place)));
         effects.push(Effect::Bury(tries.letter(&letter.group, &letter.place)));

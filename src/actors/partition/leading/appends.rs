@@ -6,7 +6,7 @@ use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     super::{
-        append::{AwayAppends, Outcome, SLOW, append_all},
+        append::{AwayAppends, Outcome, SLOW, append_waiting},
         core::Acks,
         message::LeaderMessage,
     },
@@ -33,7 +33,7 @@ impl Leading {
         }
         let LogSlot::Here(log) = &mut self.log else { return Ok(()) };
         let too_few = self.core.admits(Acks::All).err();
-        append_all(log, &mut self.taken, self.args.clock.as_ref(), too_few, SLOW, &mut self.outcome);
+        append_waiting(log, &mut self.taken, self.args.clock.as_ref(), too_few, SLOW, &mut self.outcome);
         self.settle()?;
         if !self.taken.is_empty() {
             // Others wait for this worker too.
@@ -66,7 +66,7 @@ impl Leading {
         let too_few = self.core.admits(Acks::All).err();
         threads.spawn_blocking(move || {
             let mut outcome = Outcome::default();
-            append_all(&mut log, &mut taken, clock.as_ref(), too_few, Duration::MAX, &mut outcome);
+            append_waiting(&mut log, &mut taken, clock.as_ref(), too_few, Duration::MAX, &mut outcome);
             let _ = to.cast(LeaderMessage::AppendsDone(Box::new(AwayAppends { log, taken, outcome })));
         });
     }

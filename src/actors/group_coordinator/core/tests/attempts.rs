@@ -20,7 +20,7 @@ use crate::{
         partition::ClientKey,
     },
     config::topic::Delivery,
-    model::{LeaderEpoch, Offset, PartitionIndex},
+    model::{LeaderEpoch, Offset, PartitionIndex, ProducerId},
     wire::{ErrorCode, Str},
 };
 
@@ -223,14 +223,12 @@ fn a_successor_writes_what_was_on_its_way_as_the_same_producer_and_the_next_reco
     let first = world.letters[0].clone();
     world.crash();
     assert_eq!((world.letters.len(), &world.letters[0]), (1, &first), "marked as it was");
-    // The answer to the predecessor's question for a mark comes late, and to another.
+    // An answer to a question for a mark comes late: for another record, or for one that has its mark.
+    let other = DeadLetter { offset: Offset::new(9), ..first.clone() };
     let mut effects = Vec::new();
-    world.coordinator.marked(
-        &DeadLetter { offset: Offset::new(9), ..first.clone() },
-        first.mark,
-        &mut effects,
-    );
-    assert_eq!(effects, []);
+    world.coordinator.marked(&other, first.mark, &mut effects);
+    world.coordinator.marked(&first, ProducerId::new(99), &mut effects);
+    assert_eq!(effects, [], "neither counts");
     world.bury();
     (0..LIMIT).for_each(|_| world.try_once(1..9));
     assert_eq!((world.letters.len(), world.letters[0].offset), (1, Offset::new(1)));
