@@ -4,7 +4,7 @@
 //! - It works only while it knows everything that its partition's log had when the leader took office (S20), and
 //!   only with that leader: another one means that somebody else may have written, so everything is read again.
 //! - It answers only while its node holds its lease, and only once nobody else can (S20): [`tenure`].
-//! - What it decides is decided by [`core`]. An answer goes out when all that it rests on is on disk; a failed
+//! - What it decides is decided by [`core`]. An answer or a dead letter goes out when all that it rests on is on disk; a failed
 //!   write throws the whole state away.
 //! - Nothing in a handler blocks or waits: reading and appending are tasks whose outcome comes back as a message,
 //!   with the term that it belongs to.

@@ -1,7 +1,7 @@
 //! One append at a time, and who waits for which.
 //!
 //! What comes while an append is under way waits for it and shares the next one, so that a thousand commits need
-//! few flushes. An answer waits for everything that was to be written before it. It does nothing by itself, so that
+//! few flushes. An answer, or a dead letter, waits for everything that was to be written before it. It does nothing by itself, so that
 //! the simulator drives the same code; `W` is whatever waits.
 
 use std::{collections::VecDeque, sync::Arc};
