@@ -91,6 +91,8 @@ pub(crate) struct Link {
     leaders: BTreeMap<PartitionIndex, String>,
     /// Whom of the seeds to ask next what any node knows.
     turn: usize,
+    /// How often records were asked for.
+    fetches: usize,
 }
 
 impl Link {
@@ -102,7 +104,7 @@ impl Link {
             ..ClientConfig::new(bootstrap)
         };
         let (records, leaders) = (BTreeMap::new(), BTreeMap::new());
-        Self { config, group: group.into(), coordinator: None, records, leaders, turn: 0 }
+        Self { config, group: group.into(), coordinator: None, records, leaders, turn: 0, fetches: 0 }
     }
 
     pub(crate) fn hang_up(&mut self) {
@@ -212,12 +214,17 @@ impl Link {
     pub(crate) async fn fetch(
         &mut self,
         topic: &str,
-        from: Vec<(PartitionIndex, Offset)>,
+        mut from: Vec<(PartitionIndex, Offset)>,
     ) -> Result<Vec<(PartitionIndex, Bytes)>, Trouble> {
         if from.is_empty() {
             sleep(Duration::from_millis(FETCH_WAIT_MS as u64)).await;
             return Ok(Vec::new());
         }
+        // A batch that is larger than its partition's share is given only where it is the answer's first (KIP-74): each is
+        // to have its turn.
+        self.fetches += 1;
+        let partitions = from.len();
+        from.rotate_left(self.fetches % partitions);
         let mut waiting = Vec::new();
         for (leader, partitions) in self.by_leader(topic, from).await? {
             let topic = FetchTopic { topic: topic.into(), partitions, ..FetchTopic::default() };
