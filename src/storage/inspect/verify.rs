@@ -282,7 +282,10 @@ impl Verifying {
                         return self.torn(file, damage.position, walk);
                     }
                     check.damaged();
-                    self.report.note(file.path.clone(), Flaw::Damaged(damage));
+                    // What was deleted is nobody's loss.
+                    if self.checkpoint.is_none_or(|checkpoint| damage.next > checkpoint.log_start) {
+                        self.report.note(file.path.clone(), Flaw::Damaged(damage));
+                    }
                 }
             }
         }

@@ -58,13 +58,15 @@ pub(super) fn is_whole(shared: &Shared, segment: &Arc<Segment>) -> io::Result<bo
 }
 
 impl Log {
-    /// The sealed segments, all of them on disk, that have no block checksums yet; at most one at a time.
+    /// The sealed segments, all of them on disk and not deleted as a whole, that have no block checksums yet; at most one
+    /// at a time.
     pub fn seal_job(&self) -> Option<SealJob> {
-        let flushed = self.shared.flushed();
+        let (start, flushed) = (self.shared.log_start(), self.shared.flushed());
         let segments = self.shared.segments();
+        let is_due = |segment: &Segment| start < segment.end() && segment.end() <= flushed;
         let next = segments
             .iter()
-            .find(|segment| segment.is_sealed() && segment.end() <= flushed && !segment.is_checksummed())?;
+            .find(|segment| segment.is_sealed() && is_due(segment) && !segment.is_checksummed())?;
         let generation = self.shared.generation();
         Some(SealJob { shared: Arc::clone(&self.shared), generation, segments: vec![Arc::clone(next)] })
     }

@@ -269,6 +269,9 @@ impl<'a> Recovery<'a> {
             let _ = self.epochs.assign(epoch, end);
         }
         self.sync_tail(&active, end)?;
+        if end > read_to.max(self.checkpoint.flushed) {
+            self.keep_end(&active, end)?;
+        }
         self.keep_rebuilt_epochs();
         if self.contents.is_poisoned {
             self.folder.fs.remove_file(&self.folder.named(POISONED_FILE))?;
@@ -342,6 +345,15 @@ impl<'a> Recovery<'a> {
         let active = begin_segment(Arc::clone(&self.folder), end)?;
         self.segments.push(Arc::clone(&active.segment));
         Ok(active)
+    }
+
+    /// The log goes on at its start, above all that was known to be on disk. What is flushed there must not look as if it
+    /// stood behind a hole in what may be cut, by whichever slot (S14).
+    fn keep_end(&mut self, active: &Active, end: Offset) -> io::Result<()> {
+        let segment_base = active.segment.base();
+        self.checkpoint =
+            Checkpoint { flushed: end, segment_base, position: 0, clean: None, ..self.checkpoint };
+        (0..2).try_for_each(|_slot| self.file.write(&self.checkpoint))
     }
 
     /// An empty segment for the offsets that are missing. Where the one before it ends stays known by its name: what

@@ -146,7 +146,10 @@ impl Recovery<'_> {
                 }
                 Step::Bad(reason) => {
                     let hole = scanner.skip(reason)?;
-                    self.report.corrupt.push(segment.note_corrupt(&hole));
+                    // What was deleted is nobody's loss.
+                    if hole.next > self.checkpoint.log_start {
+                        self.report.corrupt.push(segment.note_corrupt(&hole));
+                    }
                     damaged_from.get_or_insert((hole.position, hole.first));
                 }
                 Step::End => break Passed::Whole,

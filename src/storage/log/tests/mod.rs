@@ -7,6 +7,7 @@ mod model;
 mod reading;
 mod replicated;
 mod rules;
+mod start;
 
 use std::sync::Arc;
 
