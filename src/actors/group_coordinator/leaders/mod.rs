@@ -6,6 +6,7 @@
 //! none, nobody knows. What that means is for whoever asks: of what was served nothing counts then (S22), and a dead letter
 //! is written again, which is why it bears a producer's mark.
 
+mod asking;
 mod message;
 mod reading;
 mod serving;
@@ -19,13 +20,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    runtime::Handle,
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
+use tokio::{runtime::Handle, task::JoinSet};
 
-use self::message::{Answer, Ask, Query};
+use self::{
+    asking::Asking,
+    message::{Answer, Ask},
+};
 use super::core::AskServed;
 use crate::{
     actors::{
@@ -39,8 +39,6 @@ use crate::{
 
 pub(super) use self::message::{Burial, Outcome};
 
-/// How long a leader may take to say what it had served: for so long members wait for their positions.
-const SERVED_WITHIN: Duration = Duration::from_secs(1);
 /// How long it may take to say how far consumers may read: somebody waits for a page of metrics.
 const ENDS_WITHIN: Duration = Duration::from_millis(500);
 /// How many questions go into one call.
@@ -128,28 +126,10 @@ impl Leaders {
 
     /// What the leaders on another node had served. Who does not answer in time has served nothing that is known.
     pub(super) async fn served_there(&self, node: NodeId, asks: Vec<AskServed>) -> Vec<Served> {
-        let deadline = Instant::now() + SERVED_WITHIN;
-        let mut told = Vec::with_capacity(asks.len());
-        let mut asks = asks.into_iter().peekable();
-        while asks.peek().is_some() {
-            let some: Vec<_> = asks.by_ref().take(QUESTIONS_MAX).collect();
-            let now = self.args.clock.monotonic();
-            let queries = some.iter().map(|ask| Query::of(ask, now, SERVED_WITHIN)).collect();
-            let answer = timeout_at(deadline, self.ask(node, &Ask::Served(queries), SERVED_WITHIN)).await;
-            let offsets = match answer {
-                Ok(Some(Answer::Served(offsets))) if offsets.len() == some.len() => offsets,
-                Ok(_) | Err(_) => {
-                    tracing::warn!(
-                        %node,
-                        partitions = some.len(),
-                        "no word of what was served to lost consumers: that counts as no attempt"
-                    );
-                    vec![None; some.len()]
-                }
-            };
-            told.extend(some.into_iter().zip(offsets));
+        match self.args.peers.as_deref() {
+            Some(peers) => Asking { peers, clock: &*self.args.clock, node }.served(asks).await,
+            None => asks.into_iter().map(|ask| (ask, None)).collect(),
         }
-        told
     }
 
     /// How far consumers may read in partitions that are led on other nodes, as far as those say so in time.
