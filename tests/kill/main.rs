@@ -43,6 +43,9 @@ const SNAPSHOT_BYTES: u64 = 4 << 20;
 /// Stored before the first kill: so much more than recovery may read that reading it all would show.
 const FILLED_BYTES: usize = 20 * SNAPSHOT_BYTES as usize;
 
+/// Small enough for what the load writes to go to a file that takes space ahead (ADR 29): it is filled up to the second one.
+const SEGMENTS: (&str, &str) = ("segment.bytes", "33554432");
+
 /// How many bytes this process's recoveries read.
 const RECOVERY_BYTES: &str = "polylogue_recovery_bytes_total";
 
@@ -137,7 +140,7 @@ fn s14_kill_9_under_load_loses_and_changes_nothing_that_was_acknowledged() {
     let history = Arc::clone(&story.history);
     let mut node = start_node();
     note_node(&history, &node, NodeChange::Started);
-    create_topic(&node.kafka_address(), LOG.name, LOG.partitions, &[]);
+    create_topic(&node.kafka_address(), LOG.name, LOG.partitions, &[SEGMENTS]);
     fill(&node.kafka_address(), &history, FILLED_BYTES);
     // Closed in order, so that what was stored before is behind a snapshot: the recovery point follows the log by
     // up to a second, and a kill within it would read all of this again.

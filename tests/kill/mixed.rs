@@ -29,6 +29,8 @@ const DELAY_MS: std::ops::Range<u64> = 300..1500;
 const DELAY_AFTER_BULK_MS: std::ops::Range<u64> = 0..200;
 const SMALL: Topic = Topic { name: "small", partitions: 1 };
 const LARGE: Topic = Topic { name: "large", partitions: 1 };
+/// Filled by the large ones, and then begun anew: what is written goes to a file that takes space ahead (ADR 29).
+const SEGMENTS: (&str, &str) = ("segment.bytes", "8388608");
 const LARGE_RECORD: usize = 60_000;
 /// Ten records and more in a batch.
 const LARGE_PACE: Duration = Duration::from_millis(5);
@@ -43,7 +45,7 @@ fn s14_kill_9_while_large_batches_are_appended_beside_small_ones_loses_nothing()
     let address = node.kafka_address();
     note_node(&history, &node, NodeChange::Started);
     for topic in [SMALL, LARGE] {
-        create_topic(&address, topic.name, topic.partitions, &[]);
+        create_topic(&address, topic.name, topic.partitions, &[SEGMENTS]);
     }
     let stop = Arc::new(AtomicBool::new(false));
     let producers = [

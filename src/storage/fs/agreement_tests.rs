@@ -154,6 +154,7 @@ enum Call {
     Open(usize, Open),
     Write(usize, u64, Vec<u8>),
     SetLen(usize, u64),
+    Allocate(usize, u64),
     Sync(usize),
     Read(usize, u64, usize),
     Close(usize),
@@ -175,6 +176,7 @@ fn any_call() -> impl Strategy<Value = Call> {
         4 => (path(), how).prop_map(|(at, how)| Call::Open(at, how)),
         4 => (0_usize..8, 0_u64..60, bytes).prop_map(|(file, at, bytes)| Call::Write(file, at, bytes)),
         2 => (0_usize..8, 0_u64..60).prop_map(|(file, len)| Call::SetLen(file, len)),
+        1 => (0_usize..8, 1_u64..60).prop_map(|(file, len)| Call::Allocate(file, len)),
         1 => (0_usize..8).prop_map(Call::Sync),
         2 => (0_usize..8, 0_u64..60, 0_usize..60).prop_map(|(file, at, len)| Call::Read(file, at, len)),
         1 => (0_usize..8).prop_map(Call::Close),
@@ -216,6 +218,7 @@ impl Side {
             }
             Call::Write(file, position, bytes) => self.file(*file)?.write_all_at(bytes, *position)?,
             Call::SetLen(file, len) => self.file(*file)?.set_len(*len)?,
+            Call::Allocate(file, len) => self.file(*file)?.allocate(1, *len)?,
             Call::Sync(file) => self.file(*file)?.sync_data()?,
             Call::Read(file, position, len) => return read(self.file(*file)?, *position, *len),
             Call::Close(file) if *file < self.files.len() => drop(self.files.remove(*file)),
@@ -254,8 +257,9 @@ proptest! {
     fn random_calls_get_the_same_answers(calls in prop::collection::vec(any_call(), 1..80)) {
         let dir = tempfile::tempdir().unwrap();
         let mut real = Side { fs: RealFs::shared(), root: dir.path().to_path_buf(), files: Vec::new() };
-        let simulated = SimulatedDisk::new(1).mount();
-        let mut simulated = Side { fs: simulated, root: PathBuf::from("/"), files: Vec::new() };
+        let disk = SimulatedDisk::new(1);
+        disk.set_allocates(true);
+        let mut simulated = Side { fs: disk.mount(), root: PathBuf::from("/"), files: Vec::new() };
         for (step, call) in calls.iter().enumerate() {
             prop_assert_eq!(real.answer(call), simulated.answer(call), "step {}: {:?}", step, call);
         }

@@ -133,7 +133,7 @@ impl Log {
 
     fn write(&mut self, batch: &[u8], base: Offset, now: TimestampMs) -> Result<(), AppendError> {
         self.remove_remains().map_err(|error| self.fail(error))?;
-        let position = self.active.segment.size();
+        let (position, segment_bytes) = (self.active.segment.size(), self.options.segment_bytes);
         let Some((head, records)) = batch.split_first_chunk::<BATCH_HEADER_LEN>() else {
             return Err(AppendError::Malformed);
         };
@@ -141,13 +141,13 @@ impl Log {
             TimestampType::CreateTime => {
                 let mut head = *head;
                 assign(&mut head, base, self.epoch);
-                self.active.write([&head, records], position)
+                self.active.write([&head, records], position, segment_bytes)
             }
             TimestampType::LogAppendTime => {
                 let mut stamped = batch.to_vec();
                 assign(&mut stamped, base, self.epoch);
                 stamp_log_append_time(&mut stamped, now);
-                self.active.write([&stamped, &[]], position)
+                self.active.write([&stamped, &[]], position, segment_bytes)
             }
         };
         match written {
@@ -164,7 +164,7 @@ impl Log {
         }
     }
 
-    /// Removes what an append that found the disk full has left behind the published end.
+    /// Removes what is behind the published end: a part of a batch that an append which found the disk full has left, and space.
     pub(super) fn remove_remains(&mut self) -> io::Result<()> {
         if self.active.has_remains {
             self.active.file.set_len(self.active.segment.size())?;
@@ -190,6 +190,7 @@ impl Log {
     /// next flush (S15).
     pub(super) fn roll(&mut self) -> Result<(), AppendError> {
         let base = self.shared.log_end();
+        self.active.has_remains |= self.active.has_room();
         self.remove_remains().map_err(|error| self.fail(error))?;
         let active = match begin_segment(self.shared.folder.clone(), base) {
             Ok(active) => active,
@@ -213,7 +214,7 @@ pub(crate) fn begin_segment(folder: Arc<Folder>, base: Offset) -> io::Result<Act
     let file = folder.fs.open(&path, Open::CreateNew)?;
     let segment = Arc::new(Segment::created(folder, base, Arc::clone(&file)));
     let checksums = Some(RunningChecksums::default());
-    Ok(Active { segment, file, first_timestamp: None, has_remains: false, checksums })
+    Ok(Active { segment, file, first_timestamp: None, has_remains: false, checksums, room: 0 })
 }
 
 pub(crate) fn sequence_of(header: &BatchHeader) -> BatchSequence {

@@ -106,11 +106,22 @@ pub(crate) struct Active {
     pub(crate) has_remains: bool,
     /// Of what was written, unless the segment was begun before the log was opened.
     pub(crate) checksums: Option<RunningChecksums>,
+    /// Its file has been given space on the disk up to here, or is not to be given any.
+    pub(crate) room: u64,
 }
 
+/// Of `segment.bytes`, a segment's file takes so much space ahead of what is written, and none before it holds eight times that: a
+/// node may have thousands of segments that never become large.
+const AHEAD: u64 = 64;
+const HELD_BEFORE: u64 = 8;
+/// The most space that is taken ahead.
+const MOST_AHEAD: u64 = 16 << 20;
+
 impl Active {
-    /// Writes both parts, one behind the other, at the end.
-    fn write(&mut self, parts: [&[u8]; 2], position: u64) -> io::Result<()> {
+    /// Writes both parts, one behind the other, at the end of a file that may become as large as a segment.
+    fn write(&mut self, parts: [&[u8]; 2], position: u64, segment_bytes: u64) -> io::Result<()> {
+        let end = position + parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        self.make_room(position, end, segment_bytes);
         self.file.write_both_at(parts, position)?;
         if let Some(checksums) = &mut self.checksums {
             for part in parts {
@@ -118,6 +129,25 @@ impl Active {
             }
         }
         Ok(())
+    }
+
+    /// Takes space for what is about to be written and for more to come. A page that has its place on the disk costs the kernel less
+    /// to write to than one that has to have a place reserved and found later: a quarter to a third less, for appends of a mebibyte.
+    fn make_room(&mut self, position: u64, end: u64, segment_bytes: u64) {
+        let ahead = (segment_bytes / AHEAD).min(MOST_AHEAD);
+        if end <= self.room || position < ahead * HELD_BEFORE {
+            return;
+        }
+        let room = (end + ahead).min(segment_bytes.max(end));
+        // Without success it is written as it would have been; on a full disk that may still find space.
+        let taken = self.file.allocate(position, room - position).is_ok();
+        self.room = if taken { room } else { u64::MAX };
+    }
+
+    /// Whether its file may have space behind its end.
+    fn has_room(&self) -> bool {
+        // Who had it before may have taken some.
+        self.room > 0 || self.checksums.is_none()
     }
 
     fn dirty(&self) -> flush::Dirty {

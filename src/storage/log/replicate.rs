@@ -212,7 +212,7 @@ impl Log {
     fn write_run(&mut self, run: &[u8]) -> Result<(), ReplicateError> {
         self.remove_remains().map_err(|error| self.failed(error))?;
         let position = self.active.segment.size();
-        match self.active.write([run, &[]], position) {
+        match self.active.write([run, &[]], position, self.options.segment_bytes) {
             Ok(()) => Ok(()),
             Err(error) if is_full(&error) => {
                 self.active.has_remains = true;

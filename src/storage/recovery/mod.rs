@@ -393,7 +393,7 @@ impl<'a> Recovery<'a> {
         }
         let first_timestamp = self.replay.first_timestamp;
         // What is there already did not pass by; it is read once the segment is sealed.
-        Ok(Active { segment, file, first_timestamp, has_remains: false, checksums: None })
+        Ok(Active { segment, file, first_timestamp, has_remains: false, checksums: None, room: 0 })
     }
 
     /// A sync that fails here poisons as any other does: the next opening reads the disk (S13).

@@ -89,6 +89,12 @@ impl SimulatedDisk {
         self.shared.world().faults.capacity = bytes;
     }
 
+    /// Whether space can be taken ahead of what is written, as file systems allow that have `fallocate`; not unless this is
+    /// said.
+    pub fn set_allocates(&self, allocates: bool) {
+        self.shared.world().faults.allocates = allocates;
+    }
+
     /// Leaves space for `bytes` more than there are now.
     pub fn set_free_bytes(&self, bytes: u64) {
         let mut world = self.shared.world();
@@ -110,6 +116,11 @@ impl SimulatedDisk {
     /// The system forgets what it has cached and need not write: the next read sees the disk.
     pub fn drop_caches(&self) {
         self.shared.world().files.values_mut().for_each(Inode::drop_cache);
+    }
+
+    /// How many bytes of the disk a file takes, what was taken ahead included.
+    pub fn taken(&self, path: impl AsRef<Path>) -> Option<u64> {
+        self.with_file(path.as_ref(), |file| file.taken() as u64)
     }
 
     /// The bytes of a file as a process would read them; `None` if there is no such file.

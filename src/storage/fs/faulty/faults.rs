@@ -113,6 +113,8 @@ pub(super) struct Faults {
     pub(super) rates: FaultRates,
     pub(super) cached_reads: CachedReads,
     pub(super) capacity: Option<u64>,
+    /// Whether space can be taken ahead.
+    pub(super) allocates: bool,
     /// How many more changes the process makes before it dies.
     pub(super) changes_left: Option<u64>,
 }
@@ -126,7 +128,7 @@ impl Faults {
         self.bad_ranges.push((path.to_path_buf(), range));
     }
 
-    /// Nothing goes wrong any more. What went wrong stays; the disk's size and the counters too.
+    /// Nothing goes wrong any more. What went wrong stays; what the disk is and the counters too.
     pub(super) fn clear(&mut self) {
         self.scripted.clear();
         self.bad_ranges.clear();

@@ -74,6 +74,14 @@ impl File for Handle {
         self.fs.change()?.set_len(self.id, len)
     }
 
+    fn allocate(&self, position: u64, len: u64) -> io::Result<()> {
+        self.check_writable(Errno::BADF)?;
+        if !self.fs.look()?.faults.allocates {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.fs.change()?.allocate(self.id, position, len)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.fs.change()?.sync(self.id, &self.path)
     }

@@ -42,6 +42,8 @@ pub(super) struct Inode {
     disk: Vec<u8>,
     /// In the order in which they were made.
     pending: Vec<Pending>,
+    /// Space is taken up to here, where that is behind the end.
+    allocated: usize,
     /// How many open files there are of it.
     pub(super) open: usize,
     /// Whether a live folder names it.
@@ -57,6 +59,15 @@ impl Inode {
         self.cache.len()
     }
 
+    /// What it takes of the disk.
+    pub(super) fn taken(&self) -> usize {
+        self.len().max(self.allocated)
+    }
+
+    pub(super) fn allocate(&mut self, end: usize) {
+        self.allocated = self.allocated.max(end);
+    }
+
     pub(super) fn write(&mut self, position: usize, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -67,6 +78,7 @@ impl Inode {
 
     pub(super) fn set_len(&mut self, len: usize) {
         self.cache.resize(len, 0);
+        self.allocated = 0;
         self.pending.push(Pending::SetLen(len));
     }
 
@@ -130,6 +142,8 @@ impl Inode {
     pub(super) fn power_cut(&mut self, mood: Mood, rng: &mut Rng) {
         self.settle(mood, rng);
         self.cache.clone_from(&self.disk);
+        // Nobody has waited for that to be durable.
+        self.allocated = 0;
         self.open = 0;
     }
 

@@ -306,6 +306,27 @@ fn a_full_disk_takes_what_fits_and_heals_when_there_is_space() {
 }
 
 #[test]
+fn space_that_was_taken_is_there_on_a_full_disk_until_the_file_is_cut() {
+    let (disk, fs, file) = disk_with_file(1);
+    assert_eq!(file.allocate(0, 1).unwrap_err().kind(), io::ErrorKind::Unsupported);
+    disk.set_allocates(true);
+    disk.set_free_bytes(10);
+    assert_eq!(file.allocate(0, 11).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    file.allocate(2, 6).unwrap();
+    assert_eq!((fs.free_bytes(Path::new("/")).unwrap(), file.len().unwrap()), (2, 0));
+    create(&*fs, "/other").write_all_at(&[1; 2], 0).unwrap();
+    file.write_all_at(&[2; 8], 0).unwrap();
+    assert_eq!(file.write_all_at(&[3; 9], 0).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    file.set_len(4).unwrap();
+    assert_eq!(fs.free_bytes(Path::new("/")).unwrap(), 4);
+    file.allocate(0, 8).unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(fs.free_bytes(Path::new("/")).unwrap(), 0);
+    file.set_len(4).unwrap();
+    assert_eq!(fs.free_bytes(Path::new("/")).unwrap(), 4, "also where its length stays");
+}
+
+#[test]
 fn a_failed_write_may_have_written_a_beginning() {
     let (disk, _fs, file) = disk_with_file(1);
     disk.inject(PATH, Fault::WriteFails { after_bytes: 2 });

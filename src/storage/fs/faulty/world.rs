@@ -202,7 +202,7 @@ impl World {
     pub(super) fn free_bytes(&self) -> u64 {
         let Some(capacity) = self.faults.capacity else { return UNLIMITED };
         let taken = self.files.values().filter(|file| file.is_linked || file.open > 0);
-        capacity.saturating_sub(taken.map(|file| file.len() as u64).sum())
+        capacity.saturating_sub(taken.map(|file| file.taken() as u64).sum())
     }
 
     pub(super) fn read(
@@ -224,7 +224,7 @@ impl World {
     pub(super) fn write(&mut self, id: NodeId, path: &Path, position: u64, buf: &[u8]) -> io::Result<()> {
         let end = position.checked_add(buf.len() as u64).filter(|end| *end <= FILE_LEN_MAX);
         let end = end.ok_or(io::ErrorKind::FileTooLarge)?;
-        let growth = end.saturating_sub(self.len_of(id));
+        let growth = end.saturating_sub(self.file(id)?.taken() as u64);
         let missing = growth.saturating_sub(self.free_bytes()) as usize;
         let mut outcome = Ok(());
         let mut taken = buf.len();
@@ -247,6 +247,18 @@ impl World {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.file(id)?.set_len(len as usize);
+        Ok(())
+    }
+
+    /// Takes space for a range; all of it or none.
+    pub(super) fn allocate(&mut self, id: NodeId, position: u64, len: u64) -> io::Result<()> {
+        let end = position.checked_add(len).filter(|end| *end <= FILE_LEN_MAX);
+        let end = end.ok_or(io::ErrorKind::FileTooLarge)?;
+        let growth = end.saturating_sub(self.file(id)?.taken() as u64);
+        if growth > self.free_bytes() {
+            return Err(Errno::NOSPC.into());
+        }
+        self.file(id)?.allocate(end as usize);
         Ok(())
     }
 

@@ -77,6 +77,7 @@ impl World {
             retention: None,
             ..LogOptions::default()
         };
+        disk.set_allocates(seed.is_multiple_of(2));
         let process = disk.mount();
         let mut world = Self {
             seed,
@@ -137,9 +138,10 @@ impl World {
         assert_eq!(log.flushed_end(), log.log_end_offset());
         // A batch that began below may be gone with the segments before the start, or not: then the log ends at it.
         let may_be = |at: i64| (at.min(self.cut_target)..=self.cut_target).contains(&end);
-        let was_emptied = matches!(self.cutting, Some((at, true)) if start == end && may_be(at));
-        if was_emptied {
-            self.batches.clear();
+        let emptied_at = self.cutting.filter(|(at, empties)| *empties && start == end && may_be(*at));
+        if let Some((at, _)) = emptied_at {
+            // What lies below a cut and below the start was deleted and not cut: its producers may be remembered.
+            self.batches.retain(|batch| at < start && batch.next <= at);
         } else {
             assert!(end >= lowest, "{end} is below {lowest}");
             assert!(start <= self.start, "{start} is above {}", self.start);

@@ -6,6 +6,7 @@ mod misled;
 mod model;
 mod reading;
 mod replicated;
+mod room;
 mod rules;
 mod start;
 

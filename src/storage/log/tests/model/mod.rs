@@ -125,6 +125,7 @@ impl World {
             trace: Vec::new(),
         };
         world.disk.set_cached_reads(CachedReads::Any);
+        world.disk.set_allocates(seed.is_multiple_of(2));
         world.open();
         world.expect_lies();
         world
