@@ -110,9 +110,9 @@ pub(crate) struct Active {
     pub(crate) room: u64,
 }
 
-/// Of `segment.bytes`, a segment's file takes so much space ahead of what is written, and none before it holds eight times that: a
-/// node may have thousands of segments that never become large.
+/// A segment's file takes one part in so many of `segment.bytes` ahead of what is written.
 const AHEAD: u64 = 64;
+/// It takes none before it holds so many times that: a node may have thousands of segments that never become large.
 const HELD_BEFORE: u64 = 8;
 /// The most space that is taken ahead.
 const MOST_AHEAD: u64 = 16 << 20;
