@@ -169,6 +169,8 @@ impl Log {
         if self.active.has_remains {
             self.active.file.set_len(self.active.segment.size())?;
             self.active.has_remains = false;
+            // What it took has been given back, and what was refused may be there by now.
+            self.active.room = 0;
         }
         Ok(())
     }

@@ -89,6 +89,7 @@ fn on_a_full_disk_what_was_taken_is_written_and_then_it_refuses_and_heals() {
     assert_eq!(written, 8);
     machine.disk.set_capacity(None);
     one(&mut log, b"after");
+    assert_eq!(ahead(&machine), AHEAD);
     let end = count + written + 1;
     assert_eq!(consume(&log, 0), ((0..end).collect(), vec![]));
     assert_eq!(flush(&mut log), Offset::new(end));
