@@ -1,8 +1,8 @@
 //! Buffers for large requests, used again.
 //!
 //! Memory that goes back to the system and is taken anew is cleared page by page, which costs a busy
-//! producer's connection as much as receiving into it. So the buffers of large requests are kept, a few of
-//! them, for whichever connection needs one next.
+//! producer's connection as much as receiving into it. So the buffers of large requests are kept, some
+//! mebibytes of them, for whichever connection needs one next.
 
 use std::{
     collections::VecDeque,
@@ -12,16 +12,23 @@ use std::{
 
 use bytes::Bytes;
 
-/// The most buffers that are kept.
-const MOST_KEPT: usize = 8;
+/// The most memory that is kept.
+const MOST_KEPT: usize = 16 << 20;
 /// The largest buffer that is kept. Requests of common clients are smaller.
 pub(super) const LARGEST_KEPT: usize = 2 << 20;
 
-/// What a node keeps for its connections: at most 16 MiB.
+/// What a node keeps for its connections.
 #[derive(Debug, Default)]
 pub(crate) struct FramePool {
+    spare: Mutex<Spare>,
+}
+
+#[derive(Debug, Default)]
+struct Spare {
     /// The one that was used last is the last: most of it is still in the processor's cache.
-    spare: Mutex<VecDeque<Vec<u8>>>,
+    buffers: VecDeque<Vec<u8>>,
+    /// The capacity of all of them.
+    bytes: usize,
 }
 
 impl FramePool {
@@ -30,7 +37,8 @@ impl FramePool {
     pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Pooled {
         let mut spare = self.lock();
         let fits = |buffer: &Vec<u8>| (bytes..bytes.saturating_mul(4)).contains(&buffer.capacity());
-        let kept = spare.iter().rposition(fits).and_then(|at| spare.remove(at));
+        let kept = spare.buffers.iter().rposition(fits).and_then(|at| spare.buffers.remove(at));
+        spare.bytes -= kept.as_ref().map_or(0, Vec::capacity);
         drop(spare);
         let buffer = kept.unwrap_or_else(|| Vec::with_capacity(rounded(bytes)));
         Pooled { buffer, pool: Arc::clone(self) }
@@ -38,7 +46,9 @@ impl FramePool {
 
     /// Gives the memory back.
     pub(super) fn clear(&self) {
-        self.lock().clear();
+        let spare = mem::take(&mut *self.lock());
+        // Nobody waits for the lock while the system takes its time.
+        drop(spare);
     }
 
     fn put(&self, mut buffer: Vec<u8>) {
@@ -47,18 +57,31 @@ impl FramePool {
         }
         buffer.clear();
         let mut spare = self.lock();
-        // Where there are enough, the one goes that nobody has used for the longest time: a connection's first requests are smaller
-        // than those that it goes on with, and buffers of their size would be kept for nobody.
-        let oldest = if spare.len() == MOST_KEPT { spare.pop_front() } else { None };
-        spare.push_back(buffer);
+        spare.bytes += buffer.capacity();
+        spare.buffers.push_back(buffer);
+        let too_many = spare.take_beyond(MOST_KEPT);
         drop(spare);
-        // The system takes its time, and others wait for the lock.
-        drop(oldest);
+        drop(too_many);
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, Spare> {
         // Nothing under this lock can panic half-way.
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spare {
+    /// Those go that nobody has used for the longest time: a connection's first requests are smaller than those that it goes on
+    /// with, and buffers of their size would be kept for nobody.
+    fn take_beyond(&mut self, most: usize) -> Vec<Vec<u8>> {
+        let mut beyond = Vec::new();
+        while self.bytes > most
+            && let Some(oldest) = self.buffers.pop_front()
+        {
+            self.bytes -= oldest.capacity();
+            beyond.push(oldest);
+        }
+        beyond
     }
 }
 
@@ -99,6 +122,9 @@ mod tests {
 
     use super::{FramePool, LARGEST_KEPT, MOST_KEPT};
 
+    /// Of a megabyte, and no more than are kept.
+    const MANY: usize = 15;
+
     #[test]
     fn a_buffer_is_used_again_once_nobody_holds_a_part_of_it() {
         let pool = Arc::new(FramePool::default());
@@ -121,12 +147,12 @@ mod tests {
     #[test]
     fn buffers_of_a_size_that_nobody_needs_any_more_make_way() {
         let pool = Arc::new(FramePool::default());
-        let small: Vec<_> = (0..MOST_KEPT).map(|_| pool.take(200 << 10)).collect();
+        let small: Vec<_> = (0..MOST_KEPT / (200 << 10)).map(|_| pool.take(200 << 10)).collect();
         drop(small);
-        let large: Vec<_> = (0..MOST_KEPT).map(|_| pool.take(1_000_000)).collect();
+        let large: Vec<_> = (0..MANY).map(|_| pool.take(1_000_000)).collect();
         let mut places: Vec<_> = large.iter().map(|pooled| pooled.buffer.as_ptr()).collect();
         drop(large);
-        let again: Vec<_> = (0..MOST_KEPT).map(|number| pool.take(1_000_000 + number)).collect();
+        let again: Vec<_> = (0..MANY).map(|number| pool.take(1_000_000 + number)).collect();
         let mut used: Vec<_> = again.iter().map(|pooled| pooled.buffer.as_ptr()).collect();
         places.sort_unstable();
         used.sort_unstable();
@@ -136,11 +162,22 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let pool = Arc::new(FramePool::default());
-        let held: Vec<_> = (0..2 * MOST_KEPT).map(|_| pool.take(LARGEST_KEPT)).collect();
+        let kept = || {
+            let spare = pool.lock();
+            assert_eq!(spare.bytes, spare.buffers.iter().map(Vec::capacity).sum::<usize>());
+            assert!(spare.buffers.iter().all(|buffer| buffer.capacity() <= LARGEST_KEPT));
+            spare.bytes
+        };
+        let held: Vec<_> = (0..2 * MOST_KEPT / LARGEST_KEPT).map(|_| pool.take(LARGEST_KEPT)).collect();
         drop(held);
         drop(pool.take(LARGEST_KEPT * 4));
-        assert_eq!(pool.lock().len(), MOST_KEPT);
-        assert!(pool.lock().iter().all(|buffer| buffer.capacity() <= LARGEST_KEPT));
+        assert_eq!(kept(), MOST_KEPT);
+        let held: Vec<_> = (0..500).map(|_| pool.take(70_000)).collect();
+        drop(held);
+        assert!((MOST_KEPT - 80_000..=MOST_KEPT).contains(&kept()), "{}", kept());
+        pool.clear();
+        assert_eq!(kept(), 0);
+        drop(pool.take(LARGEST_KEPT));
         assert!(pool.take(1000).buffer.capacity() < LARGEST_KEPT, "a small request takes no large buffer");
     }
 }

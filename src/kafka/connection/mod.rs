@@ -15,7 +15,7 @@ mod place;
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    io, mem,
+    io,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -52,6 +52,9 @@ use crate::{
 
 /// Produce requests of one connection that may wait for their acknowledgement at the same time.
 const MOST_PENDING: usize = 1024;
+/// Of so many bytes in batches, replicas make their part before more is received: what has been received lies in the processor's cache
+/// until it is appended, in buffers that are used again.
+const MOST_GIVEN: usize = 2 << 20;
 /// A connection that was silent for this long gives its buffers back.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
@@ -178,6 +181,13 @@ impl End {
     }
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Given {
+    batches: usize,
+    /// Of the requests that they came in.
+    bytes: usize,
+}
+
 /// What ended a wait.
 enum Woken {
     Answer,
@@ -192,8 +202,8 @@ struct Connection {
     session: Session,
     input: Input,
     pending: VecDeque<PendingProduce>,
-    /// How many batches replicas have been given since this task last let others run.
-    given: usize,
+    /// What replicas have been given since this task last let others run.
+    given: Given,
     place: Place,
     shutdown: watch::Receiver<bool>,
     /// When a request was last complete, an answer sent, or [`LEAST_PROGRESS`] made.
@@ -212,7 +222,7 @@ impl Connection {
             session,
             stream,
             pending: VecDeque::new(),
-            given: 0,
+            given: Given::default(),
             place: Place::default(),
             shutdown: context.shutdown.clone(),
             active: now,
@@ -233,17 +243,27 @@ impl Connection {
                 if self.pending.len() >= MOST_PENDING {
                     self.send_all_pending().await?;
                 }
+                if self.given.bytes >= MOST_GIVEN {
+                    self.let_others_run().await;
+                    self.send_finished().await?;
+                }
             }
             if self.fill().await? || self.send_finished().await? {
                 continue;
             }
             // One replica wakes this task. Several would one after the other, each for nothing but the last.
-            if mem::take(&mut self.given) > 1 {
-                yield_now().await;
+            if self.given.batches > 1 {
+                self.let_others_run().await;
                 continue;
             }
+            self.given = Given::default();
             self.wait().await?;
         }
+    }
+
+    async fn let_others_run(&mut self) {
+        self.given = Given::default();
+        yield_now().await;
     }
 
     /// Makes room for what comes next. The memory for it may be held by others that wait as well, so a
@@ -308,10 +328,12 @@ impl Connection {
         if !self.place.moves_much(self.active) {
             self.broker.bulk.note_small(self.active);
         }
+        let len = frame.bytes.len();
         let request = dispatch::Request::parse(frame.bytes, frame.held)?;
         if request.is_produce() {
             let pending = dispatch::produce(&self.broker, &mut self.session, request).await?;
-            self.given += pending.batches();
+            self.given.batches += pending.batches();
+            self.given.bytes += len;
             self.pending.push_back(pending);
             return Ok(());
         }
