@@ -16,7 +16,7 @@ pub use file::{
     pwrite_both, start_writeback, total_bytes,
 };
 pub use map::{Map, map_populated};
-pub use process::{open_files_limit, raise_open_files_limit, rss_bytes, set_thread_niceness};
+pub use process::{Cores, open_files_limit, raise_open_files_limit, rss_bytes, set_thread_niceness};
 pub use program::release_program_pages;
 pub use socket::sendfile;
 

@@ -4,7 +4,7 @@ use std::{fs, io};
 
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit},
-    thread::gettid,
+    thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity},
 };
 
 /// Bytes of memory that this process has resident (`/proc/self/statm`).
@@ -35,4 +35,29 @@ pub fn raise_open_files_limit() -> io::Result<(Option<u64>, Option<u64>)> {
 /// POSIX has a process's (`setpriority(2)`), and lets anybody stand back further but not less far.
 pub fn set_thread_niceness(niceness: i32) -> io::Result<()> {
     Ok(setpriority_process(Some(gettid()), niceness)?)
+}
+
+/// Cores of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cores(CpuSet);
+
+impl Cores {
+    /// All that the calling thread may run on but the first; `None` where there is no other.
+    pub fn all_but_one() -> io::Result<Option<Self>> {
+        let mut cores = sched_getaffinity(None)?;
+        if let Some(first) = (0..CpuSet::MAX_CPU).find(|&core| cores.is_set(core)) {
+            cores.unset(first);
+        }
+        Ok((cores.count() > 0).then_some(Self(cores)))
+    }
+
+    /// How many these are.
+    pub fn count(&self) -> usize {
+        self.0.count() as usize
+    }
+
+    /// Has the calling thread run on these alone, and so each thread that it begins from then on.
+    pub fn confine_this_thread(&self) -> io::Result<()> {
+        Ok(sched_setaffinity(None, &self.0)?)
+    }
 }

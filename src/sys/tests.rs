@@ -2,12 +2,14 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
+    thread,
     time::Duration,
 };
 
 use super::{
-    FlockWait, fdatasync, flock, free_bytes, fsync_dir, map_populated, open_files_limit, pread, pread_cached,
-    pwrite_all, raise_open_files_limit, read_direct, rss_bytes, sendfile, start_writeback, total_bytes,
+    Cores, FlockWait, fdatasync, flock, free_bytes, fsync_dir, map_populated, open_files_limit, pread,
+    pread_cached, pwrite_all, raise_open_files_limit, read_direct, rss_bytes, sendfile, start_writeback,
+    total_bytes,
 };
 
 fn file_with(bytes: &[u8]) -> (tempfile::TempDir, File) {
@@ -120,4 +122,20 @@ fn the_limit_of_open_files_is_raised_to_the_highest_that_is_allowed() {
     assert_eq!(now, rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum);
     assert_eq!(now, open_files_limit());
     assert_eq!(raise_open_files_limit().unwrap(), (now, now), "a second time changes nothing");
+}
+
+#[test]
+fn a_thread_that_leaves_one_core_to_others_is_followed_by_those_that_it_begins() {
+    let outer = thread::spawn(|| {
+        let Some(cores) = Cores::all_but_one().unwrap() else {
+            println!("skipped: there is one core");
+            return;
+        };
+        cores.confine_this_thread().unwrap();
+        let fewer = thread::spawn(|| Cores::all_but_one().unwrap()).join().unwrap();
+        assert_eq!(fewer.map_or(0, |fewer| fewer.count()), cores.count() - 1);
+        cores.confine_this_thread().unwrap();
+        assert_eq!(Cores::all_but_one().unwrap(), fewer, "the same as before");
+    });
+    outer.join().unwrap();
 }

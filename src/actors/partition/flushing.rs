@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::BackgroundFlush;
+use tokio::runtime::Handle;
+
+use super::{BackgroundFlush, UpkeepThreads};
 use crate::{
     clock::Clock,
     config::topic::TopicConfig,
@@ -15,9 +17,20 @@ use crate::{
 pub(super) enum Unflushed {
     Nothing,
     /// Neither much nor old.
-    Some,
+    Little,
     /// To be flushed although nobody waits for it.
     Due,
+}
+
+impl Unflushed {
+    /// Who flushes it now, if anybody is to: a flush that is waited for never stands behind one that is not.
+    pub(super) fn threads(self, is_waited_for: bool, io: &Handle, upkeep: &UpkeepThreads) -> Option<Handle> {
+        match (self, is_waited_for) {
+            (Self::Nothing, _) | (Self::Little, false) => None,
+            (Self::Little | Self::Due, true) => Some(io.clone()),
+            (Self::Due, false) => Some(upkeep.flushes.clone()),
+        }
+    }
 }
 
 /// How much may be unflushed and for how long: the node's limits and the topic's own.
@@ -60,7 +73,7 @@ impl FlushSchedule {
         let since = *self.since.get_or_insert(now);
         let many = bytes >= self.node.bytes || self.records.is_some_and(|most| records >= most);
         let old = now.saturating_sub(since) >= self.after;
-        if many || old { Unflushed::Due } else { Unflushed::Some }
+        if many || old { Unflushed::Due } else { Unflushed::Little }
     }
 }
 
@@ -93,18 +106,18 @@ mod tests {
     fn much_is_due_at_once_and_little_when_it_is_old() {
         let mut schedule = FlushSchedule::new(NODE, &config());
         assert_eq!(schedule.judge(0, 0, at(0)), Unflushed::Nothing);
-        assert_eq!(schedule.judge(999, 1 << 40, at(1)), Unflushed::Some);
+        assert_eq!(schedule.judge(999, 1 << 40, at(1)), Unflushed::Little);
         assert_eq!(schedule.judge(1_000, 1, at(2)), Unflushed::Due);
-        assert_eq!(schedule.judge(1, 1, at(5_000)), Unflushed::Some);
+        assert_eq!(schedule.judge(1, 1, at(5_000)), Unflushed::Little);
         assert_eq!(schedule.judge(1, 1, at(5_001)), Unflushed::Due);
         schedule.restart();
         assert_eq!(
             schedule.judge(1, 1, at(6_000)),
-            Unflushed::Some,
+            Unflushed::Little,
             "what was appended meanwhile has its own time"
         );
         assert_eq!(schedule.judge(0, 0, at(7_000)), Unflushed::Nothing);
-        assert_eq!(schedule.judge(1, 1, at(11_999)), Unflushed::Some, "nothing was unflushed in between");
+        assert_eq!(schedule.judge(1, 1, at(11_999)), Unflushed::Little, "nothing was unflushed in between");
     }
 
     #[test]
@@ -112,13 +125,13 @@ mod tests {
         let mut config = TopicConfig { flush_messages: Some(10), ..config() };
         config.flush_time = Some(at(100));
         let mut schedule = FlushSchedule::new(NODE, &config);
-        assert_eq!(schedule.judge(1, 9, at(0)), Unflushed::Some);
+        assert_eq!(schedule.judge(1, 9, at(0)), Unflushed::Little);
         assert_eq!(schedule.judge(1, 10, at(1)), Unflushed::Due);
         assert_eq!(schedule.judge(1, 1, at(100)), Unflushed::Due);
         config.flush_messages = None;
         config.flush_time = Some(at(3_600_000));
         schedule.configure(&config);
-        assert_eq!(schedule.judge(1, 10, at(4_999)), Unflushed::Some);
+        assert_eq!(schedule.judge(1, 10, at(4_999)), Unflushed::Little);
         assert_eq!(schedule.judge(1, 10, at(5_000)), Unflushed::Due, "no later than the node says");
     }
 }

@@ -6,7 +6,7 @@ mod repairs;
 
 use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     LeaderArgs,
@@ -298,25 +298,25 @@ impl Leading {
     /// Flushes what producers wait for at once, and what nobody waits for once it is much or old.
     fn flush_if_due(&mut self) {
         let LogSlot::Here(log) = &self.log else { return };
-        let is_due = match self.flushes.look(log, self.args.clock.monotonic()) {
-            Unflushed::Nothing => return,
-            Unflushed::Some => self.core.wants_flush(),
-            Unflushed::Due => true,
-        };
-        if is_due && !self.under_way.is(Work::Flush) {
-            self.flush();
+        let unflushed = self.flushes.look(log, self.args.clock.monotonic());
+        if unflushed == Unflushed::Nothing {
+            return;
+        }
+        let threads = unflushed.threads(self.core.wants_flush(), &self.args.io, &self.args.upkeep);
+        if let Some(threads) = threads.filter(|_| !self.under_way.is(Work::Flush)) {
+            self.flush(&threads);
         }
         self.maintain_soon();
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, threads: &Handle) {
         let LogSlot::Here(log) = &mut self.log else { return };
         let job = log.begin_flush();
         self.under_way.begin(Work::Flush);
         let metrics = Arc::clone(&self.args.metrics);
         let clock = Arc::clone(&self.args.clock);
         let to = self.me.clone();
-        self.args.io.spawn_blocking(move || {
+        threads.spawn_blocking(move || {
             let _ = to.cast(LeaderMessage::Flushed(flushing::flush(job, &metrics, clock.as_ref())));
         });
     }

@@ -91,8 +91,18 @@ pub struct BackgroundFlush {
 pub struct UpkeepThreads {
     /// Checkpoints. They are short and wait for nothing longer: what is acknowledged is ahead of them by a second at most (S14).
     pub checkpoints: Handle,
+    /// Flushes of what is due by its size or its age alone.
+    pub flushes: Handle,
     /// Block checksums, compaction, retention, deletions and the scrub.
     pub rest: Handle,
+}
+
+#[cfg(test)]
+impl UpkeepThreads {
+    /// The same ones for everything.
+    pub(crate) fn all_by(threads: &Handle) -> Self {
+        Self { checkpoints: threads.clone(), flushes: threads.clone(), rest: threads.clone() }
+    }
 }
 
 /// What a replica needs; the same for each of its incarnations.

@@ -57,7 +57,7 @@ impl Following {
     fn do_next(&mut self, next: Next) {
         // Nobody waits at a follower's damage.
         if next == Next::Flush && !self.under_way.flush {
-            self.flush();
+            self.flush(&self.args.upkeep.flushes.clone());
         }
     }
 }

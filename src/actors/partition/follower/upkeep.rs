@@ -2,6 +2,8 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use tokio::runtime::Handle;
+
 use super::{
     FollowerMessage,
     following::{FollowerFault, Following, LogSlot},
@@ -42,24 +44,24 @@ impl Following {
     /// Flushes at once what the leader's watermark may wait for, the rest once it is much or old.
     pub(super) fn flush_if_due(&mut self) {
         let LogSlot::Here(log) = &self.log else { return };
-        let is_due = match self.flushes.look(log, self.args.clock.monotonic()) {
-            Unflushed::Nothing => return,
-            Unflushed::Some => self.core.wants_flush(),
-            Unflushed::Due => true,
-        };
-        if is_due && !self.under_way.flush {
-            self.flush();
+        let unflushed = self.flushes.look(log, self.args.clock.monotonic());
+        if unflushed == Unflushed::Nothing {
+            return;
+        }
+        let threads = unflushed.threads(self.core.wants_flush(), &self.args.io, &self.args.upkeep);
+        if let Some(threads) = threads.filter(|_| !self.under_way.flush) {
+            self.flush(&threads);
         }
         self.maintain_soon();
     }
 
-    pub(super) fn flush(&mut self) {
+    pub(super) fn flush(&mut self, threads: &Handle) {
         let LogSlot::Here(log) = &mut self.log else { return };
         let job = log.begin_flush();
         self.under_way.flush = true;
         let (metrics, clock) = (Arc::clone(&self.args.metrics), Arc::clone(&self.args.clock));
         let to = self.me.clone();
-        self.args.io.spawn_blocking(move || {
+        threads.spawn_blocking(move || {
             let _ = to.cast(FollowerMessage::Flushed(flushing::flush(job, &metrics, clock.as_ref())));
         });
     }

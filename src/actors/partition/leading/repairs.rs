@@ -58,7 +58,7 @@ impl Leading {
         match next {
             Next::Nothing => {}
             Next::Flush if self.under_way.is(Work::Flush) => {}
-            Next::Flush => self.flush(),
+            Next::Flush => self.flush(&self.args.io.clone()),
             Next::Wake => self.args.partition.slot.wake(),
         }
     }

@@ -118,7 +118,7 @@ fn partitions(
         clock,
         data: Handle::current(),
         io: Handle::current(),
-        upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
+        upkeep: UpkeepThreads::all_by(&Handle::current()),
         bulk: Bulk::new(Handle::current()),
         membership,
         node: NODE,

@@ -193,7 +193,7 @@ async fn broker(
         clock: Arc::clone(&clock),
         data: Handle::current(),
         io: Handle::current(),
-        upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
+        upkeep: UpkeepThreads::all_by(&Handle::current()),
         membership: handle.clone(),
         node: NODE,
         defaults,

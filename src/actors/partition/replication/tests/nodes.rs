@@ -200,7 +200,7 @@ impl World {
             fs: RealFs::shared(),
             io: Handle::current(),
             bulk: Bulk::new(Handle::current()),
-            upkeep: UpkeepThreads { checkpoints: Handle::current(), rest: Handle::current() },
+            upkeep: UpkeepThreads::all_by(&Handle::current()),
             clock: SystemClock::shared(),
         }
     }

@@ -40,10 +40,15 @@ fn checkpointed(world: &World, node: NodeId) -> Offset {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s14_no_flush_waits_behind_checkpoints_and_no_checkpoint_behind_compaction() {
+async fn s14_no_flush_that_is_waited_for_waits_behind_others_and_no_checkpoint_behind_compaction() {
     let mut world = World::new("disk");
-    let ((checkpoints, hold), (rest, _hold_rest)) = (occupied(), occupied());
-    world.upkeep = UpkeepThreads { checkpoints: checkpoints.handle().clone(), rest: rest.handle().clone() };
+    let (checkpoints, hold) = occupied();
+    let ((flushes, _hold_flushes), (rest, _hold_rest)) = (occupied(), occupied());
+    world.upkeep = UpkeepThreads {
+        checkpoints: checkpoints.handle().clone(),
+        flushes: flushes.handle().clone(),
+        rest: rest.handle().clone(),
+    };
     let leader = world.lead(LEADER, 0, 1, blank(world.open(LEADER, 0, 0))).await;
     world.show(LEADER, vec![leader.partition.clone()]);
     let follower = world.follow((FOLLOWER, 0), (LEADER, 1), &world.streams(FOLLOWER), None).await;
@@ -60,7 +65,19 @@ async fn s14_no_flush_waits_behind_checkpoints_and_no_checkpoint_behind_compacti
         until("a checkpoint", || checkpointed(&world, node) >= end).await;
     }
     timeout(DEADLINE, follower.hand_over()).await.unwrap();
-    [checkpoints, rest].into_iter().for_each(Runtime::shutdown_background);
+    [checkpoints, flushes, rest].into_iter().for_each(Runtime::shutdown_background);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_waits_for_is_flushed_by_other_threads() {
+    let mut world = World::new("replicated");
+    let (io, _hold) = occupied();
+    world.io = io.handle().clone();
+    let leader = world.lead(LEADER, 0, 1, blank(world.open(LEADER, 0, 0))).await;
+    leader.acknowledged(records(1, 10), Acks::Leader).await;
+    let end = leader.reader().log_end_offset();
+    until("a flush by age", || leader.reader().flushed_offset() >= end).await;
+    io.shutdown_background();
 }
 
 /// Where every append is slow, and what is left to threads for a slow disk waits until the sender is dropped.
