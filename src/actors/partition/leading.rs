@@ -302,8 +302,10 @@ impl Leading {
         if unflushed == Unflushed::Nothing {
             return;
         }
-        let threads = unflushed.threads(self.core.wants_flush(), &self.args.io, &self.args.upkeep);
-        if let Some(threads) = threads.filter(|_| !self.under_way.is(Work::Flush)) {
+        let is_waited_for = self.core.wants_flush();
+        if !self.under_way.is(Work::Flush)
+            && let Some(threads) = unflushed.threads(is_waited_for, &self.args.io, &self.args.upkeep)
+        {
             self.flush(&threads);
         }
         self.maintain_soon();

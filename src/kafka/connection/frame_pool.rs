@@ -23,6 +23,7 @@ pub(crate) struct FramePool {
     spare: Mutex<Spare>,
 }
 
+/// The buffers that nobody uses.
 #[derive(Debug, Default)]
 struct Spare {
     /// The one that was used last is the last: most of it is still in the processor's cache.

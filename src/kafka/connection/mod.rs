@@ -52,8 +52,8 @@ use crate::{
 
 /// Produce requests of one connection that may wait for their acknowledgement at the same time.
 const MOST_PENDING: usize = 1024;
-/// Of so many bytes in batches, replicas make their part before more is received: what has been received lies in the processor's cache
-/// until it is appended, in buffers that are used again.
+/// A connection that has given replicas so many bytes lets them run before it receives more: what has come still lies in the processor's
+/// cache when it is appended, and few buffers are in use.
 const MOST_GIVEN: usize = 2 << 20;
 /// A connection that was silent for this long gives its buffers back.
 const REST_AFTER: Duration = Duration::from_secs(5);
@@ -181,10 +181,11 @@ impl End {
     }
 }
 
+/// Produce requests that were put into replicas' queues.
 #[derive(Clone, Copy, Debug, Default)]
 struct Given {
     batches: usize,
-    /// Of the requests that they came in.
+    /// Of the requests that these came in.
     bytes: usize,
 }
 
